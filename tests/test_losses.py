@@ -1,0 +1,180 @@
+"""losses.py: values by hand and by definition, gradients, saturated outputs, what is refused."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from tinygrad_mnist import Tensor, grad, sigmoid
+from tinygrad_mnist.losses import cross_entropy_cost, quadratic_cost, softmax_cross_entropy
+
+COSTS = [quadratic_cost, cross_entropy_cost, softmax_cross_entropy]
+EACH_COST = pytest.mark.parametrize("cost", COSTS, ids=lambda cost: cost.__name__)
+SHAPES = st.tuples(st.integers(1, 5), st.integers(1, 4))
+
+
+@st.composite
+def outputs_and_targets(draw):
+    """Outputs within (0, 1), so that every cost can take them, and targets in [0, 1], of one shape."""
+    shape = draw(SHAPES)
+    inside = arrays(np.float64, shape, elements=st.floats(0.05, 0.95))
+    return draw(inside), draw(arrays(np.float64, shape, elements=st.floats(0, 1)))
+
+
+def by_definition(cost, a, y):
+    """The cost, one example and one output after the other, in Python's numbers."""
+    total = 0.0
+    for row, wanted in zip(a.tolist(), y.tolist(), strict=True):
+        if cost is quadratic_cost:
+            total += math.fsum(0.5 * (p - t) ** 2 for p, t in zip(row, wanted, strict=True))
+        elif cost is cross_entropy_cost:
+            total -= math.fsum(t * math.log(p) + (1 - t) * math.log(1 - p) for p, t in zip(row, wanted, strict=True))
+        else:
+            log_of_sum = math.log(math.fsum(math.exp(z) for z in row))
+            total -= math.fsum(t * (z - log_of_sum) for z, t in zip(row, wanted, strict=True))
+    return total / len(a)
+
+
+@EACH_COST
+@given(pair=outputs_and_targets())
+def test_values_are_those_of_the_definition(cost, pair):
+    a, y = pair
+    assert cost(Tensor(a), y).item() == pytest.approx(by_definition(cost, a, y), rel=1e-12, abs=1e-14)
+
+
+@EACH_COST
+@given(pair=outputs_and_targets(), seed=st.integers(0, 99))
+def test_gradients_are_the_slopes(cost, pair, seed):
+    a, y = pair
+    direction = np.random.default_rng(seed).standard_normal((2, *a.shape))
+    x, t = Tensor(a, requires_grad=True), Tensor(y, requires_grad=True)
+    dx, dt = grad(cost(x, t), [x, t])
+    h = 1e-5
+    slope = [by_definition(cost, a + s * h * direction[0], y + s * h * direction[1]) for s in (1, -1)]
+    expected = (slope[0] - slope[1]) / (2 * h)
+    assert np.sum(dx.data * direction[0]) + np.sum(dt.data * direction[1]) == pytest.approx(
+        expected, rel=1e-6, abs=1e-7
+    )
+
+
+@EACH_COST
+def test_labels_stand_for_rows_with_a_one(cost):
+    a = np.random.default_rng(0).uniform(0.1, 0.9, (6, 4))
+    labels = np.array([0, 3, 1, 2, 2, 0])
+    one_hot = np.eye(4)[labels]
+    x = Tensor(a, requires_grad=True)
+    cost(x, labels).backward()
+    by_label = x.grad
+    x.zero_grad()
+    cost(x, one_hot).backward()
+    assert np.array_equal(by_label.data, x.grad.data)
+    for kind in (np.uint8, np.int32, np.int64):
+        assert cost(Tensor(a), labels.astype(kind)).item() == cost(Tensor(a), one_hot).item()
+    assert cost(Tensor(a), labels.tolist()).item() == cost(Tensor(a), one_hot).item()
+
+
+@EACH_COST
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_dtype_stays(cost, dtype):
+    x = Tensor(np.full((3, 2), 0.25, dtype), requires_grad=True)
+    for targets in (np.array([0, 1, 1]), np.eye(2, dtype=dtype)[[0, 1, 1]]):
+        loss = cost(x, targets)
+        assert loss.dtype == dtype
+        assert loss.shape == ()
+        x.zero_grad()
+        loss.backward()
+        assert x.grad.dtype == dtype
+
+
+def test_the_quadratic_cost_of_the_book():
+    # ½ ((0.5 - 1)² + (0.25 - 0)²) = 0.15625 and ½ (1 + 0) = 0.5; their mean
+    assert quadratic_cost(Tensor([[0.5, 0.25], [1.0, 1.0]]), np.array([0, 1])).item() == (0.15625 + 0.5) / 2
+
+
+def test_with_cross_entropy_the_gradient_of_a_weighted_input_is_a_minus_y():
+    z = Tensor(np.array([[-3.0, 0.5, 2.0], [0.0, -1.0, 4.0]]), requires_grad=True)
+    y = np.eye(3)[[2, 0]]
+    a = sigmoid(z)
+    cross_entropy_cost(a, y).backward()
+    np.testing.assert_allclose(z.grad.data, (a.data - y) / 2, rtol=1e-12)
+
+
+def test_with_softmax_the_gradient_of_a_weighted_input_is_a_minus_y_too():
+    z = Tensor(np.array([[-3.0, 0.5, 2.0], [0.0, -1.0, 4.0]]), requires_grad=True)
+    y = np.eye(3)[[2, 0]]
+    softmax_cross_entropy(z, y).backward()
+    powers = np.exp(z.data)
+    np.testing.assert_allclose(z.grad.data, (powers / powers.sum(1, keepdims=True) - y) / 2, rtol=1e-12)
+
+
+# ---- Where textbook formulas break
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("logits", [[1e4, 0.0], [-1e4, 1e4], [-1e4, -1e4], [1e4, 1e4]])
+@pytest.mark.parametrize("label", [0, 1])
+def test_softmax_cross_entropy_of_huge_logits(dtype, logits, label):
+    z = Tensor(np.array([logits], dtype), requires_grad=True)
+    with np.errstate(over="raise", invalid="raise", divide="raise"):
+        loss = softmax_cross_entropy(z, np.array([label]))
+        loss.backward()
+    a, b = logits[label], logits[1 - label]
+    assert loss.item() == pytest.approx(math.log(2) if a == b else max(b - a, 0.0), rel=1e-6)
+    expected = [0.5, 0.5] if a == b else [float(v == max(a, b)) for v in logits]
+    expected[label] -= 1
+    assert z.grad.data.tolist() == [expected]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("z", [-1e4, -1000.0, 0.0, 1000.0, 1e4])
+def test_cross_entropy_of_saturated_outputs_is_finite(dtype, z):
+    x = Tensor(np.array([[z, -z]], dtype), requires_grad=True)
+    for label in (0, 1):
+        x.zero_grad()
+        with np.errstate(over="raise", invalid="raise", divide="raise"):
+            loss = cross_entropy_cost(sigmoid(x), np.array([label]))
+            loss.backward()
+        assert np.isfinite(loss.data)
+        assert loss.item() <= 200
+        assert np.isfinite(x.grad.data).all()
+
+
+def test_an_output_that_is_exactly_wrong_costs_100():
+    assert cross_entropy_cost(Tensor([[1.0]]), np.array([[0.0]])).item() == 100
+    assert cross_entropy_cost(Tensor([[0.0]]), np.array([[1.0]])).item() == 100
+    assert cross_entropy_cost(Tensor([[0.0, 1.0]]), np.array([[0.0, 1.0]])).item() == 0
+
+
+# ---- What is refused
+
+
+@EACH_COST
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [
+        (np.zeros((3, 3)), r"outputs of shape \(2, 3\) need .*, got float64 of shape \(3, 3\)"),
+        (np.zeros((2, 1)), r"got float64 of shape \(2, 1\)"),  # would broadcast, silently
+        (np.zeros(3), r"integer labels of shape \(2,\), got float64 of shape \(3,\)"),
+        (np.array([0.0, 1.0]), r"integer labels of shape \(2,\), got float64 of shape \(2,\)"),
+        (np.array([0, 1, 2]), r"got int64 of shape \(3,\)"),
+        (np.array([0, 3]), "3 outputs need labels from 0 to 2, got 0 to 3"),
+        (np.array([-1, 0]), "3 outputs need labels from 0 to 2, got -1 to 0"),
+    ],
+)
+def test_targets_that_do_not_match_are_named(cost, targets, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        cost(Tensor(np.full((2, 3), 0.5)), targets)
+    assert str(caught.value).startswith(cost.__name__)
+    assert "\n" not in str(caught.value)
+
+
+@EACH_COST
+def test_targets_are_not_changed(cost):
+    y = np.eye(3)[[0, 2]]
+    kept = y.copy()
+    x = Tensor(np.full((2, 3), 0.5), requires_grad=True)
+    cost(x, y).backward()
+    assert np.array_equal(y, kept)

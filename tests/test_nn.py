@@ -1,0 +1,290 @@
+"""nn.py: how parameters are found, start, are saved and put back; what each layer computes."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tinygrad_mnist import Tensor, no_grad, ops
+from tinygrad_mnist.nn import (
+    INITIALIZERS,
+    Conv2d,
+    Dropout,
+    Flatten,
+    Linear,
+    MaxPool2d,
+    Module,
+    ReLU,
+    Sequential,
+    Sigmoid,
+    Softmax,
+    Tanh,
+)
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+class Nested(Module):
+    """Modules and Tensors in every place where they are looked for."""
+
+    def __init__(self):
+        self.first = Linear(3, 4, rng=rng())
+        self.more = [Linear(4, 4, rng=rng()), {"inside": Linear(4, 2, rng=rng())}]
+        self.scale = Tensor([2.0], requires_grad=True)
+        self.fixed = Tensor([5.0])
+        self.again = self.first
+        self.number = 7
+
+    def forward(self, x):
+        x = ops.sigmoid(self.first(x))
+        return self.more[1]["inside"](self.more[0](x)) * self.scale + self.fixed
+
+
+# ---- Parameters
+
+
+def test_parameters_are_found_wherever_attributes_lead_and_each_once():
+    module = Nested()
+    names = [name for name, _ in module.named_parameters()]
+    assert names == [
+        "first.weight",
+        "first.bias",
+        "more.0.weight",
+        "more.0.bias",
+        "more.1.inside.weight",
+        "more.1.inside.bias",
+        "scale",
+    ]
+    assert [id(p) for p in module.parameters()] == [id(p) for _, p in module.named_parameters()]
+
+
+def test_a_module_that_contains_itself_is_no_endless_search():
+    module = Nested()
+    module.me = module
+    assert len(module.parameters()) == 7
+
+
+def test_a_frozen_parameter_is_no_parameter_but_is_saved():
+    layer = Linear(2, 2, rng=rng())
+    layer.weight.requires_grad = False
+    assert [name for name, _ in layer.named_parameters()] == ["bias"]
+    assert set(layer.state_dict()) == {"weight", "bias"}
+
+
+def test_an_attribute_that_is_not_there_is_an_error():
+    with pytest.raises(AttributeError, match="wieght"):
+        Linear(2, 2, rng=rng()).wieght  # noqa: B018
+
+
+def test_zero_grad_clears_all():
+    module = Nested()
+    module(np.ones((2, 3), np.float32)).sum().backward()
+    assert all(p.grad is not None for p in module.parameters())
+    module.zero_grad()
+    assert all(p.grad is None for p in module.parameters())
+
+
+def test_a_module_without_forward_says_what_to_define():
+    with pytest.raises(TypeError, match=r"Module: define forward\(self, x\)"):
+        Module()(1)
+
+
+# ---- State
+
+
+def test_a_state_goes_round():
+    one, two = Nested(), Nested()
+    for p in one.parameters():
+        p.data += 1
+    two.load_state_dict(one.state_dict())
+    x = rng(3).random((5, 3), np.float32)
+    assert np.array_equal(one(x).data, two(x).data)
+
+
+def test_a_state_is_a_copy_both_ways():
+    layer = Linear(2, 2, rng=rng())
+    state = layer.state_dict()
+    layer.weight.data += 1
+    assert not np.array_equal(state["weight"], layer.weight.data)
+    layer.load_state_dict(state)
+    layer.weight.data += 1
+    assert not np.array_equal(state["weight"], layer.weight.data)
+
+
+def test_loading_keeps_the_dtype_and_the_tensors():
+    layer = Linear(2, 2, rng=rng())
+    weight = layer.weight
+    layer.load_state_dict({"weight": np.ones((2, 2), np.float64), "bias": np.zeros(2, np.float64)})
+    assert layer.weight is weight  # an optimizer that holds it goes on
+    assert weight.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s.pop("0.bias"), r"'layers\.0\.bias' is missing"),
+        (lambda s: s.update({"0.bais": 1}), r"'layers\.0\.bais' is not in this Sequential"),
+        (lambda s: s.update({"0.weight": np.ones((3, 2))}), r"'layers.0.weight' has shape \(3, 2\), expected \(2, 3\)"),
+    ],
+)
+def test_a_state_that_does_not_fit_is_named_and_nothing_taken_over(change, message):
+    module = Sequential(Linear(2, 3, rng=rng()), Sigmoid())
+    before = module.state_dict()
+    state = {name.removeprefix("layers."): np.zeros_like(value) for name, value in before.items()}
+    change(state)
+    with pytest.raises(ValueError, match=message) as caught:
+        module.load_state_dict({f"layers.{name}": value for name, value in state.items()})
+    assert "\n" not in str(caught.value)
+    assert all(np.array_equal(value, before[name]) for name, value in module.state_dict().items())
+
+
+# ---- How parameters start
+
+
+@pytest.mark.parametrize(
+    ("init", "deviation"), [("normal", 1.0), ("scaled", 1 / 20), ("xavier", (2 / 900) ** 0.5), ("he", (2 / 400) ** 0.5)]
+)
+def test_first_weights_have_the_deviation_that_is_promised(init, deviation):
+    layer = Linear(400, 500, init=init, rng=rng(1))
+    assert layer.weight.data.std() == pytest.approx(deviation, rel=0.01)
+    assert layer.weight.data.mean() == pytest.approx(0, abs=deviation / 100)
+    if init in ("normal", "scaled"):
+        assert layer.bias.data.std() == pytest.approx(1, rel=0.1)
+    else:
+        assert not layer.bias.data.any()
+
+
+@pytest.mark.parametrize("init", INITIALIZERS)
+@given(seed=st.integers(0, 2**64))
+def test_one_seed_gives_the_same_bits(init, seed):
+    one, two = (Linear(3, 2, init=init, rng=rng(seed)) for _ in range(2))
+    assert np.array_equal(one.weight.data, two.weight.data)
+    assert np.array_equal(one.bias.data, two.bias.data)
+
+
+def test_all_initializers_draw_the_same_numbers_and_scale_them():
+    normal, scaled = (Linear(784, 30, init=init, rng=rng(2)) for init in ("normal", "scaled"))
+    np.testing.assert_allclose(scaled.weight.data, normal.weight.data / 28, rtol=1e-6)
+    assert np.array_equal(scaled.bias.data, normal.bias.data)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"init": "huge", "rng": rng()}, ValueError, "init: expected one of normal, scaled, xavier, he, got 'huge'"),
+        ({"rng": 0}, TypeError, r"rng: expected a numpy\.random\.Generator, .* got 0"),
+        ({"rng": np.random}, TypeError, r"rng: expected a numpy\.random\.Generator"),
+    ],
+)
+def test_what_a_layer_cannot_start_with(arguments, error, message):
+    with pytest.raises(error, match=message):
+        Linear(2, 2, **arguments)
+
+
+# ---- Layers
+
+
+def test_linear_is_x_w_plus_b_in_one_node():
+    layer = Linear(3, 2, rng=rng(), dtype=np.float64)
+    x = rng(1).standard_normal((5, 3))
+    y = layer(x)
+    np.testing.assert_allclose(y.data, x @ layer.weight.data + layer.bias.data, rtol=1e-14)
+    assert y.op is ops.linear.op
+    np.testing.assert_allclose(layer(x[0]).data, y.data[0], rtol=1e-14)
+    np.testing.assert_allclose(layer(x.reshape(5, 1, 3)).data, y.data.reshape(5, 1, 2), rtol=1e-14)
+
+
+def test_linear_of_the_wrong_width_is_refused():
+    with pytest.raises(ValueError, match="linear") as caught:
+        Linear(3, 2, rng=rng())(np.ones((5, 4), np.float32))
+    assert "(5, 4)" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("layer", "function"),
+    [(Sigmoid(), ops.sigmoid), (Tanh(), ops.tanh), (ReLU(), ops.relu), (Softmax(), ops.softmax)],
+)
+def test_activations_are_the_functions_of_the_table(layer, function):
+    x = Tensor(rng().standard_normal((2, 3)))
+    assert np.array_equal(layer(x).data, function(x).data)
+    assert list(layer.named_parameters()) == []
+
+
+def test_sequential_takes_modules_and_functions():
+    first, last = Linear(3, 4, rng=rng()), Linear(4, 2, rng=rng(1))
+    network = Sequential(first, ops.relu, Flatten(), last)
+    x = rng(2).standard_normal((5, 3)).astype(np.float32)
+    assert np.array_equal(network(x).data, last(ops.relu(first(x))).data)
+    assert [name for name, _ in network.named_parameters()] == [
+        "layers.0.weight",
+        "layers.0.bias",
+        "layers.3.weight",
+        "layers.3.bias",
+    ]
+    assert "Linear(3, 4)" in repr(network)
+
+
+def test_a_convolutional_network_trains_by_one_step():
+    network = Sequential(
+        Conv2d(1, 3, 3, stride=2, padding=1, rng=rng()), ReLU(), MaxPool2d(2), Flatten(), Linear(12, 2, rng=rng())
+    )
+    x = rng(1).standard_normal((5, 1, 8, 8)).astype(np.float32)
+    y = network(x)
+    assert y.shape == (5, 2)
+    (y * y).sum().backward()
+    assert all(p.grad is not None and p.grad.data.any() for p in network.parameters())
+
+
+def test_conv2d_is_the_sum_over_windows():
+    layer = Conv2d(2, 1, (2, 3), rng=rng(), dtype=np.float64)
+    x = rng(1).standard_normal((1, 2, 3, 4))
+    expected = [
+        [(x[0, :, i : i + 2, j : j + 3] * layer.weight.data[0]).sum() + layer.bias.data.item() for j in range(2)]
+        for i in range(2)
+    ]
+    np.testing.assert_allclose(layer(x).data[0, 0], expected, rtol=1e-12)
+
+
+def test_flatten_keeps_the_batch():
+    assert Flatten()(Tensor(np.zeros((4, 2, 3)))).shape == (4, 6)
+    assert Flatten()(Tensor(np.zeros((0, 2, 3)))).shape == (0, 6)
+
+
+# ---- Training and evaluation
+
+
+def test_train_and_eval_reach_every_module():
+    network = Sequential(Linear(2, 2, rng=rng()), Sequential(Dropout(0.5, rng=rng())))
+    assert all(module.training for module in network.modules())
+    assert network.eval() is network
+    assert not any(module.training for module in network.modules())
+    network.train()
+    assert all(module.training for module in network.modules())
+
+
+def test_dropout_keeps_the_mean_drops_a_share_and_is_off_in_evaluation():
+    layer, x = Dropout(0.25, rng=rng()), Tensor(np.ones((400, 400), np.float32), requires_grad=True)
+    y = layer(x)
+    assert np.isin(y.data, [0, np.float32(1 / 0.75)]).all()
+    assert (y.data == 0).mean() == pytest.approx(0.25, abs=0.01)
+    assert y.data.mean() == pytest.approx(1, abs=0.01)
+    assert y.dtype == np.float32
+    y.sum().backward()
+    assert np.array_equal(x.grad.data, y.data)
+    assert not np.array_equal(layer(x).data, y.data)  # fresh at each call
+    layer.eval()
+    assert layer(x) is x
+
+
+@pytest.mark.parametrize("p", [-0.1, 1.0, 2])
+def test_a_share_to_drop_must_be_below_one(p):
+    with pytest.raises(ValueError, match=f"0 <= p < 1, got {p}"):
+        Dropout(p, rng=rng())
+
+
+def test_nothing_is_recorded_without_gradients():
+    with no_grad():
+        assert Nested()(np.ones((2, 3), np.float32)).op is None

@@ -1,0 +1,460 @@
+"""optim.py: PyTorch's trajectories, golden sequences by hand, and the bugs that other optimizers have had."""
+
+import copy
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from tinygrad_mnist import Tensor
+from tinygrad_mnist.optim import SGD, Momentum, Nesterov, Optimizer, StepLR
+
+REFERENCE = json.loads((Path(__file__).parent / "reference" / "sgd_trajectories.json").read_text(encoding="utf-8"))
+NAMES = ("weights", "biases")
+KINDS = [
+    lambda params, lr, weight_decay=0.0: SGD(params, lr, weight_decay),
+    lambda params, lr, weight_decay=0.0: Momentum(params, lr, 0.9, weight_decay),
+    lambda params, lr, weight_decay=0.0: Nesterov(params, lr, 0.9, weight_decay),
+]
+EACH_KIND = pytest.mark.parametrize("kind", KINDS, ids=["SGD", "Momentum", "Nesterov"])
+
+
+def parameter(values, dtype=np.float64):
+    return Tensor(np.array(values, dtype), requires_grad=True)
+
+
+def give(p, gradient):
+    """Leave a gradient where backward() would."""
+    p.grad = None if gradient is None else Tensor(np.array(gradient, p.dtype))
+
+
+def follow(optimizer, p, gradients):
+    """The values of a parameter after each of the gradients."""
+    values = []
+    for gradient in gradients:
+        give(p, gradient)
+        optimizer.step()
+        values.append(p.data.tolist())
+    return values
+
+
+# ---- As PyTorch
+
+
+def make(settings, parameters):
+    decay = {"weights": settings["weight_decay"], "biases": 0.0}
+    groups = [{"params": [parameters[n]], "lr": settings["lr"][n], "weight_decay": decay[n]} for n in NAMES]
+    if settings["momentum"] == 0:
+        return SGD(groups, lr=1.0)
+    kind = Nesterov if settings["nesterov"] else Momentum
+    return kind(groups, lr=1.0, momentum=settings["momentum"])
+
+
+@pytest.mark.parametrize("case", REFERENCE["cases"], ids=lambda case: json.dumps(case["settings"]).replace('"', ""))
+def test_trajectories_are_those_of_torch_optim_sgd(case):
+    parameters = {name: parameter(REFERENCE["start"][name]) for name in NAMES}
+    optimizer = make(case["settings"], parameters)
+    schedule = StepLR(optimizer, **case["settings"]["schedule"]) if case["settings"]["schedule"] else None
+    for step, gradients in enumerate(REFERENCE["gradients"]):
+        for name in NAMES:
+            give(parameters[name], gradients[name])
+        optimizer.step()
+        if schedule is not None:
+            schedule.step()
+        for name, group in zip(NAMES, optimizer.groups, strict=True):
+            np.testing.assert_allclose(parameters[name].data, case["after"][name][step], rtol=2e-15, atol=0)
+            assert group["lr"] == pytest.approx(case["after"]["lr"][name][step], rel=2e-15)
+
+
+# ---- Golden sequences, computed by hand. Every number in them is exact in binary.
+
+
+def test_three_steps_of_gradient_descent():
+    p = parameter([1.0])
+    # w - 0.5 g: 1 - 0.5 = 0.5; 0.5 - 1 = -0.5; -0.5 + 0.25 = -0.25
+    assert follow(SGD([p], lr=0.5), p, [[1.0], [2.0], [-0.5]]) == [[0.5], [-0.5], [-0.25]]
+
+
+def test_three_steps_of_momentum():
+    p = parameter([1.0])
+    # v: 1; 0.5 + 2 = 2.5; 1.25 - 0.25 = 1.    w - 0.5 v: 0.5; 0.5 - 1.25 = -0.75; -0.75 - 0.5 = -1.25
+    assert follow(Momentum([p], lr=0.5, momentum=0.5), p, [[1.0], [2.0], [-0.25]]) == [[0.5], [-0.75], [-1.25]]
+
+
+def test_three_steps_of_nesterov():
+    p = parameter([1.0])
+    # v: 1; 2.5; 1.    g + 0.5 v: 1.5; 3.25; 0.25.    w - 0.5 (g + 0.5 v): 0.25; -1.375; -1.5
+    assert follow(Nesterov([p], lr=0.5, momentum=0.5), p, [[1.0], [2.0], [-0.25]]) == [[0.25], [-1.375], [-1.5]]
+
+
+def test_three_steps_with_weight_decay():
+    p = parameter([2.0])
+    # g + 0.5 w: 1 + 1 = 2; 1 + 0.5 = 1.5; 0 + 0.125.    w - 0.5 of it: 1; 0.25; 0.1875
+    assert follow(SGD([p], lr=0.5, weight_decay=0.5), p, [[1.0], [1.0], [0.0]]) == [[1.0], [0.25], [0.1875]]
+
+
+def test_weight_decay_is_coupled_and_enters_the_velocity():
+    p = parameter([2.0])
+    # v: 0 + 0.5 * 2 = 1; 0.5 + 0.5 * 1.5 = 1.25.    w - 0.5 v: 1.5; 0.875
+    assert follow(Momentum([p], 0.5, 0.5, weight_decay=0.5), p, [[0.0], [0.0]]) == [[1.5], [0.875]]
+
+
+def test_a_lower_rate_acts_on_the_whole_velocity_at_once_unlike_the_textbook():
+    p = parameter([0.0])
+    optimizer = Momentum([p], lr=1.0, momentum=0.5)
+    schedule = StepLR(optimizer, 1, 0.5)
+    give(p, [1.0])
+    optimizer.step()
+    schedule.step()
+    give(p, [0.0])
+    optimizer.step()
+    # v = 0.5, lr = 0.5: -1 - 0.25. The textbook's v <- 0.5 v - lr g; w <- w + v would come to -1.5.
+    assert p.data.tolist() == [-1.25]
+
+
+# ---- Bugs that others had
+
+
+@EACH_KIND
+def test_the_first_velocity_is_the_gradient_undamped(kind):
+    p = parameter([0.0])
+    optimizer = kind([p], 1.0)
+    give(p, [3.0])
+    optimizer.step()
+    assert p.data.tolist() == ([-3.0 - 0.9 * 3.0] if isinstance(optimizer, Nesterov) else [-3.0])
+    assert all(velocity.tolist() == [3.0] for velocity in optimizer.state.values())
+
+
+def test_the_velocity_is_not_zeroed_between_steps():
+    p = parameter([0.0])
+    optimizer = Momentum([p], 1.0, 0.5)
+    follow(optimizer, p, [[1.0], [0.0], [0.0]])
+    assert p.data.tolist() == [-1.75]
+    assert optimizer.state[p].tolist() == [0.25]
+
+
+@EACH_KIND
+def test_a_zero_gradient_with_decay_shrinks_weights_by_lr_times_lambda_over_n_and_leaves_biases(kind):
+    eta, lmbda, n = 0.5, 0.1, 50_000
+    weight, bias = parameter([[1.0, -2.0]]), parameter([3.0])
+    optimizer = kind([{"params": [weight], "weight_decay": lmbda / n}, {"params": [bias]}], eta)
+    give(weight, [[0.0, 0.0]])
+    give(bias, [0.0])
+    optimizer.step()
+    ahead = 1.9 if isinstance(optimizer, Nesterov) else 1.0  # g + mu v, and v = g in the first step
+    np.testing.assert_allclose(weight.data, np.array([[1.0, -2.0]]) * (1 - ahead * eta * lmbda / n), rtol=1e-15)
+    assert bias.data.tolist() == [3.0]
+
+
+@EACH_KIND
+def test_decay_is_not_ignored_without_momentum_nor_with_it(kind):
+    p = parameter([1.0])
+    optimizer = kind([p], 0.5, 0.5)
+    give(p, [0.0])
+    optimizer.step()
+    assert p.data[0] < 1
+
+
+@EACH_KIND
+def test_parameters_without_a_gradient_are_left_alone(kind):
+    p, frozen = parameter([1.0]), parameter([1.0])
+    optimizer = kind([p, frozen], 0.5, 0.5)
+    give(p, [1.0])
+    optimizer.step()
+    assert p.data[0] != 1
+    assert frozen.data.tolist() == [1.0]
+    assert frozen not in optimizer.state
+
+
+def test_the_velocity_of_a_parameter_that_has_no_gradient_for_a_step_waits():
+    p = parameter([0.0])
+    optimizer = Momentum([p], 1.0, 0.5)
+    assert follow(optimizer, p, [[1.0], None, [0.0]]) == [[-1.0], [-1.0], [-1.5]]
+
+
+@EACH_KIND
+def test_no_gradient_is_changed_and_none_is_kept_as_the_velocity(kind):
+    p = parameter([1.0, 2.0])
+    optimizer = kind([p], 0.5, 0.5)
+    give(p, [3.0, 4.0])
+    gradient = p.grad
+    optimizer.step()
+    assert gradient.data.tolist() == [3.0, 4.0]
+    kept = {k: v.copy() for k, v in optimizer.state.items()}
+    gradient.data[:] = 99.0  # what a caller does with it afterwards must not reach the velocity
+    assert all(np.array_equal(optimizer.state[k], kept[k]) for k in kept)
+
+
+@pytest.mark.parametrize("kind", [Momentum, Nesterov])
+def test_a_velocity_without_decay_is_no_gradient_of_the_caller(kind):
+    p = parameter([1.0])
+    optimizer = kind([p], 0.5)
+    give(p, [3.0])
+    gradient = p.grad
+    optimizer.step()
+    gradient.data[:] = 99.0
+    give(p, [0.0])
+    before = p.data.copy()
+    optimizer.step()
+    assert abs(p.data - before) < 3
+
+
+@EACH_KIND
+def test_the_dtype_of_a_parameter_stays(kind):
+    p = parameter([1.0, 2.0], np.float32)
+    optimizer = kind([p], np.float64(0.1), 0.25)
+    follow(optimizer, p, [[1.0, 1.0], [1.0, 1.0]])
+    assert p.data.dtype == np.float32
+    assert all(velocity.dtype == np.float32 for velocity in optimizer.state.values())
+
+
+def test_a_step_between_forward_and_backward_is_refused():
+    p = parameter([2.0])
+    loss = (p * p).sum()
+    optimizer = SGD([p], 0.5)
+    give(p, [1.0])
+    optimizer.step()
+    with pytest.raises(RuntimeError, match=r"changed in place .* call backward\(\) before optimizer\.step\(\)"):
+        loss.backward()
+
+
+def test_zero_grad_covers_every_group():
+    p, q = parameter([1.0]), parameter([1.0])
+    optimizer = SGD([{"params": [p]}, {"params": q}], 0.5)
+    (p * q).sum().backward()
+    optimizer.zero_grad()
+    assert p.grad is None
+    assert q.grad is None
+
+
+@given(
+    start=arrays(np.float64, (4, 3), elements=st.floats(-10, 10)),
+    gradients=arrays(np.float64, (5, 4, 3), elements=st.floats(-10, 10)),
+    order=st.permutations(range(4)),
+    kind=st.sampled_from(KINDS),
+    names=st.lists(st.text(max_size=5), min_size=4, max_size=4),
+)
+def test_steps_do_not_depend_on_the_order_or_the_names_of_parameters(start, gradients, order, kind, names):
+    def run(order, names):
+        parameters = [Tensor(row.copy(), requires_grad=True, name=name) for row, name in zip(start, names, strict=True)]
+        optimizer = kind([parameters[i] for i in order], 0.25, 0.125)
+        for step in gradients:
+            for p, row in zip(parameters, step, strict=True):
+                give(p, row)
+            optimizer.step()
+        return np.stack([p.data for p in parameters])
+
+    assert np.array_equal(run(range(4), "abcd"), run(order, names))
+
+
+@given(
+    start=arrays(np.float64, 3, elements=st.floats(-10, 10)), gradient=arrays(np.float64, 3, elements=st.floats(-9, 9))
+)
+def test_without_momentum_all_kinds_are_the_same(start, gradient):
+    ends = []
+    for kind in (SGD, Momentum, Nesterov):
+        p = parameter(start)
+        optimizer = SGD([p], 0.5) if kind is SGD else kind([p], 0.5, 0.0)
+        ends.append(follow(optimizer, p, [gradient, -2 * gradient, gradient]))
+    assert ends[0] == ends[1] == ends[2]
+
+
+# ---- StepLR
+
+
+def rates(step_size, gamma, n):
+    optimizer = SGD([parameter([1.0])], 8.0)
+    schedule = StepLR(optimizer, step_size, gamma)
+    result = [optimizer.groups[0]["lr"]]
+    for _ in range(n):
+        schedule.step()
+        result.append(optimizer.groups[0]["lr"])
+    return result
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 7])
+def test_the_rate_steps_exactly_at_k_and_2k(k):
+    assert rates(k, 0.5, 2 * k + 1) == [8.0] * k + [4.0] * k + [2.0] * 2 if k > 1 else rates(1, 0.5, 3) == [8, 4, 2, 1]
+
+
+@given(k=st.integers(1, 9), gamma=st.floats(0.1, 1.5), n=st.integers(0, 30))
+def test_the_rate_is_a_pure_function_of_the_epoch(k, gamma, n):
+    stepped = rates(k, gamma, n)
+    assert stepped == [8.0 * gamma ** (epoch // k) for epoch in range(n + 1)]  # no drift: not multiplied step by step
+    schedule = StepLR(SGD([parameter([1.0])], 8.0), k, gamma)
+    asked = [schedule.rate(8.0, epoch) for epoch in reversed(range(n + 1))]
+    assert asked[::-1] == stepped
+    assert schedule.epoch == 0
+    assert schedule.optimizer.groups[0]["lr"] == 8.0
+
+
+def test_making_a_schedule_is_no_step():
+    optimizer = SGD([parameter([1.0])], 8.0)
+    for _ in range(3):
+        StepLR(optimizer, 1, 0.5)
+    assert optimizer.groups[0]["lr"] == 8.0
+
+
+def test_every_group_has_its_own_rate():
+    optimizer = SGD([{"params": [parameter([1.0])], "lr": 4.0}, {"params": [parameter([1.0])]}], 8.0)
+    schedule = StepLR(optimizer, 2, 0.5)
+    schedule.step()
+    assert [group["lr"] for group in optimizer.groups] == [4.0, 8.0]
+    schedule.step()
+    assert [group["lr"] for group in optimizer.groups] == [2.0, 4.0]
+
+
+def test_the_learning_rate_is_read_at_step_time():
+    p = parameter([0.0])
+    optimizer = SGD([p], 1.0)
+    follow(optimizer, p, [[1.0]])
+    optimizer.groups[0]["lr"] = 0.25
+    assert follow(optimizer, p, [[1.0]]) == [[-1.25]]
+
+
+# ---- State
+
+
+@EACH_KIND
+@pytest.mark.parametrize("done", [0, 1, 3])
+def test_a_restored_optimizer_goes_on_to_the_same_bits(kind, done):
+    rng = np.random.default_rng(0)
+    gradients = rng.standard_normal((6, 5)).astype(np.float32)
+    start = rng.standard_normal(5)
+    p = parameter(start, np.float32)
+    optimizer = kind([p], 0.3, 0.01)
+    schedule = StepLR(optimizer, 2, 0.3)
+
+    def go(optimizer, schedule, p, gradients):
+        for gradient in gradients:
+            give(p, gradient)
+            optimizer.step()
+            schedule.step()
+
+    go(optimizer, schedule, p, gradients[:done])
+    state = copy.deepcopy((optimizer.state_dict(), schedule.state_dict()))
+    q = parameter(p.data, np.float32)
+    go(optimizer, schedule, p, gradients[done:])
+
+    other = kind([q], 99.0)
+    other_schedule = StepLR(other, 2, 0.3)
+    other.load_state_dict(state[0])
+    other_schedule.load_state_dict(state[1])
+    go(other, other_schedule, q, gradients[done:])
+    assert np.array_equal(p.data, q.data)
+    assert other.groups[0]["lr"] == optimizer.groups[0]["lr"]
+
+
+def test_a_state_is_a_copy_both_ways():
+    p = parameter([0.0])
+    optimizer = Momentum([p], 1.0, 0.5)
+    follow(optimizer, p, [[1.0]])
+    state = optimizer.state_dict()
+    follow(optimizer, p, [[1.0]])
+    assert state["velocity"][0].tolist() == [1.0]
+    optimizer.load_state_dict(state)
+    follow(optimizer, p, [[1.0]])
+    assert state["velocity"][0].tolist() == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s["velocity"].update({0: np.zeros(7)}), r"velocity 0 of shape \(7,\) belongs to another network"),
+        (lambda s: s["velocity"].update({5: np.zeros(1)}), r"velocity 5 of shape \(1,\) belongs to another network"),
+        (lambda s: s["groups"][0].pop("momentum"), "belong to another optimizer"),
+        (lambda s: s["groups"].append(dict(s["groups"][0])), "belong to another optimizer"),
+    ],
+)
+def test_the_state_of_another_optimizer_is_refused_and_nothing_taken_over(change, message):
+    p = parameter([0.0])
+    optimizer = Momentum([p], 1.0, 0.5)
+    follow(optimizer, p, [[1.0]])
+    state = optimizer.state_dict()
+    state["groups"][0]["lr"] = 77.0
+    change(state)
+    with pytest.raises(ValueError, match=message):
+        optimizer.load_state_dict(state)
+    assert optimizer.groups[0]["lr"] == 1.0
+    assert optimizer.state[p].tolist() == [1.0]
+
+
+def test_the_state_of_another_schedule_is_refused():
+    schedule = StepLR(SGD([parameter([0.0])], 1.0), 1)
+    with pytest.raises(ValueError, match="the saved schedule has 2 groups, expected 1"):
+        schedule.load_state_dict({"epoch": 3, "first": [1.0, 2.0]})
+
+
+# ---- What is refused
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda p: SGD([p], -0.1), r"SGD: expected 0 <= lr < inf, got -0\.1"),
+        (lambda p: SGD([p], float("nan")), "expected 0 <= lr < inf, got nan"),
+        (lambda p: SGD([p], float("inf")), "expected 0 <= lr < inf, got inf"),
+        (lambda p: SGD([p], "0.1"), "expected 0 <= lr < inf, got '0.1'"),
+        (lambda p: SGD([p], 0.1, -1), "SGD: expected 0 <= weight_decay < inf, got -1"),
+        (lambda p: Momentum([p], 0.1, 1.0), r"Momentum: expected 0 <= momentum < 1, got 1\.0"),
+        (lambda p: Nesterov([p], 0.1, -0.5), r"Nesterov: expected 0 <= momentum < 1, got -0\.5"),
+        (lambda p: SGD([{"params": [p], "lr": -3}], 0.1), "expected 0 <= lr < inf, got -3"),
+        (lambda p: SGD([], 0.1), "got no parameters"),
+        (lambda p: SGD([p, p], 0.1), "twice"),
+        (lambda p: SGD([{"params": [p]}, {"params": [p]}], 0.1), "twice"),
+        (lambda p: StepLR(SGD([p], 0.1), 0), "step_size >= 1, got 0"),
+        (lambda p: StepLR(SGD([p], 0.1), 2.5), r"step_size >= 1, got 2\.5"),
+        (lambda p: StepLR(SGD([p], 0.1), 2, 0.0), r"gamma > 0, got 0\.0"),
+    ],
+)
+def test_values_out_of_range_are_named(make, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        make(parameter([1.0]))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda p: SGD([p, np.ones(2)], 0.1), "Tensors that require gradients, got array"),
+        (lambda p: SGD([Tensor([1.0])], 0.1), "Tensors that require gradients, got Tensor"),
+        (lambda p: SGD([{"params": [p], "momentum": 0.9}], 0.1), "a group is a dict of 'params' and lr, weight_decay"),
+        (lambda p: SGD([{"weights": [p]}], 0.1), "a group is a dict of 'params'"),
+        (lambda p: SGD([{"params": [p]}, p], 0.1), "a group is a dict of 'params'"),
+    ],
+)
+def test_what_is_no_parameter_is_named(make, message):
+    with pytest.raises(TypeError, match=message) as caught:
+        make(parameter([1.0]))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_optimizer_without_a_formula_says_so():
+    p = parameter([1.0])
+    optimizer = Optimizer([p], 0.1)
+    give(p, [1.0])
+    with pytest.raises(TypeError, match=r"define direction\(\)"):
+        optimizer.step()
+
+
+def test_an_optimizer_of_ones_own_is_one_formula():
+    class Sign(Optimizer):
+        def direction(self, gradient, velocity, options):
+            return np.sign(gradient), None
+
+    p = parameter([1.0, 1.0])
+    assert follow(Sign([p], 0.5), p, [[7.0, -0.1]]) == [[0.5, 1.5]]
+
+
+def test_the_reference_covers_what_it_should():
+    settings = [case["settings"] for case in REFERENCE["cases"]]
+    assert {(s["momentum"], s["nesterov"]) for s in settings} >= {(0.0, False), (0.5, True), (0.9, False), (0.9, True)}
+    assert any(s["weight_decay"] for s in settings)
+    assert any(s["schedule"] for s in settings)
+    assert any(later != now for case in REFERENCE["cases"] for now, later in pairwise(case["after"]["lr"]["weights"]))
+    assert any(step["biases"] is None for step in REFERENCE["gradients"])

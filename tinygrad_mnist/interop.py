@@ -1,0 +1,130 @@
+"""How the table is reached: Python's operators, methods as arrays have them, and NumPy's own functions on Tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from . import ops
+from .define import NUMPY, OPS, OpFunction
+from .tensor import Tensor, mode
+
+QUERIES = frozenset(
+    getattr(np, name)
+    for name in """
+    all allclose any argmax argmin argpartition argsort argwhere array_equal array_equiv array_repr array_str
+    array2string bincount can_cast count_nonzero digitize empty_like flatnonzero full_like isclose iscomplexobj
+    isfinite isinf isnan isrealobj logical_xor may_share_memory min_scalar_type ndim nonzero ones_like
+    result_type searchsorted shape shares_memory signbit size zeros_like
+    """.split()
+)
+"""NumPy's functions whose answer has no derivative: on Tensors they answer in plain NumPy."""
+
+SHAPES = frozenset((np.shape, np.ndim, np.size, np.zeros_like, np.ones_like, np.empty_like, np.result_type))
+"""Those that do not look at the values."""
+
+NUMPY.update({np.concatenate: ops.concatenate, np.stack: ops.stack, np.clip: ops.clip})
+
+
+def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+    """Serve `np.exp(t)`, `array * t` and other ufuncs, or refuse; never return an ndarray that lost its gradient."""
+    if method == "__call__" and not kwargs:
+        if ufunc in NUMPY:
+            return NUMPY[ufunc](*inputs)
+        if ufunc in QUERIES:
+            _looked_at(self)
+            return ufunc(*_arrays(inputs))
+    raise _no_derivative(ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}", kwargs)
+
+
+def _array_function(self: Tensor, function: Callable[..., Any], types: Any, args: Any, kwargs: Any) -> Any:
+    """Serve `np.sum(t, axis=0)`, `np.where(c, t, u)` and NumPy's other functions, or refuse."""
+    if function in NUMPY:
+        return NUMPY[function](*args, **kwargs)
+    if function in QUERIES:
+        if function not in SHAPES:
+            _looked_at(self)
+        return function(*_arrays(args), **_arrays(kwargs))
+    raise _no_derivative(function.__name__, {})
+
+
+def _looked_at(x: Tensor) -> None:
+    if mode.recorder is not None:
+        mode.recorder.read(x)
+
+
+def _arrays(value: Any) -> Any:
+    """The same arguments, with the array in place of each Tensor."""
+    if isinstance(value, Tensor):
+        return value._data
+    if isinstance(value, list | tuple):
+        return type(value)(map(_arrays, value))
+    if isinstance(value, dict):
+        return {key: _arrays(item) for key, item in value.items()}
+    return value
+
+
+def _no_derivative(what: str, kwargs: dict[str, Any]) -> TypeError:
+    if kwargs:
+        return TypeError(
+            f"np.{what}: gradients cannot follow {', '.join(kwargs)}=; "
+            "use an operator that makes a new Tensor, or t.numpy() for the values alone"
+        )
+    return TypeError(
+        f"np.{what} is not in the table of derivatives; use t.numpy() for the values alone, or define it as an op"
+    )
+
+
+def _spread(method: OpFunction) -> Callable[..., Any]:
+    """Let a method that takes a tuple take its items as well: x.reshape(2, 3) as x.reshape((2, 3))."""
+
+    def spread(self: Tensor, *items: Any) -> Any:
+        return method(self, items[0] if len(items) == 1 and not isinstance(items[0], int) else items or None)
+
+    spread.__doc__ = method.__doc__
+    return spread
+
+
+def _swapped(function: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda self, other: function(other, self)
+
+
+def _comparable(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Leave comparisons with what is not numeric (`t == None`) to Python."""
+    known = (Tensor, np.ndarray, np.generic, float, int, complex)
+    return lambda self, other: function(self, other) if isinstance(other, known) else NotImplemented
+
+
+def _attach() -> None:
+    for name in "add sub mul pow matmul bitwise_and bitwise_or".split():
+        function = OPS[name].function
+        name = name.removeprefix("bitwise_")
+        setattr(Tensor, f"__{name}__", function)
+        setattr(Tensor, f"__r{name}__", _swapped(function))
+    for name in "eq ne lt le gt ge".split():
+        setattr(Tensor, f"__{name}__", _comparable(OPS[name].function))
+    for name in "astype copy exp log sqrt tanh sigmoid relu sum mean max min logsumexp softmax log_softmax".split():
+        setattr(Tensor, name, OPS[name].function)
+    methods: dict[str, Any] = {
+        "__array_ufunc__": _array_ufunc,
+        "__array_function__": _array_function,
+        "__truediv__": ops.div,
+        "__rtruediv__": _swapped(ops.div),
+        "__neg__": ops.neg,
+        "__pos__": ops.copy,
+        "__abs__": ops.abs,
+        "__invert__": ops.invert,
+        "__getitem__": ops.getitem,
+        "clip": ops.clip,
+        "reshape": _spread(ops.reshape),
+        "transpose": _spread(ops.transpose),
+        "T": property(lambda self: ops.transpose(self)),
+        "mT": property(lambda self: ops.transpose(self, (*range(self.ndim - 2), -1, -2))),
+    }
+    for name, method in methods.items():
+        setattr(Tensor, name, method)
+
+
+_attach()

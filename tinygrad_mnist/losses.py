@@ -1,0 +1,106 @@
+"""Costs: what training makes small. Each is an op with rules of its own, stable where a composition would not be.
+
+Every cost is a scalar, the mean over the batch (the first axis) of sums over the outputs. `targets` are an array of the
+outputs' shape; or integer labels of shape (n,), each of which stands for a row that is 1 at the label and 0 elsewhere.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .ops import Domain, binary, log, log_softmax, maximum, softmax, sum
+from .tensor import Array, Operand, Tensor
+
+_PROBABILITY = Domain(0.0625, 0.9375)
+
+
+def _clamped_log(x: Array) -> Array:
+    with np.errstate(divide="ignore"):
+        return np.maximum(np.log(x), -100)  # a saturated output costs 100, not infinity
+
+
+def _floor(x: Any) -> Any:
+    """x, but not so small that 1 / x overflows."""
+    return maximum(x, float(np.finfo(x.dtype).tiny))
+
+
+# fmt: off
+_quadratic = binary(
+    "quadratic_cost", lambda a, y: 0.5 / len(a) * np.add.reduce((a - y) ** 2, None),
+    lambda g, out, a, y: (a - y) * (g / len(a)),
+    lambda g, out, a, y: (y - a) * (g / len(a)),
+    sign="½Σ(a−y)²", domain=None, doc="1/n Σ ½ (a - y)²")
+_cross_entropy = binary(
+    "cross_entropy_cost",
+    lambda a, y: -np.sum(y * _clamped_log(a) + (1 - y) * _clamped_log(1 - a)) / len(a),
+    lambda g, out, a, y: ((1 - y) / _floor(1 - a) - y / _floor(a)) * (g / len(a)),
+    lambda g, out, a, y: (log(_floor(1 - a)) - log(_floor(a))) * (g / len(a)),
+    sign="H(y, a)", domain=None, doc="-1/n Σ (y ln a + (1 - y) ln(1 - a))")
+_softmax_cross_entropy = binary(
+    "softmax_cross_entropy",
+    lambda z, y: -np.sum(y * log_softmax(z)) / len(z),
+    lambda g, out, z, y: (softmax(z) * sum(y, -1, True) - y) * (g / len(z)),
+    lambda g, out, z, y: -log_softmax(z) * (g / len(z)),
+    sign="H(y, softmax)", domain=None, doc="-1/n Σ y ln softmax(z)")
+# fmt: on
+
+
+def quadratic_cost(outputs: Tensor, targets: Operand) -> Tensor:
+    """C = 1/n Σ ½ ||a - y||², Nielsen's cost of chapter 1.
+
+    Args:
+        outputs: the activations a, shape (n, k).
+        targets: y, shape (n, k), or integer labels of shape (n,).
+
+    Raises:
+        ValueError: the shapes do not match, or a label is not one of 0..k-1.
+
+    >>> quadratic_cost(Tensor([[0.5, 0.0]]), np.array([0])).item()
+    0.125
+    """
+    return _quadratic(outputs, _rows("quadratic_cost", outputs, targets))
+
+
+def cross_entropy_cost(outputs: Tensor, targets: Operand) -> Tensor:
+    """C = -1/n Σ (y ln a + (1 - y) ln(1 - a)), of sigmoid outputs: Nielsen's cost of chapter 3.
+
+    With it the gradient of an output's weighted input is a - y: there is no σ' in it to slow learning down. Logarithms
+    are not let below -100, so an output that is exactly 0 or 1 costs 100 and not infinity. Arguments and errors as for
+    `quadratic_cost`.
+
+    >>> round(cross_entropy_cost(Tensor([[0.5, 0.5]]), np.array([0])).item(), 4)
+    1.3863
+    """
+    return _cross_entropy(outputs, _rows("cross_entropy_cost", outputs, targets))
+
+
+def softmax_cross_entropy(logits: Tensor, targets: Operand) -> Tensor:
+    """C = -1/n Σ y ln softmax(z), the log-likelihood cost of chapter 3, straight from the weighted inputs z ("logits").
+
+    Stable for logits of any size, since ln(softmax) is computed in one piece. Arguments and errors as for
+    `quadratic_cost`.
+
+    >>> softmax_cross_entropy(Tensor([[1000.0, 0.0]]), np.array([1])).item()
+    1000.0
+    """
+    return _softmax_cross_entropy(logits, _rows("softmax_cross_entropy", logits, targets))
+
+
+def _rows(name: str, outputs: Tensor, targets: Any) -> Any:
+    """The targets as rows of the outputs' shape."""
+    shape, given = np.shape(outputs), np.shape(targets)
+    if shape == given and len(shape) > 0:
+        return targets
+    labels = np.asarray(targets)
+    if len(shape) != 2 or given != shape[:1] or labels.dtype.kind not in "iu":
+        raise ValueError(
+            f"{name}: outputs of shape {shape} need targets of that shape or integer labels of shape {shape[:1]}, "
+            f"got {labels.dtype} of shape {given}"
+        )
+    if labels.size and not 0 <= labels.min() <= labels.max() < shape[1]:
+        raise ValueError(
+            f"{name}: {shape[1]} outputs need labels from 0 to {shape[1] - 1}, got {labels.min()} to {labels.max()}"
+        )
+    return (labels[:, None] == np.arange(shape[1])).astype(outputs.dtype)

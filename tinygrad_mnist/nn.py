@@ -1,0 +1,291 @@
+"""Networks: modules that hold parameters, and the ways to draw their first values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from . import ops
+from .tensor import Array, Tensor
+
+INITIALIZERS: dict[str, Callable[[int, int], float]] = {
+    "normal": lambda fan_in, fan_out: 1.0,
+    "scaled": lambda fan_in, fan_out: 1 / math.sqrt(fan_in),
+    "xavier": lambda fan_in, fan_out: math.sqrt(2 / (fan_in + fan_out)),
+    "he": lambda fan_in, fan_out: math.sqrt(2 / fan_in),
+}
+"""The standard deviation of a layer's first weights, which are drawn from N(0, deviation²).
+
+normal: Nielsen's first network (chapter 1). scaled: N(0, 1/fan_in), his chapter 3, which keeps neurons from saturating
+at the start. xavier: Glorot and Bengio, 2010. he: He et al., 2015, for relu. With the first two, biases are drawn from
+N(0, 1) as in the book; with the others they start at 0.
+"""
+
+
+def initial(
+    shape: tuple[int, ...], fan_in: int, fan_out: int, init: str, rng: np.random.Generator, dtype: DTypeLike
+) -> Tensor:
+    """First weights of a layer, as a Tensor that requires gradients; a ValueError for an unknown `init`."""
+    if init not in INITIALIZERS:
+        raise ValueError(f"init: expected one of {', '.join(INITIALIZERS)}, got {init!r}")
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(f"rng: expected a numpy.random.Generator, as from np.random.default_rng(seed), got {rng!r}")
+    values = rng.standard_normal(shape) * INITIALIZERS[init](fan_in, fan_out)
+    return Tensor(values.astype(dtype), requires_grad=True, name="weight")
+
+
+def _initial_bias(shape: tuple[int, ...], init: str, rng: np.random.Generator, dtype: DTypeLike) -> Tensor:
+    values = rng.standard_normal(shape) if init in ("normal", "scaled") else np.zeros(shape)
+    return Tensor(values.astype(dtype), requires_grad=True, name="bias")
+
+
+class Module:
+    """A part of a network, which holds parameters.
+
+    Subclasses set Tensors and Modules (or lists and dicts of them) as attributes, and define `forward`. The parameters
+    are found by attribute, and named after it: `hidden.weight`, `layers.0.bias`.
+
+    >>> class Perceptron(Module):
+    ...     def __init__(self, rng):
+    ...         self.hidden = Linear(784, 30, rng=rng)
+    ...         self.output = Linear(30, 10, rng=rng)
+    ...
+    ...     def forward(self, x):
+    ...         return ops.sigmoid(self.output(ops.sigmoid(self.hidden(x))))
+    >>> network = Perceptron(np.random.default_rng(0))
+    >>> [(name, p.shape) for name, p in network.named_parameters()]
+    [('hidden.weight', (784, 30)), ('hidden.bias', (30,)), ('output.weight', (30, 10)), ('output.bias', (10,))]
+    """
+
+    training = True
+
+    def forward(self, *inputs: Any) -> Any:
+        """Compute the module's output; to be defined by every subclass."""
+        raise TypeError(f"{type(self).__name__}: define forward(self, x), which computes the output")
+
+    def __call__(self, *inputs: Any) -> Any:
+        """The same as `forward`."""
+        return self.forward(*inputs)
+
+    def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
+        """Every parameter (a leaf that requires gradients) with its name; one that is used twice comes once."""
+        return ((name, t) for name, t in _named(self, Tensor) if t.requires_grad and t.op is None)
+
+    def parameters(self) -> list[Tensor]:
+        """All parameters, in the order of their names."""
+        return [parameter for _, parameter in self.named_parameters()]
+
+    def modules(self) -> list[Module]:
+        """The module and all modules inside it."""
+        return [module for _, module in _named(self, Module)]
+
+    def train(self, training: bool = True) -> Module:
+        """Switch to training (dropout drops), or with False to evaluation; returns the module."""
+        for module in self.modules():
+            module.training = training
+        return self
+
+    def eval(self) -> Module:
+        """Switch to evaluation: `train(False)`."""
+        return self.train(False)
+
+    def zero_grad(self) -> None:
+        """Set the gradient of every parameter to None."""
+        for parameter in self.parameters():
+            parameter.grad = None
+
+    def state_dict(self) -> dict[str, Array]:
+        """A copy of the values of every Tensor in the module, frozen ones too, by name."""
+        return {name: tensor.data.copy() for name, tensor in _named(self, Tensor)}
+
+    def load_state_dict(self, state: Mapping[str, Array]) -> None:
+        """Take over values from `state_dict()`: all of them, or after a ValueError that names the key, none."""
+        own = dict(_named(self, Tensor))
+        for key in own.keys() ^ state.keys():
+            where = "is missing from the state" if key in own else f"is not in this {type(self).__name__}"
+            raise ValueError(f"load_state_dict: {key!r} {where}; expected the keys {', '.join(own)}")
+        for key, tensor in own.items():
+            if np.shape(state[key]) != tensor.shape:
+                raise ValueError(f"load_state_dict: {key!r} has shape {np.shape(state[key])}, expected {tensor.shape}")
+        for key, tensor in own.items():
+            tensor.data = np.array(state[key], dtype=tensor.dtype)
+
+    def __repr__(self) -> str:
+        inside = [f"{name}={value!r}" for name, value in vars(self).items() if isinstance(value, Module | list)]
+        return f"{type(self).__name__}({', '.join(inside)})"
+
+
+def _named(root: Any, kind: type) -> Iterator[tuple[str, Any]]:
+    """Everything of a kind that attributes, lists, tuples and dicts lead to, each once, with its dotted name."""
+    seen = set()
+    stack = [("", root)]
+    while stack:
+        name, value = stack.pop()
+        inside: Any = ()
+        if isinstance(value, Module):
+            inside = vars(value).items()
+        elif isinstance(value, list | tuple):
+            inside = enumerate(value)
+        elif isinstance(value, dict):
+            inside = value.items()
+        elif not isinstance(value, Tensor):
+            continue
+        if id(value) not in seen:
+            seen.add(id(value))
+            if isinstance(value, kind):
+                yield name, value
+            stack.extend(reversed([(f"{name}.{key}" if name else str(key), item) for key, item in inside]))
+
+
+class Linear(Module):
+    """y = x W + b, for x of shape (..., n_in); `weight` W has shape (n_in, n_out), `bias` b (n_out,).
+
+    Nielsen writes w a + b for one example a as a column: his w is this W transposed, so that a whole batch of rows is
+    one product.
+
+    Args:
+        n_in: the number of inputs, the layer's fan-in.
+        n_out: the number of outputs.
+        init: a name in `INITIALIZERS`.
+        rng: the generator to draw from.
+        dtype: of the parameters.
+    """
+
+    def __init__(
+        self, n_in: int, n_out: int, *, init: str = "scaled", rng: np.random.Generator, dtype: DTypeLike = np.float32
+    ) -> None:
+        self.weight = initial((n_in, n_out), n_in, n_out, init, rng, dtype)
+        self.bias = _initial_bias((n_out,), init, rng, dtype)
+
+    def forward(self, x: Any) -> Any:
+        """X W + b."""
+        return ops.linear(x, self.weight, self.bias)
+
+    def __repr__(self) -> str:
+        return "Linear({}, {})".format(*self.weight.shape)
+
+
+class Conv2d(Module):
+    """Cross-correlation with `n_out` kernels, plus a bias each: (n, n_in, h, w) -> (n, n_out, rows, columns).
+
+    Args:
+        n_in: the number of channels of the images.
+        n_out: the number of kernels.
+        size: of a kernel, in pixels: a number or (height, width).
+        stride: between neighbouring windows, in pixels.
+        padding: pixels of 0 on every side.
+        init: a name in `INITIALIZERS`; the fan-in is n_in times the kernel's pixels.
+        rng: the generator to draw from.
+        dtype: of the parameters.
+    """
+
+    def __init__(
+        self,
+        n_in: int,
+        n_out: int,
+        size: int | tuple[int, int],
+        *,
+        stride: int | tuple[int, int] = 1,
+        padding: int | tuple[int, int] = 0,
+        init: str = "he",
+        rng: np.random.Generator,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
+        height, width = (size, size) if isinstance(size, int) else size
+        shape, area = (n_out, n_in, height, width), height * width
+        self.weight = initial(shape, n_in * area, n_out * area, init, rng, dtype)
+        self.bias = _initial_bias((n_out, 1, 1), init, rng, dtype)
+        self.stride, self.padding = stride, padding
+
+    def forward(self, x: Any) -> Any:
+        """conv2d(x, weight) + bias."""
+        return ops.conv2d(x, self.weight, stride=self.stride, padding=self.padding) + self.bias
+
+
+class MaxPool2d(Module):
+    """The largest value of each window of `size` pixels, windows `stride` apart (default: side by side)."""
+
+    def __init__(self, size: int | tuple[int, int] = 2, stride: int | tuple[int, int] | None = None) -> None:
+        self.size, self.stride = size, stride
+
+    def forward(self, x: Any) -> Any:
+        """max_pool2d(x)."""
+        return ops.max_pool2d(x, size=self.size, stride=self.stride)
+
+
+class Flatten(Module):
+    """(n, ...) -> (n, all else)."""
+
+    def forward(self, x: Any) -> Any:
+        """The rows of the batch, each flat."""
+        return ops.reshape(x, (len(x), math.prod(x.shape[1:])))
+
+
+class Dropout(Module):
+    """In training, 0 with probability p and else x / (1 - p), so that the mean stays; in evaluation x.
+
+    Srivastava et al., 2014; Nielsen's chapter 3.
+    """
+
+    def __init__(self, p: float = 0.5, *, rng: np.random.Generator) -> None:
+        if not 0 <= p < 1:
+            raise ValueError(f"Dropout: expected a probability 0 <= p < 1, got {p}")
+        self.p, self.rng = p, rng
+
+    def forward(self, x: Any) -> Any:
+        """X with some of its elements dropped."""
+        if not self.training or self.p == 0:
+            return x
+        kept = self.rng.random(x.shape) >= self.p
+        return x * (kept / (1 - self.p)).astype(x.dtype)
+
+
+class _Activation(Module):
+    """A function of the table as a layer without parameters."""
+
+    function: Callable[..., Any]
+
+    def forward(self, x: Any) -> Any:
+        """The function, elementwise."""
+        return type(self).function(x)
+
+
+class Sigmoid(_Activation):
+    """1 / (1 + e^-x)."""
+
+    function = ops.sigmoid
+
+
+class Tanh(_Activation):
+    """tanh x."""
+
+    function = ops.tanh
+
+
+class ReLU(_Activation):
+    """max(x, 0)."""
+
+    function = ops.relu
+
+
+class Softmax(_Activation):
+    """e^x / Σ e^x along the last axis."""
+
+    function = ops.softmax
+
+
+class Sequential(Module):
+    """One layer after the other. A layer is a Module or any function of a Tensor: `Sequential(Linear(...), relu)`."""
+
+    def __init__(self, *layers: Callable[[Any], Any]) -> None:
+        self.layers = list(layers)
+
+    def forward(self, x: Any) -> Any:
+        """layers[-1](... layers[0](x))."""
+        for layer in self.layers:
+            x = layer(x)
+        return x

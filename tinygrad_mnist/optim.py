@@ -1,0 +1,237 @@
+"""Optimizers: how a gradient changes the parameters. The formulas and conventions are PyTorch's.
+
+    SGD         w <- w - lr g
+    Momentum    v <- mu v + g,   w <- w - lr v           (v starts at 0, so the first v is g)
+    Nesterov    v <- mu v + g,   w <- w - lr (g + mu v)
+
+The learning rate `lr` is Nielsen's eta. His and most textbooks' momentum is v <- mu v - eta g; w <- w + v, which is the
+same as long as eta stays: here a change of the learning rate acts on the whole velocity at once, there only on what is
+added from then on. Nesterov's gradient "at the point looked ahead to" is here taken at the present point, with the
+parameters understood as already looked ahead (Sutskever et al., 2013).
+
+Weight decay adds `weight_decay` w to the gradient: the derivative of the penalty ½ weight_decay Σ w². Nielsen's L2
+regularization with lambda (chapter 3) is `weight_decay = lambda / n`, with n the number of training examples, on the
+weights alone; biases go into a group without it:
+
+    SGD([{"params": weights, "weight_decay": lmbda / n}, {"params": biases}], lr=0.5)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from .tensor import Array, Tensor, changes, mode, tick
+
+
+class Optimizer:
+    """What all optimizers share: groups of parameters with options of their own, weight decay, state.
+
+    Args:
+        params: the parameters; or groups, dicts with "params" and whatever options differ from the defaults.
+        lr: the learning rate, a number >= 0.
+        weight_decay: see the module; a number >= 0.
+
+    Attributes:
+        groups: a dict for every group with "params", "lr", "weight_decay" and the optimizer's other options. They are
+            read at every step, and may be changed between steps.
+
+    Raises:
+        ValueError: an option out of its range, no parameters, or one parameter twice.
+        TypeError: something that is not a Tensor that requires gradients.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Tensor] | Iterable[dict[str, Any]],
+        lr: float,
+        weight_decay: float = 0.0,
+        **options: float,
+    ) -> None:
+        given: list[Any] = [params] if isinstance(params, Tensor | Mapping) else list(params)
+        if not any(isinstance(item, Mapping) for item in given):
+            given = [{"params": given}]
+        defaults = {"lr": lr, "weight_decay": weight_decay, **options}
+        self.groups: list[dict[str, Any]] = []
+        for group in given:
+            if not isinstance(group, Mapping) or "params" not in group or group.keys() - defaults.keys() != {"params"}:
+                raise TypeError(f"{self}: a group is a dict of 'params' and {', '.join(defaults)}; got {group!r:.80}")
+            members = group["params"]
+            members = [members] if isinstance(members, Tensor) else list(members)
+            self.groups.append({**defaults, **group, "params": members})
+        self.state: dict[Tensor, Array] = {}
+        self._check()
+
+    def _check(self) -> None:
+        for group in self.groups:
+            for option, value in group.items():
+                limit = 1 if option == "momentum" else math.inf
+                if option != "params" and not (isinstance(value, int | float) and 0 <= value < limit):
+                    raise ValueError(f"{self}: expected 0 <= {option} < {limit}, got {value!r}")
+            for p in group["params"]:
+                if not isinstance(p, Tensor) or not p.requires_grad:
+                    raise TypeError(f"{self}: parameters are Tensors that require gradients, got {p!r:.80}")
+        members = self._members()
+        if not members:
+            raise ValueError(f"{self}: got no parameters; pass network.parameters(), and a generator only once")
+        if len(set(members)) < len(members):
+            raise ValueError(f"{self}: a parameter is in two groups, or twice in one; it would be changed twice a step")
+
+    def _members(self) -> list[Tensor]:
+        return [p for group in self.groups for p in group["params"]]
+
+    def __repr__(self) -> str:
+        return type(self).__name__
+
+    def direction(
+        self, gradient: Array, velocity: Array | None, options: Mapping[str, Any]
+    ) -> tuple[Array, Array | None]:
+        """Return the direction d of the step w <- w - lr d, and the new velocity; changes none of its arguments."""
+        raise TypeError(f"{self}: define direction(), or use SGD, Momentum or Nesterov")
+
+    def change(self, p: Any, gradient: Any, velocity: Any, options: Mapping[str, Any]) -> tuple[Any, Any]:
+        """Return what a step takes from the parameter, and the new velocity: a formula, of arrays or of Tensors."""
+        if options["weight_decay"]:
+            gradient = gradient + options["weight_decay"] * p
+        direction, velocity = self.direction(gradient, velocity, options)
+        return options["lr"] * direction, velocity
+
+    def step(self) -> None:
+        """Change every parameter that has a gradient, in place."""
+        if mode.recorder is not None:
+            mode.recorder.step(self)
+            return
+        for group in self.groups:
+            for p in group["params"]:
+                if p._grad is None:
+                    continue
+                change, velocity = self.change(p._data, p._grad._data, self.state.get(p), group)
+                if velocity is not None:
+                    self.state[p] = velocity
+                p._data -= change
+                changes(p)[0] = tick()
+
+    def zero_grad(self) -> None:
+        """Set the gradient of every parameter to None, so that the next backward pass begins anew."""
+        for group in self.groups:
+            for p in group["params"]:
+                p._grad = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a later run needs to go on alike: the groups' options, and the velocities by parameter number."""
+        return {
+            "groups": [{k: v for k, v in group.items() if k != "params"} for group in self.groups],
+            "velocity": {i: self.state[p].copy() for i, p in enumerate(self._members()) if p in self.state},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state_dict()` returned: all of it, or after a ValueError nothing."""
+        groups, velocity, members = state["groups"], state["velocity"], self._members()
+        if [set(g) for g in groups] != [set(g) - {"params"} for g in self.groups]:
+            raise ValueError(f"{self}: the saved groups have the options {groups}; they belong to another optimizer")
+        for i, array in velocity.items():
+            if not 0 <= int(i) < len(members) or np.shape(array) != members[int(i)].shape:
+                raise ValueError(
+                    f"{self}: the saved velocity {i} of shape {np.shape(array)} belongs to another network"
+                )
+        for group, saved in zip(self.groups, groups, strict=True):
+            group.update(saved)
+        self.state = {members[int(i)]: np.array(array, members[int(i)].dtype) for i, array in velocity.items()}
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent, w <- w - lr g; Nielsen's chapter 1.
+
+    >>> w = Tensor([1.0], requires_grad=True)
+    >>> optimizer = SGD([w], lr=0.25)
+    >>> (w * w).sum().backward()
+    >>> optimizer.step()
+    >>> w
+    Tensor([0.5], dtype=float32, requires_grad=True)
+    """
+
+    def direction(
+        self, gradient: Array, velocity: Array | None, options: Mapping[str, Any]
+    ) -> tuple[Array, Array | None]:
+        """The gradient itself."""
+        return gradient, None
+
+
+class Momentum(SGD):
+    """Classical momentum, v <- mu v + g; w <- w - lr v; Nielsen's chapter 3. `momentum` is mu, 0 <= mu < 1."""
+
+    def __init__(
+        self,
+        params: Iterable[Tensor] | Iterable[dict[str, Any]],
+        lr: float,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(params, lr, weight_decay, momentum=momentum)
+
+    def direction(
+        self, gradient: Array, velocity: Array | None, options: Mapping[str, Any]
+    ) -> tuple[Array, Array | None]:
+        """The new velocity, mu v + g."""
+        velocity = gradient.copy() if velocity is None else options["momentum"] * velocity + gradient
+        return velocity, velocity
+
+
+class Nesterov(Momentum):
+    """Nesterov momentum, v <- mu v + g; w <- w - lr (g + mu v): the velocity corrected by where it is about to lead."""
+
+    def direction(
+        self, gradient: Array, velocity: Array | None, options: Mapping[str, Any]
+    ) -> tuple[Array, Array | None]:
+        """G + mu v, with the new velocity v."""
+        velocity, _ = super().direction(gradient, velocity, options)
+        return gradient + options["momentum"] * velocity, velocity
+
+
+class StepLR:
+    """A learning rate that steps down: lr = first lr * gamma^(epoch // step_size), for every group.
+
+    Call `step()` after each epoch. Making the schedule changes nothing.
+
+    Args:
+        optimizer: whose groups' "lr" it sets.
+        step_size: epochs between steps, >= 1.
+        gamma: the factor, > 0; 0.5 halves.
+
+    >>> optimizer = SGD([Tensor([1.0], requires_grad=True)], lr=8.0)
+    >>> schedule = StepLR(optimizer, step_size=2, gamma=0.5)
+    >>> [schedule.rate(8.0, epoch) for epoch in range(5)]
+    [8.0, 8.0, 4.0, 4.0, 2.0]
+    """
+
+    def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
+        if not isinstance(step_size, int) or step_size < 1:
+            raise ValueError(f"StepLR: expected a whole number step_size >= 1, got {step_size!r}")
+        if not 0 < gamma < math.inf:
+            raise ValueError(f"StepLR: expected gamma > 0, got {gamma!r}")
+        self.optimizer, self.step_size, self.gamma = optimizer, step_size, gamma
+        self.epoch = 0
+        self.first = [group["lr"] for group in optimizer.groups]
+
+    def rate(self, first: float, epoch: int) -> float:
+        """The learning rate of an epoch (counted from 0), from the first epoch's."""
+        return first * self.gamma ** (epoch // self.step_size)
+
+    def step(self) -> None:
+        """Go on to the next epoch."""
+        self.epoch += 1
+        for group, first in zip(self.optimizer.groups, self.first, strict=True):
+            group["lr"] = self.rate(first, self.epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The epoch and the first rates."""
+        return {"epoch": self.epoch, "first": list(self.first)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state_dict()` returned."""
+        if len(state["first"]) != len(self.first):
+            raise ValueError(f"StepLR: the saved schedule has {len(state['first'])} groups, expected {len(self.first)}")
+        self.epoch, self.first = int(state["epoch"]), [float(rate) for rate in state["first"]]

@@ -1,0 +1,291 @@
+"""Training: the loop, as a generator of records; checkpoints that lose nothing.
+
+rng = np.random.default_rng(0)
+network = nn.Sequential(nn.Linear(784, 30, rng=rng), sigmoid, nn.Linear(30, 10, rng=rng), sigmoid)
+optimizer = optim.Momentum(network.parameters(), lr=0.2)
+for epoch in train.fit(
+    network, mnist.load(), cost=quadratic_cost, optimizer=optimizer, epochs=5, batch_size=10, rng=rng
+):
+    print(epoch.epoch, epoch.cost, epoch.validation)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import mnist
+from .backward import no_grad
+from .losses import softmax_cross_entropy
+from .nn import Module
+from .ops import softmax
+from .optim import Optimizer, StepLR
+from .tensor import Array, Tensor
+
+SAMPLE = 10_000
+"""On how many training examples, the first ones, the training accuracy and the saturation are measured."""
+
+
+class DivergedError(ArithmeticError):
+    """The cost is not a finite number any more: one line says where, and a remedy."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch of training came to. Accuracies are shares, from 0 to 1.
+
+    Attributes:
+        epoch: its number, from 1.
+        cost: the mean over its examples, each as its mini-batch found it.
+        training: the accuracy on the first `SAMPLE` training examples.
+        validation: the accuracy on the validation examples; None if there are none.
+        test: the accuracy on the test examples; None if there are none.
+        lr: the learning rate, that of the optimizer's first group.
+        saturated: the share of the sample's outputs within 0.01 of 0 or 1, where a sigmoid hardly learns.
+        seconds: how long training and measuring took.
+    """
+
+    epoch: int
+    cost: float
+    training: float
+    validation: float | None
+    test: float | None
+    lr: float
+    saturated: float
+    seconds: float
+
+
+def fit(
+    model: Callable[[Any], Any],
+    data: mnist.Dataset,
+    *,
+    cost: Callable[[Any, Any], Tensor],
+    optimizer: Optimizer,
+    schedule: StepLR | None = None,
+    epochs: int,
+    batch_size: int,
+    rng: np.random.Generator,
+    done: int = 0,
+    progress: Callable[..., Iterable[Any]] | None = None,
+) -> Iterator[Epoch]:
+    """Train a model, and yield an `Epoch` after each. It trains only as far as it is iterated over.
+
+    Args:
+        model: a Module, or any function of a batch of images, shape (n, pixels).
+        data: as `mnist.load()` returns it; stays as it is.
+        cost: called as cost(outputs, targets), with a row of targets for each example: 1 at its label, 0 elsewhere.
+        optimizer: of the model's parameters.
+        schedule: stepped after every epoch.
+        epochs: how many in all, those already done included.
+        batch_size: examples a step; the last of an epoch may have fewer.
+        rng: draws a new order for every epoch.
+        done: how many epochs the model has behind it.
+        progress: called as progress(batches, total=steps, desc="epoch 1/30") at every epoch; what it returns is gone
+            through in place of the batches, as with tqdm.
+
+    Raises:
+        DivergedError: the cost became infinite or not a number, before the step that would spoil the parameters.
+    """
+    rows = np.eye(data.n_classes, dtype=optimizer.groups[0]["params"][0].dtype)
+
+    def step(images: Array, targets: Array) -> float:
+        loss = cost(model(images), targets)
+        value: float = loss.item()
+        if not math.isfinite(value):
+            raise DivergedError(f"the cost is {value}")
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return value
+
+    for number in range(done + 1, epochs + 1):
+        start, lr = time.perf_counter(), optimizer.groups[0]["lr"]
+        batches: Iterable[Any] = mnist.batches(data.train, batch_size, rng)
+        if progress is not None:
+            batches = progress(batches, total=math.ceil(len(data.train) / batch_size), desc=f"epoch {number}/{epochs}")
+        total, steps = 0.0, 0
+        if isinstance(model, Module):
+            model.train()
+        try:
+            with np.errstate(over="ignore", invalid="ignore"):  # what overflows shows in the cost
+                for images, labels in batches:
+                    steps += 1
+                    total += step(images, rows.take(labels, 0)) * len(labels)
+        except DivergedError as error:
+            raise DivergedError(f"epoch {number}, step {steps}: {error}; try a learning rate below {lr:g}") from None
+        if isinstance(model, Module):
+            model.eval()
+        record = _measure(model, data, cost, number, total / len(data.train), lr, start)
+        if schedule is not None:
+            schedule.step()
+        yield record
+
+
+def _measure(model: Any, data: mnist.Dataset, cost: Any, number: int, mean: float, lr: float, start: float) -> Epoch:
+    images, labels = data.train.images[:SAMPLE], data.train.labels[:SAMPLE]
+    outputs = evaluate(model, images)
+    if not np.isfinite(outputs).all():
+        raise DivergedError(
+            f"epoch {number}: after its last step the outputs are not finite; try a learning rate below {lr:g}"
+        )
+    activations = softmax(outputs) if cost is softmax_cross_entropy else outputs
+    return Epoch(
+        epoch=number,
+        cost=mean,
+        training=float(np.mean(outputs.argmax(1) == labels)),
+        validation=accuracy(model, data.validation),
+        test=accuracy(model, data.test),
+        lr=lr,
+        saturated=float(np.mean((activations < 0.01) | (activations > 0.99))),
+        seconds=time.perf_counter() - start,
+    )
+
+
+def evaluate(model: Callable[[Any], Any], images: Array, chunk: int = 1000) -> Array:
+    """The model's outputs for many images, without a graph, `chunk` images at a time."""
+    with no_grad():
+        return np.concatenate([np.asarray(model(images[i : i + chunk])) for i in range(0, len(images), chunk)])
+
+
+def accuracy(model: Callable[[Any], Any], split: mnist.Split | None) -> float | None:
+    """The share of examples whose largest output is at their label; None if there are none."""
+    if split is None or len(split) == 0:
+        return None
+    return float(np.mean(evaluate(model, split.images).argmax(1) == split.labels))
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Checkpoints: .npz files that hold arrays, and all else as JSON
+
+_FORMAT = "tinygrad_mnist checkpoint 1"
+
+
+class CheckpointError(ValueError):
+    """A file is not the checkpoint it should be: one line says which, what is wrong, and a remedy."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What `load()` returns: all that training needs to go on to the same bits.
+
+    Attributes:
+        path: the file.
+        model, optimizer, schedule, rng: the state of each; None for a schedule or generator that was not saved.
+        history: a record for every epoch done.
+        settings: what else the caller of `save()` wanted kept.
+    """
+
+    path: Path
+    model: Mapping[str, Array]
+    optimizer: Mapping[str, Any]
+    schedule: Mapping[str, Any] | None
+    rng: Mapping[str, Any] | None
+    history: Sequence[Epoch]
+    settings: Mapping[str, Any]
+
+    def restore(
+        self,
+        model: Module,
+        optimizer: Optimizer | None = None,
+        *,
+        schedule: StepLR | None = None,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        """Put the saved state into what is given; a CheckpointError if that is of another kind or size."""
+        try:
+            model.load_state_dict(self.model)
+            if optimizer is not None:
+                optimizer.load_state_dict(self.optimizer)
+            if schedule is not None:
+                schedule.load_state_dict(self.schedule or {})
+            if rng is not None:
+                rng.bit_generator.state = dict(self.rng or {})
+        except (ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(f"{self.path}: does not fit: {error}; restore into what it was saved from") from None
+
+
+def save(
+    path: str | os.PathLike[str],
+    model: Module,
+    optimizer: Optimizer,
+    *,
+    schedule: StepLR | None = None,
+    rng: np.random.Generator | None = None,
+    history: Sequence[Epoch] = (),
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a checkpoint, whole or not at all. `settings` is whatever JSON can hold."""
+    state = optimizer.state_dict()
+    notes = {
+        "format": _FORMAT,
+        "groups": state["groups"],
+        "schedule": schedule.state_dict() if schedule is not None else None,
+        "rng": rng.bit_generator.state if rng is not None else None,
+        "history": [asdict(epoch) for epoch in history],
+        "settings": dict(settings or {}),
+    }
+    arrays = {f"model/{name}": array for name, array in model.state_dict().items()}
+    arrays |= {f"velocity/{i}": array for i, array in state["velocity"].items()}
+    with whole(path) as part, open(part, "wb") as file:
+        np.savez(file, allow_pickle=False, notes=np.array(json.dumps(notes)), **arrays)
+
+
+def load(path: str | os.PathLike[str]) -> Checkpoint:
+    """Read a checkpoint; a CheckpointError if it is damaged or something else. Pickled objects are never loaded."""
+    path = Path(path)
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        notes = json.loads(str(arrays.pop("notes")))
+        if notes.pop("format") != _FORMAT:
+            raise ValueError
+        velocity = {int(name[9:]): array for name, array in arrays.items() if name.startswith("velocity/")}
+        return Checkpoint(
+            path=path,
+            model={name[6:]: array for name, array in arrays.items() if name.startswith("model/")},
+            optimizer={"groups": notes.pop("groups"), "velocity": velocity},
+            history=[Epoch(**epoch) for epoch in notes.pop("history")],
+            **notes,
+        )
+    except OSError:
+        raise
+    except Exception:  # damaged or foreign files make NumPy, zipfile, zlib and json raise whatever they can
+        raise CheckpointError(
+            f"{path}: expected a checkpoint of tinygrad_mnist, found a file that is damaged, of another kind, or "
+            "pickled, which is never loaded; name another"
+        ) from None
+
+
+@contextlib.contextmanager
+def whole(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a path to write to, beside `path`; what is there after the block replaces `path` in one stroke.
+
+    After an exception in the block, or a crash at any moment, `path` is as it was.
+    """
+    target = Path(os.path.realpath(path))
+    part = target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")
+    try:
+        yield part
+        _to_disk(part)
+        os.replace(part, target)
+        if os.name == "posix":
+            _to_disk(target.parent)  # the new name
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,5 @@
+"""The classical MNIST networks of Michael Nielsen's book, built on tinygrad_mnist.
+
+network: stochastic gradient descent. network1: momentum. network2: Nesterov momentum and a learning rate that steps
+down. network3: L2 regularization. `python -m zoo` trains all four on the same data.
+"""

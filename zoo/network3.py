@@ -1,0 +1,57 @@
+"""The network with L2 regularization, against overfitting, and with weights that start small. Nielsen's chapter 3.
+
+    python -m zoo.network3
+
+Idea. Large weights let a network learn the noise of its training digits by heart. So the cost gets a term that makes
+them dear, λ/2n Σ w² with n training digits, whose gradient pulls every weight towards 0 at every step:
+
+    W <- W - η (dC/dW + λ/n W)  =  (1 - η λ/n) W - η dC/dW        b <- b - η dC/db
+
+λ (lambda) says how dear. Biases do not decay: a large bias does not make a neuron sensitive to its inputs.
+
+Weights start as N(0, 1/fan_in), so that the weighted input of a neuron with many inputs is not large by chance, and the
+neuron not saturated.
+"""
+
+import sys
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from tinygrad_mnist import nn
+from tinygrad_mnist.optim import SGD, Optimizer
+
+from .network import Network
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network3(Network):
+    """`Network`, with weight decay on the weights.
+
+    Attributes:
+        lmbda: the book's λ, for the whole training set: the decay is λ/n.
+        weight_decay: the decay itself, in place of λ/n.
+    """
+
+    init: str = "scaled"
+    lmbda: float = 1.0
+    weight_decay: float | None = None
+
+    RATES: ClassVar[dict[str, float]] = {"quadratic": 1.5, "cross-entropy": 0.25, "softmax": 0.25}
+    ORIGINAL: ClassVar[dict[str, object]] = {"lr": 1.5, "batch_size": 10, "lmbda": 0.1}
+
+    def optimizer(self, model: nn.Module, n: int) -> Optimizer:
+        """Gradient descent; the weights decay, the biases do not."""
+        decay = self.weight_decay
+        if decay is None:
+            # Per example, it decayed by η λ/n after every digit, although a step was only η / batch_size long.
+            decay = self.lmbda / n * (self.batch_size if self.per_example else 1)
+        named = list(model.named_parameters())
+        weights: dict[str, Any] = {"params": [p for name, p in named if name.endswith("weight")], "weight_decay": decay}
+        biases: dict[str, Any] = {"params": [p for name, p in named if name.endswith("bias")]}
+        return SGD([weights, biases], self.rate)
+
+
+if __name__ == "__main__":
+    from .commandline import main
+
+    sys.exit(main(Network3))

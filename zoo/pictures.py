@@ -1,0 +1,69 @@
+"""What the networks' commands draw: learning curves, a step of training as a graph, digits as text."""
+
+from pathlib import Path
+
+from tinygrad_mnist import mnist, train, visualize
+
+from .commandline import in_words
+from .network import COSTS
+from .training import Training, network_name
+
+# Of Okabe and Ito's colours, which colour-blind people can tell apart; dashes tell the curves apart in grey.
+STYLES = {"training": ("#0072B2", ":"), "validation": ("#D55E00", "-"), "test": ("#009E73", "--")}
+
+
+def plot(training: Training, file: Path) -> None:
+    """Draw accuracies and cost against epochs. Needs no display."""
+    import matplotlib
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    history = training.history
+    epochs = [epoch.epoch for epoch in history]
+    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for name, (colour, dashes) in STYLES.items():
+        shares = [getattr(epoch, name) for epoch in history]
+        if shares and None not in shares:
+            label = f"{name} (sample)" if name == "training" and len(training.data.train) > train.SAMPLE else name
+            left.plot(epochs, [100 * share for share in shares], dashes, color=colour, marker=".", label=label)
+    left.set(xlabel="epoch", ylabel="accuracy (%)")
+    left.legend()
+    right.plot(epochs, [epoch.cost for epoch in history], color="black", marker=".")
+    right.set(xlabel="epoch", ylabel=f"{training.network.cost} cost, mean over the epoch")
+    for axes in (left, right):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+    figure.suptitle(f"{network_name(training.network)}: {in_words(training.network)}", fontsize="medium")
+    with train.whole(file) as part, matplotlib.rc_context({"svg.hashsalt": "zoo"}):
+        figure.savefig(part, dpi=120)
+
+
+def graph(training: Training, file: Path) -> Path:
+    """Draw the graph of one step of training: from a mini-batch to its cost, and the gradients back.
+
+    Returns the file written: DOT text in place of a picture where nothing can draw it.
+    """
+    images, labels = next(mnist.batches(training.data.train, training.network.digits_a_step))
+    loss = COSTS[training.network.cost](training.model(images), labels)
+    return visualize.save(visualize.graph(loss, model=training.model, backward=True, shapes=True), file)
+
+
+def draw(training: Training, some: int, wrong: int) -> None:
+    """Print test images as text (validation images if there are no test files), with what the network says of them."""
+    kind, split = (
+        ("test", training.data.test) if training.data.test is not None else ("validation", training.data.validation)
+    )
+    outputs = training.activations(split.images)
+    said = outputs.argmax(1)
+    missed = (said != split.labels).nonzero()[0]
+    chosen = [*range(min(some, len(split))), *missed[:wrong].tolist()]
+    for i in chosen:
+        print(f"{kind} image {i}: says {said[i]}, is {split.labels[i]}")
+        print(
+            visualize.digit(
+                split.images[i], training.data.image_shape, activations=outputs[i], label=int(split.labels[i])
+            )
+        )
+    if len(missed) < wrong:
+        print(f"{len(missed)} of {len(split):,} {kind} images are wrong, no more")

@@ -1,0 +1,167 @@
+"""A network of the zoo in training on its data: made from settings, or gone on with from a file."""
+
+import importlib
+import os
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict
+from typing import Any, Self
+
+import numpy as np
+
+from tinygrad_mnist import mnist, nn, ops, train
+from tinygrad_mnist.tensor import Array
+from tinygrad_mnist.train import Checkpoint, CheckpointError, Epoch
+
+from .network import COSTS, Network
+
+NAMES = ("network", "network1", "network2", "network3")
+
+
+def network_class(name: str) -> type[Network]:
+    """The class of a network by its name, which is that of its module: "network2" -> zoo.network2.Network2."""
+    found: type[Network] = getattr(importlib.import_module(f"zoo.{name}"), name.capitalize())
+    return found
+
+
+def network_name(network: Network | type[Network]) -> str:
+    """The name of a network's module."""
+    return (network if isinstance(network, type) else type(network)).__name__.lower()
+
+
+def settings_of(checkpoint: Checkpoint) -> Network:
+    """The network that a checkpoint of the zoo was made from; a CheckpointError if it is another one's."""
+    saved = checkpoint.settings
+    try:
+        if saved["network"] not in NAMES:
+            raise ValueError(f"there is no network {saved['network']!r}")
+        given = dict(saved["settings"])
+        return network_class(saved["network"])(**{**given, "hidden": tuple(given["hidden"])})
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{checkpoint.path}: expected a network of the zoo, found another checkpoint ({error})"
+        ) from None
+
+
+class Training:
+    """A network with its data, ready to train.
+
+    Args:
+        network: the settings.
+        data: what to train on.
+        source: where the data was looked for, to be kept in checkpoints; None for the usual places.
+
+    Attributes:
+        model, optimizer, schedule: what the settings ask for.
+        history: a record for each epoch done.
+
+    >>> from zoo.network2 import Network2
+    >>> training = Training(Network2(epochs=1, seed=7), mnist.load().head(100))
+    >>> [epoch.epoch for epoch in training.fit()]
+    [1]
+    """
+
+    def __init__(self, network: Network, data: mnist.Dataset, source: str | None = None) -> None:
+        self.network, self.data, self.source = network, data, source
+        weights, self.rng = (np.random.default_rng([purpose, network.seed]) for purpose in (0, 1))
+        self.model = network.model(data.train.images.shape[1], data.n_classes, weights)
+        self.optimizer = network.optimizer(self.model, len(data.train))
+        self.schedule = network.schedule(self.optimizer)
+        self.history: list[Epoch] = []
+
+    def fit(self, progress: Callable[..., Iterable[Any]] | None = None) -> Iterator[Epoch]:
+        """Train up to `network.epochs`, and yield a record for every epoch: `train.fit` with these settings."""
+        for epoch in train.fit(
+            self.model,
+            self.data,
+            cost=COSTS[self.network.cost],
+            optimizer=self.optimizer,
+            schedule=self.schedule,
+            epochs=self.network.epochs,
+            batch_size=self.network.digits_a_step,
+            rng=self.rng,
+            done=len(self.history),
+            progress=progress,
+        ):
+            self.history.append(epoch)
+            yield epoch
+
+    def activations(self, images: Array) -> Array:
+        """What the network says of images: a number from 0 to 1 for every class."""
+        return activations(self.network, self.model, images)
+
+    def lost_classes(self) -> list[int]:
+        """The classes that the network never says although there are some, because their output neuron is saturated.
+
+        Of a saturated neuron all but a hundredth of the activations, on validation images, lie below 0.01.
+        """
+        split = self.data.validation if len(self.data.validation) else self.data.train
+        outputs = self.activations(split.images)
+        silent = np.mean(outputs < 0.01, axis=0) > 0.99
+        said = np.isin(np.arange(outputs.shape[1]), outputs.argmax(1))
+        there = np.isin(np.arange(outputs.shape[1]), split.labels)
+        return np.flatnonzero(silent & there & ~said).tolist()
+
+    # --- Nothing is lost ---
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write all that is needed to go on, whole or not at all."""
+        settings = {
+            "network": network_name(self.network),
+            "settings": asdict(self.network),
+            "data": describe(self.data),
+            "source": self.source,
+        }
+        train.save(
+            path,
+            self.model,
+            self.optimizer,
+            schedule=self.schedule,
+            rng=self.rng,
+            history=self.history,
+            settings=settings,
+        )
+
+    @classmethod
+    def resume(cls, checkpoint: Checkpoint, network: Network, data: mnist.Dataset, source: str | None = None) -> Self:
+        """Go on from a checkpoint, to the same bits as if it had never stopped.
+
+        Args:
+            checkpoint: from `train.load()`.
+            network: `settings_of(checkpoint)`, perhaps with more epochs.
+            data: the same as before; a CheckpointError if it is not.
+            source: as for `Training`.
+        """
+        saved, found = checkpoint.settings.get("data"), describe(data)
+        if saved != found:
+            raise CheckpointError(
+                f"{checkpoint.path}: was trained on other data ({_in_words(saved)}) than given ({_in_words(found)}); "
+                "name the same with --data and --train-size"
+            )
+        training = cls(network, data, source)
+        checkpoint.restore(training.model, training.optimizer, schedule=training.schedule, rng=training.rng)
+        training.history = list(checkpoint.history)
+        return training
+
+
+def activations(network: Network, model: nn.Module, images: Array) -> Array:
+    """The outputs for images as numbers from 0 to 1: those of a network with the cost "softmax" are not yet."""
+    outputs = train.evaluate(model, images)
+    return ops.softmax(outputs) if network.cost == "softmax" else outputs
+
+
+def describe(data: mnist.Dataset) -> dict[str, Any]:
+    """What distinguishes a data set from others."""
+    some = data.train.images[:: max(1, len(data.train) // 500)]
+    return {
+        "n": len(data.train),
+        "image_shape": list(data.image_shape),
+        "n_classes": data.n_classes,
+        "checksum": zlib.crc32(some.tobytes(), zlib.crc32(data.train.labels.tobytes())),
+    }
+
+
+def _in_words(data: Any) -> str:
+    if not isinstance(data, Mapping):
+        return "not said"
+    return "{n} images of {image_shape[0]} x {image_shape[1]}, {n_classes} classes, checksum {checksum}".format(**data)
