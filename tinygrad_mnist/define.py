@@ -290,6 +290,8 @@ def _operand(op: Op, x: Any) -> Any:
     if isinstance(x, np.generic):
         x = x.item()
         return float(x) if isinstance(x, np.floating) else x  # longdouble's item is a longdouble
+    if isinstance(x, float) and type(x) is not float:
+        return +x  # NumPy would take a class of its own for a float64
     if isinstance(x, _RAW):
         return np.asarray(x) if isinstance(x, np.ndarray) else x  # a subclass, as np.matrix, multiplies in its own way
     raise TypeError(f"{op.name}: expected Tensors, arrays or numbers, got {type(x).__name__} {str(x)[:40]!r}")

@@ -190,7 +190,7 @@ linear = ternary("linear", _linear,
                  lambda g, out, x, weight, bias: _matmul_dx(g, out, x, weight),
                  lambda g, out, x, weight, bias: _matmul_dy(g, out, x, weight),
                  lambda g, out, x, weight, bias: g,
-                 sign="@ +", domain=None, doc="x @ weight + bias in one node, as a layer computes it")
+                 sign="x W + b", domain=None, doc="x @ weight + bias in one node, as a layer computes it")
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Reductions over an axis, several (a tuple) or all (None)
@@ -214,9 +214,9 @@ def _extremum_dx(g: Any, out: Any, x: Any, axis: Any, keepdims: bool) -> Any:
     return where(chosen, _kept(g, x, axis, keepdims) / sum(chosen, axis, True), 0)
 
 
-def _real(x: Any) -> Array:
+def _real(x: Any) -> Any:
     """x, with integers as float64: unsigned ones cannot be negated."""
-    return x if isinstance(x, np.ndarray) and x.dtype.kind in "fc" else np.asarray(x, np.float64)
+    return x if isinstance(x, np.ndarray | Tensor) and x.dtype.kind in "fc" else np.asarray(x, np.float64)
 
 
 def _top(x: Array, axis: Any) -> Array:

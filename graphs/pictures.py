@@ -1,0 +1,65 @@
+"""The pictures of computation graphs in README, as graphs/pictures/*.svg: `python -m graphs.pictures`.
+
+step.svg: one training step of the first network, the forward pass and beside it the backward pass.
+vanishing.svg: eight sigmoid layers with weights from N(0, 1/fan_in), coloured by the norm of the gradient.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from tinygrad_mnist import Tensor, mnist, nn, sigmoid, visualize
+from tinygrad_mnist.losses import quadratic_cost
+
+HERE = Path(__file__).parent / "pictures"
+
+
+class Network(nn.Module):
+    """784-30-10, as in the book's first chapter."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.hidden = nn.Linear(784, 30, rng=rng)
+        self.output = nn.Linear(30, 10, rng=rng)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The ten output activations."""
+        return sigmoid(self.output(sigmoid(self.hidden(x))))
+
+
+class Layer(nn.Module):
+    """σ(x W + b)."""
+
+    def __init__(self, n_in: int, n_out: int, rng: np.random.Generator) -> None:
+        self.linear = nn.Linear(n_in, n_out, rng=rng)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The layer's activations."""
+        return sigmoid(self.linear(x))
+
+
+def main() -> None:
+    """Make both pictures."""
+    digits = mnist.load().train
+    x = Tensor(digits.images[:10], name="x")
+    y = Tensor(np.eye(10, dtype=np.float32)[digits.labels[:10]], name="y")
+    HERE.mkdir(exist_ok=True)
+
+    network = Network(np.random.default_rng(0))
+    cost = quadratic_cost(network(x), y)
+    cost.name = "C"
+    print(visualize.save(visualize.graph(cost, model=network, backward=True), HERE / "step.svg"))
+
+    rng = np.random.default_rng(0)
+    deep = nn.Sequential(Layer(784, 30, rng), *(Layer(30, 30, rng) for _ in range(6)), Layer(30, 10, rng))
+    with visualize.trace():
+        cost = quadratic_cost(deep(x), y)
+    cost.name = "C"
+    picture = visualize.graph(cost, gradients=True, collapse=1)
+    picture.attr(rankdir="LR")
+    print(visualize.save(picture, HERE / "vanishing.svg"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,250 @@
+"""The backward pass in words: what was computed, and which rule passed which gradient on to what."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from .backward import _fitted, _topological_order, no_grad
+from .define import Op, Rule
+from .nn import Module, _named
+from .ops import ARRAY
+from .tensor import Tensor, leaf, mode
+from .tracing import calls_around
+
+# fmt: off
+NOTATION = {  # how Python writes an op, and how tightly that binds; all others are written name(x, y)
+    "eq": ("{} == {}", 1), "ne": ("{} != {}", 1), "lt": ("{} < {}", 1), "le": ("{} <= {}", 1), "gt": ("{} > {}", 1),
+    "ge": ("{} >= {}", 1), "add": ("{} + {}", 2), "sub": ("{} - {}", 2), "linear": ("{} @ {} + {}", 2),
+    "mul": ("{} * {}", 3), "div": ("{} / {}", 3), "matmul": ("{} @ {}", 3), "neg": ("-{}", 4), "pow": ("{} ** {}", 5),
+    "copy": ("{}", 6),
+}
+# fmt: on
+_ATOM = 6
+Step: TypeAlias = tuple[Op, Sequence[Any], Mapping[str, Any]]  # an op, its inputs and its parameters
+
+
+def explain(output: Tensor, *, model: Module | None = None) -> str:
+    """The computation of `output` and its backward pass as text, one step a line, in the order in which they happen.
+
+    First what each op computed; then every rule of the backward pass as a formula. It is found by watching the rule
+    compute, so it is what really happens, for an op of your own too. `∂x` stands for d output / d x, `+=` adds to the
+    gradient that came along another path, and small arrays show their numbers. Results without a name are called v1,
+    v2, ... No `.grad` is touched, and the graph is kept.
+
+    Args:
+        output: a Tensor with one element, computed from Tensors that require gradients.
+        model: names its parameters, as in `hidden.weight`.
+
+    Raises:
+        RuntimeError: the graph has been freed.
+        ValueError: `output` has several elements or requires no gradients.
+
+    >>> a, b, c = (Tensor(v, requires_grad=True, name=n) for v, n in ((2.0, "a"), (-1.0, "b"), (0.5, "c")))
+    >>> print(explain((a * b + c).sigmoid()))
+    forward
+    a                            parameter  scalar  2
+    b                            parameter  scalar  -1
+    v1 = a * b                   mul        scalar  -2
+    c                            parameter  scalar  0.5
+    v2 = v1 + c                  add        scalar  -1.5
+    v3 = sigmoid(v2)             sigmoid    scalar  0.1824
+    backward, where ∂x stands for d v3 / d x
+    ∂v3 = 1                                 scalar  1
+    ∂v2 = ∂v3 * (v3 * (1 - v3))  sigmoid    scalar  0.1491
+    ∂v1 = ∂v2                    add        scalar  0.1491
+    ∂c = ∂v2                     add        scalar  0.1491
+    ∂a = ∂v1 * b                 mul        scalar  -0.1491
+    ∂b = ∂v1 * a                 mul        scalar  0.2983
+    """
+    if not output.requires_grad or output.size != 1:
+        raise ValueError(
+            f"explain: expected one number that requires gradients, got shape {output.shape} and "
+            f"requires_grad={output.requires_grad}; reduce it first, as with .sum()"
+        )
+    tensors = collect([output])
+    names = names_of(tensors, model)
+    names |= made_up_names(t for t in tensors if t not in names)
+    steps = [
+        (f"{names[t]} = {expression((t.op, t.inputs, t.params), names, {})[0]}", t.op.name, t)
+        if t.op is not None
+        else (names[t], "parameter" if t.requires_grad else "input", t)
+        for t in tensors
+        if names[t] != value_text(t)
+    ]
+    forward = len(steps)
+    gradients = {output: leaf(np.ones_like(output.data))}
+    steps.append((f"∂{names[output]} = 1", "", gradients[output]))
+    for node in _topological_order(output):
+        if node in gradients:
+            names[gradients[node]] = f"∂{names[node]}"
+        for x, rule in zip(node.inputs, node.op.rules if node in gradients else ()):  # noqa: B905 (rules may be endless)
+            if rule is not None and isinstance(x, Tensor) and x.requires_grad:
+                part, formula = _watched(rule, gradients[node], node, names)
+                fitted = _fitted(np.asarray(part), x, node.op, False)
+                formula += f", summed to {shape_text(x)}" if np.shape(part) != x.shape else ""
+                formula = f"∂{names[x]} {'+=' if x in gradients else '='} {formula}"
+                gradients[x] = leaf(np.asarray(gradients[x].data + fitted if x in gradients else fitted))
+                steps.append((formula, node.op.name, gradients[x]))
+    formulas, ops = (min(max(len(step[i]) for step in steps), 60) for i in (0, 1))
+    lines = [f"{text:{formulas}}  {op:{ops}}  {shape_text(t)}  {value_text(t)}".rstrip() for text, op, t in steps]
+    return "\n".join(
+        ["forward", *lines[:forward], f"backward, where ∂x stands for d {names[output]} / d x", *lines[forward:]]
+    )
+
+
+def collect(outputs: Iterable[Tensor]) -> list[Tensor]:
+    """All Tensors that the outputs were computed from, and the outputs, oldest first: each after its inputs."""
+    outputs = list(outputs)
+    seen: set[Tensor] = set()
+    stack = list(outputs)
+    while stack:
+        t = stack.pop()
+        if t not in seen:
+            seen.add(t)
+            if t.inputs is None:
+                raise RuntimeError(
+                    f"the graph of this {t.op.name} was freed by a backward pass; "
+                    "look at it before, or pass retain_graph=True to backward()"
+                )
+            stack.extend(x for x in t.inputs if isinstance(x, Tensor))
+    made = sorted((t for t in seen if t.op is not None), key=lambda t: t._created)
+    return list(dict.fromkeys([x for t in made for x in (*t.inputs, t) if isinstance(x, Tensor)] + outputs))
+
+
+def names_of(tensors: Iterable[Tensor], model: Module | None = None) -> dict[Tensor, str]:
+    """The names that Tensors have: in the model (or the models that were called under `trace()`), or of their own."""
+    known = {t: name for root in _roots(tensors, model) for name, t in _named(root, Tensor)}
+    names: dict[Tensor, str] = {}
+    times: Counter[str] = Counter()
+    for t in tensors:
+        name = known.get(t, t.name)
+        if name is not None:
+            name = printable(str(name))
+            name = name if len(name) <= 80 else f"{name[:79]}…"
+            times[name] += 1
+            names[t] = name if times[name] == 1 else f"{name}_{times[name]}"
+    return names
+
+
+def module_names(tensors: Iterable[Tensor], model: Module | None = None) -> dict[int, str]:
+    """The names of the modules in the model (or the models that were called under `trace()`), by their ids."""
+    return {id(module): printable(name) for root in _roots(tensors, model) for name, module in _named(root, Module)}
+
+
+def _roots(tensors: Iterable[Tensor], model: Module | None) -> list[Module]:
+    if model is not None:
+        return [model]
+    outermost = [calls[0].module for t in tensors if (calls := calls_around(t))]
+    return list({id(module): module for module in outermost}.values())
+
+
+def made_up_names(tensors: Iterable[Tensor]) -> dict[Tensor, str]:
+    """A name for each: v1, v2, ... for results, w1, ... for parameters, x1, ... for data; a number is its own name."""
+    names: dict[Tensor, str] = {}
+    count = dict.fromkeys("vwx", 0)
+    for t in tensors:
+        if t.op is None and t.size == 1 and not t.requires_grad:
+            names[t] = value_text(t)
+        else:
+            letter = "v" if t.op is not None else "w" if t.requires_grad else "x"
+            count[letter] += 1
+            names[t] = f"{letter}{count[letter]}"
+    return names
+
+
+def printable(text: str) -> str:
+    """The text on one line: what cannot be printed, as in a Python string."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def shape_text(t: Any) -> str:
+    """A shape as 10×30 or (30,) or scalar."""
+    sizes = np.shape(t)
+    return str(sizes) if len(sizes) == 1 else "×".join(map(str, sizes)) or "scalar"
+
+
+def value_text(t: Any, most: int = 6) -> str:
+    """The numbers of a small array, to four digits; an empty text for a larger one."""
+    if isinstance(t, int | float):
+        return f"{t:.4g}" if isinstance(t, float) else str(t)
+    array = np.asarray(t)
+    if array.size > most:
+        return ""
+    formats = {"float_kind": "{:.4g}".format, "bool": str}
+    return np.array2string(array, separator=", ", formatter=formats).replace("\n", "")  # type: ignore[arg-type]
+
+
+def _watched(rule: Rule, g: Tensor, node: Tensor, names: Mapping[Tensor, str]) -> tuple[Any, str]:
+    """What a rule gives, and the formula that it computed."""
+    steps: dict[Tensor, Step] = {}
+
+    def note(result: Tensor, op: Op, inputs: tuple[Any, ...], params: Mapping[str, Any]) -> None:
+        steps[result] = op, inputs, params
+
+    before, mode.observer = mode.observer, note
+    try:
+        with no_grad():
+            part = rule(g, node, *node.inputs, **node.params)
+        return part, _written(part, names, steps)[0]
+    except Exception:  # a rule that is written for arrays alone: its formula cannot be seen
+        arrays = [x.data if isinstance(x, Tensor) else x for x in node.inputs]
+        return rule(g.data, node.data, *arrays, **node.params), f"the rule of {node.op.name}"
+    finally:
+        mode.observer = before
+
+
+def _written(x: Any, names: Mapping[Tensor, str], steps: Mapping[Tensor, Step]) -> tuple[str, int]:
+    """An operand and how tightly it binds: its name, or the expression that computed it, or its value."""
+    if isinstance(x, Tensor) and x in names:
+        return names[x], _ATOM
+    if isinstance(x, Tensor) and x in steps:
+        return expression(steps[x], names, steps)
+    text = value_text(x) or f"array({shape_text(x)})"
+    return text, 4 if text.startswith("-") else _ATOM
+
+
+def expression(step: Step, names: Mapping[Tensor, str], steps: Mapping[Tensor, Step]) -> tuple[str, int]:
+    """An op on its operands as Python writes it, and how tightly that binds; `steps` made operands without a name."""
+    op, inputs, params = step
+    written = [_written(x, names, steps) for x in inputs]
+
+    def operand(i: int, lowest: int) -> str:
+        text, binding = written[i]
+        return text if binding >= lowest else f"({text})"
+
+    if op.name == "getitem":
+        return operand(0, _ATOM) + _index(params["index"], [text for text, _ in written[1:]]), _ATOM
+    if op.name == "transpose" and params["axes"] in (None, (-1, -2)):
+        return operand(0, _ATOM) + ".T", _ATOM
+    if op.name in NOTATION:
+        pattern, binding = NOTATION[op.name]
+        first = binding + (binding in (1, 5))  # of several equal operators the left one comes first, save ** and <
+        lowest = (3, 4, 3) if op.name == "linear" else (first, binding + 1)
+        return pattern.format(*map(operand, range(len(written)), lowest)), binding
+    return f"{op.name}({', '.join([text for text, _ in written] + params_text(op, params))})", _ATOM
+
+
+def params_text(op: Op, params: Mapping[str, Any]) -> list[str]:
+    """The parameters of an op that are not at their defaults."""
+    if "index" in params:
+        return [_index(params["index"], ())]
+    defaults = {k: v for k, v in op.defaults.items() if isinstance(v, int | str | None)}
+    given = {k: v for k, v in params.items() if k not in defaults or v is not defaults[k]}
+    return [f"{k}={v.__name__ if isinstance(v, type) else printable(str(v))}" for k, v in given.items()]
+
+
+def _index(index: Iterable[Any], arrays: Iterable[str]) -> str:
+    """An index as Python writes it; an array in it by its name, or as `array`."""
+    names = iter(arrays)
+    parts = []
+    for part in index:
+        if isinstance(part, slice):
+            ends = [part.start, part.stop] if part.step is None else [part.start, part.stop, part.step]
+            parts.append(":".join("" if end is None else str(end) for end in ends))
+        else:
+            parts.append("..." if part is ... else next(names, "array") if part is ARRAY else str(part))
+    return f"[{', '.join(parts)}]"

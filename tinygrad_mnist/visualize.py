@@ -1,0 +1,372 @@
+"""Looking at things: computation graphs as pictures, and a digit as text.
+
+    with visualize.trace():
+        loss = quadratic_cost(network(x), y)
+    visualize.save(visualize.graph(loss), "net.svg")
+
+`explain`, `trace` and `detect_anomaly` are at hand here too.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Collection, Mapping
+from functools import cache
+from html import escape
+from itertools import zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .backward import grad
+from .define import Op
+from .drawing import Box, Node, draw, fit, frames, gradients_beside
+from .explanation import collect, made_up_names, names_of, printable, value_text
+from .explanation import explain as explain
+from .nn import Module
+from .tensor import Array, Tensor, mode, tick
+from .tracing import detect_anomaly as detect_anomaly
+from .tracing import trace as trace
+from .train import whole
+
+if TYPE_CHECKING:
+    from graphviz import Digraph
+
+# ----------------------------------------------------------------------------------------------------------------------
+# A computation graph as a picture
+
+STYLES = {  # of the kinds of nodes, which differ in shape as well as in colour
+    "parameter": {"shape": "box", "fillcolor": "#fbdca0"},
+    "input": {"shape": "box", "fillcolor": "#cbe6f7", "style": "filled,rounded"},
+    "constant": {"shape": "plain", "style": ""},
+    "op": {"shape": "ellipse", "fillcolor": "#ffffff", "margin": "0.04,0.02"},
+    "gradient": {"shape": "box", "fillcolor": "#f2d4e4", "color": "#a03070", "peripheries": "2"},
+    "module": {"shape": "box", "fillcolor": "#e6e6e6", "style": "filled,bold"},
+}
+ORDERED = frozenset("sub div pow matmul lt le gt ge".split())  # ops whose arrows come in from the left and the right
+RAMP = "#ffffd9 #edf8b1 #c7e9b4 #7fcdbb #41b6c4 #1d91c0 #225ea8 #253494 #081d58".split()  # ColorBrewer's YlGnBu
+
+
+def graph(
+    *outputs: Tensor,
+    model: Module | None = None,
+    gradients: bool = False,
+    backward: bool = False,
+    values: bool = False,
+    shapes: bool = False,
+    collapse: int | Collection[str] | None = None,
+    limit: int = 300,
+) -> Digraph:
+    """A picture of how the outputs were computed: a `graphviz.Digraph`, which shows itself in Jupyter.
+
+    Parameters are boxes, inputs rounded boxes, ops ellipses, and arrows follow the data; where the order of operands
+    matters, they come in from the left and from the right. What was called in a Module while `trace()` watched stands
+    in a frame with the Module's name. No `.grad` is touched, and the graph is kept. `picture.attr(rankdir="LR")` turns
+    the picture from top-down to left-right.
+
+    Args:
+        outputs: the Tensors to begin at.
+        model: names its parameters, as in `hidden.weight`; after `trace()` not needed.
+        gradients: colour every node by the norm of its gradient, d output / d node, on a logarithmic scale.
+        backward: draw the backward pass too: beside each value its gradient, with the formula that `create_graph=True`
+            recorded for it.
+        values: show the numbers of small arrays.
+        shapes: write on every arrow the shape of what it carries.
+        collapse: draw calls of Modules as one node each: those inside `collapse` others (0: the outermost), or those
+            with these names; and what repeats at least three times, once. By default as far as the limit demands.
+        limit: the most nodes to draw.
+
+    Raises:
+        ValueError: more nodes than the limit; or gradients of what is not one number that requires them.
+        RuntimeError: the graph has been freed.
+    """
+    if not outputs or not all(isinstance(t, Tensor) for t in outputs):
+        raise TypeError("graph: expected one or more Tensors, as in graph(loss)")
+    if (gradients or backward) and (len(outputs) > 1 or outputs[0].size != 1 or not outputs[0].requires_grad):
+        raise ValueError("graph: gradients need one output, a number that requires them, such as a loss or a .sum()")
+    tensors = collect(outputs)
+    names = names_of(tensors, model)
+    if backward or values:
+        names |= made_up_names(t for t in tensors if t not in names)
+    tracked = [t for t in tensors if t.requires_grad] if gradients or backward else []
+    slopes = dict(zip(tracked, _gradients(outputs[0], tracked, backward), strict=True)) if tracked else {}
+    nodes = draw(tensors, names, {} if backward else frames(tensors, model), values, shapes)
+    legend = [_color(nodes, slopes, values)] if gradients else []
+    if backward:
+        names |= {g: f"∂{names[outputs[0]]}/∂{names[t]}" for t, g in slopes.items()}
+        nodes += gradients_beside(nodes, slopes, names, values, shapes)
+        legend.append(
+            "grey: forward; purple: backward; dotted: a value and its gradient; dashed: what a gradient needs"
+        )
+    return _digraph(fit(nodes, collapse, limit), legend)
+
+
+def _gradients(output: Tensor, inputs: list[Tensor], record: bool) -> list[Tensor]:
+    """The gradients of the inputs; with a record of all that led to them, masks and transposed data too."""
+
+    def link(result: Tensor, op: Op, inputs: tuple[Any, ...], params: Mapping[str, Any]) -> None:
+        if result.op is None:
+            result.op, result.inputs, result.params, result._created = op, inputs, params, tick()
+
+    before, mode.observer = mode.observer, link if record else None
+    try:
+        return grad(output, inputs, retain_graph=True, create_graph=record)
+    finally:
+        mode.observer = before
+
+
+def _color(nodes: list[Node], slopes: Mapping[Tensor, Tensor], values: bool) -> str:
+    """Colour the nodes by the norms of their gradients, and return the legend that says how."""
+    at = {node.tensor: node for node in nodes}
+    norms = {t: float(np.linalg.norm(g.data.astype(np.float64))) for t, g in slopes.items()}
+    logs = [math.log10(norm) for norm in norms.values() if 0 < norm < math.inf] or [0.0]
+    top = math.ceil(max(logs))
+    bottom = min(math.floor(min(logs)), top - 3)
+    for node in nodes:
+        node.style = {"fillcolor": "#ffffff"}
+    for t, norm in norms.items():
+        numbers = value_text(slopes[t]) if values else ""
+        at[t].notes.append(f"∂ = {numbers}" if numbers else f"‖∂‖ = {norm:.1e}")
+        if norm == 0:
+            at[t].style["style"] = "filled,dashed"
+        elif norm < math.inf:
+            shade = round((math.log10(norm) - bottom) / (top - bottom) * (len(RAMP) - 1))
+            at[t].style = {"fillcolor": RAMP[shade], "fontcolor": "#ffffff" if shade > 4 else "#000000"}
+        else:
+            at[t].style = {"fillcolor": "#d55e00", "fontcolor": "#ffffff"}
+    cells = "".join(f'<TD BGCOLOR="{color}" WIDTH="34" HEIGHT="14" BORDER="1"></TD>' for color in RAMP)
+    special = [
+        "white: no gradient",
+        *["dashed: 0"] * (0 in norms.values()),
+        *["orange: not finite"] * any(not n < math.inf for n in norms.values()),
+    ]
+    return (
+        f'<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0"><TR><TD>{", ".join(special)}; '
+        f"‖∂‖, the norm of the gradient: 1e{bottom:+03d} </TD>{cells}<TD> 1e{top:+03d}</TD></TR></TABLE>"
+    )
+
+
+def _digraph(nodes: list[Node], legend: list[str]) -> Digraph:
+    """The DOT text. Nodes are numbered in order, never by id(): an id is used again after its object has gone."""
+    picture = _picture_class()(
+        graph_attr={"fontname": "Arial", "fontsize": "11", "nodesep": "0.3", "ranksep": "0.35"},
+        node_attr={"fontname": "Arial", "fontsize": "11", "style": "filled", "height": "0.3"},
+        edge_attr={"fontname": "Arial", "fontsize": "9", "color": "#555555", "arrowsize": "0.7"},
+    )
+    if legend:
+        rows = "".join(f"<TR><TD>{row}</TD></TR>" for row in legend)
+        picture.attr(label=f'<<TABLE BORDER="0" CELLBORDER="0">{rows}</TABLE>>')
+    keys = {node: f"n{i}" for i, node in enumerate(nodes)}
+    tree: dict[Any, Any] = {}
+    for node in nodes:
+        branch = tree
+        for box in node.boxes:
+            branch = branch.setdefault(box, {})
+        branch[node] = None
+    _fill(picture, tree, keys, iter(range(len(nodes))))
+    for node in nodes:
+        sign = node.tensor.op.name if node.kind == "op" and node.tensor is not None else ""
+        sides = ("nw", "ne") if sign in ORDERED else ("nw", "n", "ne") if sign == "where" else ()
+        for (x, shape), side in zip_longest(node.inputs, sides):
+            text = {"label": f" {shape}"} if shape else {}
+            if x.beside:  # drawn upwards, against the forward pass
+                picture.edge(keys[node], keys[x], dir="back", color="#a03070", **text)
+            elif node.beside:
+                picture.edge(keys[x], keys[node], style="dashed", color="#aaaaaa", constraint="false")
+            else:
+                picture.edge(keys[x], keys[node], headport=side, **text)
+        if node.beside:
+            with picture.subgraph(graph_attr={"rank": "same"}) as level:
+                level.edge(keys[node.beside], keys[node], style="dotted", dir="none")
+    return picture
+
+
+def _fill(picture: Any, tree: Mapping[Any, Any], keys: Mapping[Node, str], number: Any) -> None:
+    """Put the nodes into their boxes."""
+    for item, inside in tree.items():
+        if isinstance(item, Box):
+            with picture.subgraph(name=f"cluster_{next(number)}") as frame:
+                label = _html(f"{item.name}: {item.kind}" if item.name else item.kind)
+                frame.attr(label=f"<{label}>", labeljust="l", style="rounded", color="#888888")
+                _fill(frame, inside, keys, number)
+        else:
+            picture.node(keys[item], _label(item), **{**STYLES[item.kind], **item.style})
+
+
+def _label(node: Node) -> str:
+    small = [f'<FONT POINT-SIZE="9">{_html(note)}</FONT>' for note in node.notes if note]
+    name = [f"<B>{_html(node.name)}</B>"] if node.name else []
+    sign = [f'<FONT POINT-SIZE="14">{_html(node.sign)}</FONT>'] if node.sign else []
+    return f"<{'<BR/>'.join(name + sign + small) or ' '}>"
+
+
+def _html(text: str) -> str:
+    """The text as graphviz's HTML-like labels write it."""
+    return escape(printable(text)).replace("\\", "\\\\")
+
+
+@cache
+def _picture_class() -> type[Digraph]:
+    """A Digraph that shows itself in Jupyter without the system's dot too."""
+    import graphviz
+
+    class Picture(graphviz.Digraph):
+        def _repr_mimebundle_(self, *args: Any, **kwargs: Any) -> dict[str, str]:
+            try:
+                return {"image/svg+xml": _rendered(self.source, "svg").decode()}
+            except RuntimeError as error:
+                return {"text/plain": f"{self.source}\n{error}"}
+
+    return Picture
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# A picture as a file
+
+
+def save(picture: Digraph, path: str | os.PathLike[str]) -> Path:
+    """Write a picture to a file and return its path; by the suffix as .svg, .png, .pdf, or as DOT text (.dot, .gv).
+
+    Drawn by the system's `dot`, or without one by graphviz-pure's (which has no PDF). Where neither can, the DOT text
+    is written beside it instead, and a line on standard error says how to get the picture. The file is written whole
+    or not at all.
+
+    Raises:
+        ValueError: an unknown suffix.
+        OSError: the file cannot be written.
+    """
+    path = Path(path)
+    kind = path.suffix.lower()[1:]
+    if kind not in ("svg", "png", "pdf", "dot", "gv"):
+        raise ValueError(f"save: expected a file name that ends in .svg, .png, .pdf, .dot or .gv, got {str(path)!r}")
+    content, problem = picture.source.encode(), ""
+    if kind in ("svg", "png", "pdf"):
+        try:
+            content = _rendered(picture.source, kind)
+        except RuntimeError as error:
+            path, problem = path.with_suffix(".gv"), str(error)
+    try:
+        with whole(path) as part:
+            part.write_bytes(content)
+    except OSError as error:
+        raise OSError(f"save: cannot write {path}: {error.strerror}; choose another place") from None
+    if problem:
+        print(f"save: wrote {path} instead, for {problem}", file=sys.stderr)
+    return path
+
+
+def _rendered(source: str, kind: str) -> bytes:
+    """The picture, drawn by the first program that can; a RuntimeError that says why and what to do if none can."""
+    places = os.pathsep.join([os.environ.get("PATH", os.defpath), sysconfig.get_path("scripts")])
+    programs = filter(None, (shutil.which("dot"), shutil.which("graphviz-pure", path=places)))
+    reason = "no dot program was found"
+    for program in programs:
+        sharp = ["-Gdpi=144"] if kind == "png" else []
+        try:
+            run = subprocess.run(
+                [program, f"-T{kind}", *sharp], input=source.encode(), capture_output=True, timeout=120
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            reason = f"{program} failed: {error}"
+            continue
+        if run.returncode == 0 and run.stdout:
+            return run.stdout
+        says = run.stderr.decode(errors="replace").split("\n")[0]
+        reason = f"{program} did not draw it as {kind} ({says})"
+    raise RuntimeError(f"{reason}; install Graphviz (graphviz.org), or for SVG and PNG: pip install graphviz-pure")
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# A digit as text
+
+_RAMPS = {"blocks": " ░▒▓█", "ascii": " .:-=+*#%@"}
+
+
+def digit(
+    pixels: Tensor | ArrayLike,
+    shape: tuple[int, int] = (28, 28),
+    *,
+    style: str = "auto",
+    activations: Tensor | ArrayLike | None = None,
+    label: int | None = None,
+) -> str:
+    """An image as lines of text, two pixels to a character; what the network said of it beside.
+
+    Args:
+        pixels: height x width numbers from 0 (empty) to 1 (ink), or integers from 0 to 255.
+        shape: height and width.
+        style: "ansi", half blocks in 24 greys, for terminals; "blocks", half blocks and four shades without colours;
+            "ascii"; or "auto", the best that `sys.stdout` can show.
+        activations: the network's outputs, one a class, drawn as bars from 0 to 1; the largest is what it says.
+        label: the class that it is.
+
+    Raises:
+        ValueError: an unknown style, or the number of pixels does not fit the shape.
+
+    >>> print(digit([0, 0, 1, 1, 0, 0, 0, 1], (2, 4), style="ascii", activations=[0.25, 0.75], label=0))
+      =@  0 #####                0.25 < is
+          1 ###############      0.75 < says
+    """
+    image = np.asarray(pixels)
+    if image.size != shape[0] * shape[1]:
+        raise ValueError(
+            f"digit: {image.size} pixels do not make an image of shape {shape}; pass shape=(height, width)"
+        )
+    image = np.clip(np.nan_to_num(image / (255 if image.dtype.kind in "iu" and image.max(initial=0) > 1 else 1)), 0, 1)
+    image = np.pad(image.reshape(shape), [(0, shape[0] % 2), (0, 0)])
+    style = _best_style() if style == "auto" else style
+    if style not in ("ansi", *_RAMPS):
+        raise ValueError(f"digit: expected style 'auto', 'ansi', 'blocks' or 'ascii', got {style!r}")
+    rows = [_row(top, bottom, style) for top, bottom in zip(image[::2], image[1::2], strict=True)]
+    beside = _bars(np.asarray(activations, dtype=float).ravel(), label, style) if activations is not None else []
+    if activations is None and label is not None:
+        beside = [f"{label}"]
+    blank = " " * shape[1]
+    lines = max(len(rows), len(beside))
+    rows += [blank] * (lines - len(rows))
+    beside += [""] * (lines - len(beside))
+    return "\n".join(f"{row}  {text}" if text else row for row, text in zip(rows, beside, strict=True))
+
+
+def _best_style() -> str:
+    """The style for standard output: escape sequences on terminals only, half blocks where its encoding has them."""
+    try:
+        "░▒▓█▀▄▏▎▍▌▋▊▉◂".encode(getattr(sys.stdout, "encoding", None) or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return "ascii"
+    plain = not sys.stdout.isatty() or "NO_COLOR" in os.environ or os.environ.get("TERM", "dumb") == "dumb"
+    return "blocks" if plain else "ansi"
+
+
+def _row(top: Array, bottom: Array, style: str) -> str:
+    """Two rows of pixels as one line of text."""
+    if style == "ansi":
+        greys = [(232 + round(float(a) * 23), 232 + round(float(b) * 23)) for a, b in zip(top, bottom, strict=True)]
+        return "".join(f"\x1b[38;5;{a};48;5;{b}m▀" for a, b in greys) + "\x1b[0m"
+    ramp = _RAMPS[style]
+    row = [ramp[round(float(a + b) / 2 * (len(ramp) - 1))] for a, b in zip(top, bottom, strict=True)]
+    if style == "blocks":  # where the halves differ much, the edge says more than their mean
+        row = ["▀" if d > 0.5 else "▄" if d < -0.5 else c for c, d in zip(row, top - bottom, strict=True)]
+    return "".join(row)
+
+
+def _bars(activations: Array, label: int | None, style: str, width: int = 20) -> list[str]:
+    """One line a class: its number, a bar, the activation, and whether the network says so and it is so."""
+    parts, arrow = ("#", "<") if style == "ascii" else (" ▏▎▍▌▋▊▉█", "◂")
+    finest = max(len(parts) - 1, 1)
+    said = int(np.argmax(activations))
+    lines = []
+    for i, value in enumerate(activations.tolist()):
+        full, rest = divmod(round(min(max(value, 0), 1) * width * finest) if value == value else 0, finest)
+        bar = parts[-1] * full + (parts[rest] if rest else "")
+        verdict = " and ".join(["says"] * (i == said) + ["is"] * (label is not None and i == label))
+        line = f"{i:{len(str(len(activations) - 1))}} {bar:{width}} {value:.2f}"
+        lines.append(f"{line} {arrow} {verdict}" if verdict else line)
+    return lines
