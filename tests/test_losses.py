@@ -24,6 +24,11 @@ def outputs_and_targets(draw):
     return draw(inside), draw(arrays(np.float64, shape, elements=st.floats(0, 1)))
 
 
+def gradient(x):
+    assert x.grad is not None
+    return x.grad.data
+
+
 def by_definition(cost, a, y):
     """The cost, one example and one output after the other, in Python's numbers."""
     total = 0.0
@@ -67,10 +72,10 @@ def test_labels_stand_for_rows_with_a_one(cost):
     one_hot = np.eye(4)[labels]
     x = Tensor(a, requires_grad=True)
     cost(x, labels).backward()
-    by_label = x.grad
+    by_label = gradient(x)
     x.zero_grad()
     cost(x, one_hot).backward()
-    assert np.array_equal(by_label.data, x.grad.data)
+    assert np.array_equal(by_label, gradient(x))
     for kind in (np.uint8, np.int32, np.int64):
         assert cost(Tensor(a), labels.astype(kind)).item() == cost(Tensor(a), one_hot).item()
     assert cost(Tensor(a), labels.tolist()).item() == cost(Tensor(a), one_hot).item()
@@ -86,7 +91,7 @@ def test_the_dtype_stays(cost, dtype):
         assert loss.shape == ()
         x.zero_grad()
         loss.backward()
-        assert x.grad.dtype == dtype
+        assert gradient(x).dtype == dtype
 
 
 def test_the_quadratic_cost_of_the_book():
@@ -99,7 +104,7 @@ def test_with_cross_entropy_the_gradient_of_a_weighted_input_is_a_minus_y():
     y = np.eye(3)[[2, 0]]
     a = sigmoid(z)
     cross_entropy_cost(a, y).backward()
-    np.testing.assert_allclose(z.grad.data, (a.data - y) / 2, rtol=1e-12)
+    np.testing.assert_allclose(gradient(z), (a.data - y) / 2, rtol=1e-12)
 
 
 def test_with_softmax_the_gradient_of_a_weighted_input_is_a_minus_y_too():
@@ -107,7 +112,7 @@ def test_with_softmax_the_gradient_of_a_weighted_input_is_a_minus_y_too():
     y = np.eye(3)[[2, 0]]
     softmax_cross_entropy(z, y).backward()
     powers = np.exp(z.data)
-    np.testing.assert_allclose(z.grad.data, (powers / powers.sum(1, keepdims=True) - y) / 2, rtol=1e-12)
+    np.testing.assert_allclose(gradient(z), (powers / powers.sum(1, keepdims=True) - y) / 2, rtol=1e-12)
 
 
 # ---- Where textbook formulas break
@@ -125,7 +130,7 @@ def test_softmax_cross_entropy_of_huge_logits(dtype, logits, label):
     assert loss.item() == pytest.approx(math.log(2) if a == b else max(b - a, 0.0), rel=1e-6)
     expected = [0.5, 0.5] if a == b else [float(v == max(a, b)) for v in logits]
     expected[label] -= 1
-    assert z.grad.data.tolist() == [expected]
+    assert gradient(z).tolist() == [expected]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -139,7 +144,7 @@ def test_cross_entropy_of_saturated_outputs_is_finite(dtype, z):
             loss.backward()
         assert np.isfinite(loss.data)
         assert loss.item() <= 200
-        assert np.isfinite(x.grad.data).all()
+        assert np.isfinite(gradient(x)).all()
 
 
 def test_an_output_that_is_exactly_wrong_costs_100():

@@ -4,6 +4,7 @@ import copy
 import json
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +22,8 @@ KINDS = [
     lambda params, lr, weight_decay=0.0: Momentum(params, lr, 0.9, weight_decay),
     lambda params, lr, weight_decay=0.0: Nesterov(params, lr, 0.9, weight_decay),
 ]
+TEXT: Any = "0.1"
+FRACTION: Any = 2.5
 EACH_KIND = pytest.mark.parametrize("kind", KINDS, ids=["SGD", "Momentum", "Nesterov"])
 
 
@@ -48,7 +51,9 @@ def follow(optimizer, p, gradients):
 
 def make(settings, parameters):
     decay = {"weights": settings["weight_decay"], "biases": 0.0}
-    groups = [{"params": [parameters[n]], "lr": settings["lr"][n], "weight_decay": decay[n]} for n in NAMES]
+    groups: list[dict[str, Any]] = [
+        {"params": [parameters[n]], "lr": settings["lr"][n], "weight_decay": decay[n]} for n in NAMES
+    ]
     if settings["momentum"] == 0:
         return SGD(groups, lr=1.0)
     kind = Nesterov if settings["nesterov"] else Momentum
@@ -225,7 +230,7 @@ def test_a_step_between_forward_and_backward_is_refused():
 
 def test_zero_grad_covers_every_group():
     p, q = parameter([1.0]), parameter([1.0])
-    optimizer = SGD([{"params": [p]}, {"params": q}], 0.5)
+    optimizer = SGD([{"params": [p]}, {"params": [q]}], 0.5)
     (p * q).sum().backward()
     optimizer.zero_grad()
     assert p.grad is None
@@ -301,7 +306,8 @@ def test_making_a_schedule_is_no_step():
 
 
 def test_every_group_has_its_own_rate():
-    optimizer = SGD([{"params": [parameter([1.0])], "lr": 4.0}, {"params": [parameter([1.0])]}], 8.0)
+    groups: list[dict[str, Any]] = [{"params": [parameter([1.0])], "lr": 4.0}, {"params": [parameter([1.0])]}]
+    optimizer = SGD(groups, 8.0)
     schedule = StepLR(optimizer, 2, 0.5)
     schedule.step()
     assert [group["lr"] for group in optimizer.groups] == [4.0, 8.0]
@@ -399,7 +405,7 @@ def test_the_state_of_another_schedule_is_refused():
         (lambda p: SGD([p], -0.1), r"SGD: expected 0 <= lr < inf, got -0\.1"),
         (lambda p: SGD([p], float("nan")), "expected 0 <= lr < inf, got nan"),
         (lambda p: SGD([p], float("inf")), "expected 0 <= lr < inf, got inf"),
-        (lambda p: SGD([p], "0.1"), "expected 0 <= lr < inf, got '0.1'"),
+        (lambda p: SGD([p], TEXT), "expected 0 <= lr < inf, got '0.1'"),
         (lambda p: SGD([p], 0.1, -1), "SGD: expected 0 <= weight_decay < inf, got -1"),
         (lambda p: Momentum([p], 0.1, 1.0), r"Momentum: expected 0 <= momentum < 1, got 1\.0"),
         (lambda p: Nesterov([p], 0.1, -0.5), r"Nesterov: expected 0 <= momentum < 1, got -0\.5"),
@@ -408,7 +414,7 @@ def test_the_state_of_another_schedule_is_refused():
         (lambda p: SGD([p, p], 0.1), "twice"),
         (lambda p: SGD([{"params": [p]}, {"params": [p]}], 0.1), "twice"),
         (lambda p: StepLR(SGD([p], 0.1), 0), "step_size >= 1, got 0"),
-        (lambda p: StepLR(SGD([p], 0.1), 2.5), r"step_size >= 1, got 2\.5"),
+        (lambda p: StepLR(SGD([p], 0.1), FRACTION), r"step_size >= 1, got 2\.5"),
         (lambda p: StepLR(SGD([p], 0.1), 2, 0.0), r"gamma > 0, got 0\.0"),
     ],
 )

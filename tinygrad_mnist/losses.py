@@ -88,11 +88,15 @@ def softmax_cross_entropy(logits: Tensor, targets: Operand) -> Tensor:
     return _softmax_cross_entropy(logits, _rows("softmax_cross_entropy", logits, targets))
 
 
+_ARRAYS = (Tensor, np.ndarray)
+
+
 def _rows(name: str, outputs: Tensor, targets: Any) -> Any:
     """The targets as rows of the outputs' shape."""
-    shape, given = np.shape(outputs), np.shape(targets)
-    if shape == given and len(shape) > 0:
+    # First what is fast: np.shape(t) of a Tensor takes 1.5 µs, by way of __array_function__.
+    if isinstance(targets, _ARRAYS) and isinstance(outputs, _ARRAYS) and outputs.shape == targets.shape != ():
         return targets
+    shape, given = np.shape(outputs), np.shape(targets)
     labels = np.asarray(targets)
     if len(shape) != 2 or given != shape[:1] or labels.dtype.kind not in "iu":
         raise ValueError(

@@ -104,13 +104,14 @@ class Optimizer:
         if mode.recorder is not None:
             mode.recorder.step(self)
             return
+        state = self.state
         for group in self.groups:
             for p in group["params"]:
                 if p._grad is None:
                     continue
-                change, velocity = self.change(p._data, p._grad._data, self.state.get(p), group)
+                change, velocity = self.change(p._data, p._grad._data, state.get(p), group)
                 if velocity is not None:
-                    self.state[p] = velocity
+                    state[p] = velocity
                 p._data -= change
                 changes(p)[0] = tick()
 

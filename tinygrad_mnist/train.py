@@ -1,12 +1,13 @@
-"""Training: the loop, as a generator of records; checkpoints that lose nothing.
+"""Training: the loop, as a generator of records, and checkpoints that lose nothing.
 
-rng = np.random.default_rng(0)
-network = nn.Sequential(nn.Linear(784, 30, rng=rng), sigmoid, nn.Linear(30, 10, rng=rng), sigmoid)
-optimizer = optim.Momentum(network.parameters(), lr=0.2)
-for epoch in train.fit(
-    network, mnist.load(), cost=quadratic_cost, optimizer=optimizer, epochs=5, batch_size=10, rng=rng
-):
-    print(epoch.epoch, epoch.cost, epoch.validation)
+    rng = np.random.default_rng(0)
+    network = nn.Sequential(nn.Linear(784, 30, rng=rng), sigmoid, nn.Linear(30, 10, rng=rng), sigmoid)
+    optimizer = optim.Momentum(network.parameters(), lr=1.5, momentum=0.5)
+    data = mnist.load()
+    for epoch in train.fit(network, data, cost=quadratic_cost, optimizer=optimizer, epochs=5, batch_size=10, rng=rng):
+        print(epoch.epoch, epoch.cost, epoch.validation)
+
+`fit` trains only as far as it is iterated over.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ def fit(
     done: int = 0,
     progress: Callable[..., Iterable[Any]] | None = None,
 ) -> Iterator[Epoch]:
-    """Train a model, and yield an `Epoch` after each. It trains only as far as it is iterated over.
+    """Train a model, and yield an `Epoch` after each.
 
     Args:
         model: a Module, or any function of a batch of images, shape (n, pixels).
@@ -153,7 +154,8 @@ def _measure(model: Any, data: mnist.Dataset, cost: Any, number: int, mean: floa
 def evaluate(model: Callable[[Any], Any], images: Array, chunk: int = 1000) -> Array:
     """The model's outputs for many images, without a graph, `chunk` images at a time."""
     with no_grad():
-        return np.concatenate([np.asarray(model(images[i : i + chunk])) for i in range(0, len(images), chunk)])
+        starts = range(0, max(len(images), 1), chunk)
+        return np.concatenate([np.asarray(model(images[i : i + chunk])) for i in starts])
 
 
 def accuracy(model: Callable[[Any], Any], split: mnist.Split | None) -> float | None:

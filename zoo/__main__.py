@@ -19,7 +19,7 @@ from tinygrad_mnist import mnist, train
 from tinygrad_mnist.train import Epoch
 
 from . import options as commands
-from .commandline import guarded, in_words, line, never_said, percent, progress_bar, refuse_unwritable, sizes
+from .commandline import guarded, in_words, line, load, never_said, percent, progress_bar, refuse_unwritable, sizes
 from .network import Network
 from .training import NAMES, Training, describe, network_class
 
@@ -52,14 +52,12 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return its exit status. Wrong usage exits with 2."""
-    options, given = commands.parse(parser(), arguments)
-    return guarded(lambda: _run(options, given))
+    return guarded(lambda: _run(*commands.parse(parser(), arguments)))
 
 
 def _run(options: argparse.Namespace, given: dict[str, Any]) -> int:
     refuse_unwritable(options.history)
-    data = mnist.load(options.data)
-    data = data if options.train_size is None else data.head(options.train_size)
+    data = load(options.data, options.train_size)
     print(sizes(data), flush=True)
     runs: list[tuple[str, Network, list[Epoch]]] = []
     try:

@@ -24,10 +24,12 @@ from .training import Training, describe, network_name, settings_of
 
 def main(network: type[Network], arguments: list[str] | None = None) -> int:
     """Run the command of one network; return its exit status. Wrong usage exits with 2."""
-    name = network_name(network)
-    parser = commands.parser_of(network, name, sys.modules[network.__module__].__doc__ or "")
-    options, given = commands.parse(parser, arguments)
-    return guarded(lambda: _run(network, options, given))
+
+    def command() -> int:
+        parser = commands.parser_of(network, network_name(network), sys.modules[network.__module__].__doc__ or "")
+        return _run(network, *commands.parse(parser, arguments))
+
+    return guarded(command)
 
 
 def guarded(command: Callable[[], int]) -> int:
@@ -66,7 +68,7 @@ def _run(network: type[Network], options: argparse.Namespace, given: dict[str, A
         print(line(training.history[-1], training.network.epochs))
     for lost in training.lost_classes():
         print(never_said(lost, training.network))
-    if options.plot:
+    if options.plot and training.history:
         from . import pictures
 
         pictures.plot(training, options.plot)
@@ -88,17 +90,21 @@ def refuse_unwritable(file: Path | None) -> None:
         raise OSError(f"{file}: {why}; name another file")
 
 
-def load(options: argparse.Namespace, source: str | None, size: int | None) -> mnist.Dataset:
-    """The data that the options ask for."""
-    data = mnist.load(source)
+def load(path: str | None, size: int | None) -> mnist.Dataset:
+    """The data in a directory, None for the usual places, with the first `size` training images, None for all."""
+    data = mnist.load(path)
     return data if size is None else data.head(size)
 
 
 def _started(network: type[Network], options: argparse.Namespace, given: dict[str, Any]) -> Training:
     """A new network."""
     make = network.original if options.recipe == "original" else network
-    source = os.path.abspath(os.path.expanduser(options.data)) if options.data is not None else None
-    return Training(make(**given), load(options, options.data, options.train_size), source)
+    return Training(make(**given), load(options.data, options.train_size), _absolute(options.data))
+
+
+def _absolute(path: str | None) -> str | None:
+    """A path that holds in other directories too."""
+    return None if path is None else os.path.abspath(os.path.expanduser(path))
 
 
 def _resumed(network: type[Network], options: argparse.Namespace, given: dict[str, Any]) -> Training:
@@ -121,33 +127,33 @@ def _resumed(network: type[Network], options: argparse.Namespace, given: dict[st
             )
     options.save = options.save or file
     refuse_unwritable(options.save)
-    notes = checkpoint.settings
-    source = notes.get("source") if options.data is None else os.path.abspath(os.path.expanduser(options.data))
-    data = mnist.load(source if options.data is None else options.data)
-    size = options.train_size or notes["data"]["n"]
+    source = _absolute(options.data) or checkpoint.settings.get("source")
+    data = mnist.load(source)
+    size = min(options.train_size or checkpoint.settings["data"]["n"], len(data.train))
     saved = replace(saved, epochs=given.get("epochs", saved.epochs))
-    return Training.resume(checkpoint, saved, data.head(size) if size <= len(data.train) else data, source)
+    return Training.resume(checkpoint, saved, data.head(size), source)
 
 
 def _train(training: Training, options: argparse.Namespace) -> int:
     """Train to the end, saving after every epoch; 130 after Ctrl-C."""
-    epochs, saved = training.network.epochs, len(training.history) if options.resume else 0
+    epochs = training.network.epochs
+    file, saved = options.resume or options.save, len(training.history)  # the checkpoint to go on with, if need be
     if options.history:
         write_history(training, options.history)
     try:
         for epoch in training.fit(progress_bar(options.quiet)):
             if options.save:
                 training.save(options.save)
-                saved = epoch.epoch
+                file, saved = options.save, epoch.epoch
             if options.history:
                 write_history(training, options.history)
             if not options.quiet:
                 print(line(epoch, epochs), flush=True)
     except train.DivergedError as error:
-        raise train.DivergedError(f"{error}; {_saved(options.save, saved, training)}") from None
+        raise train.DivergedError(f"{error}; {_saved(file, saved, training)}") from None
     except KeyboardInterrupt:
         doing = min(len(training.history) + 1, epochs)
-        print(f"interrupted in epoch {doing} of {epochs}; {_saved(options.save, saved, training)}", file=sys.stderr)
+        print(f"interrupted in epoch {doing} of {epochs}; {_saved(file, saved, training)}", file=sys.stderr)
         return 130
     return 0
 
@@ -242,8 +248,8 @@ def never_said(label: int, network: Network) -> str:
         return f"class {label} is never said; remedy: a smaller --lr, or another --seed"
     remedy = "a smaller --lr" if network.init == "scaled" else "--init scaled, which starts with N(0, 1/fan_in) weights"
     return (
-        f"class {label} is never said: its output neuron is saturated, below 0.01 on nearly all validation images, "
-        f"where σ' is so small that it hardly learns; remedy: {remedy}, or another --seed"
+        f"class {label} is never said: its output neuron is saturated, below 0.001 for its own images too, where σ' is "
+        f"so small that it hardly learns; remedy: {remedy}, or another --seed"
     )
 
 

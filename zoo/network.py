@@ -12,7 +12,13 @@ where η (eta) is the learning rate. The gradients are what `loss.backward()` le
 
 Weights and biases start as N(0, 1), as in the book. An output neuron may then be saturated from the start: its weighted
 input z is so far below 0 that σ'(z) is all but 0, whatever the digit. It hardly learns, and its digit is never said:
-86 % in place of 95 %. The run says so at its end; `--init scaled` (chapter 3: N(0, 1/fan_in)) is the remedy.
+86 % in place of 95 %, as with seeds 9 and 17 of the first 25. The run says so at its end; `--init scaled` (chapter 3:
+N(0, 1/fan_in)) is the remedy.
+
+Defaults. η 3, mini-batches of 10 and 30 epochs are the book's, and hold on the validation digits, with seeds 0 to 4:
+    η 3     94.9 to 95.3 %, median 95.2     <- the default
+    η 5     94.9 to 95.4 %, median 95.2
+    η 8     94.5 to 95.4 %, median 94.9
 """
 
 import itertools
@@ -41,7 +47,8 @@ class Network:
         cost: a name in `COSTS`.
         epochs: how often training goes through all training digits.
         batch_size: digits a step.
-        lr: the learning rate η; None stands for what `RATES` has for the cost.
+        lr: the learning rate η; None stands for what `RATES` has for the cost (on the validation digits, for the others
+            than the quadratic one, the best of 0.25, 0.5, 1 and 2 after 12 epochs, or as good).
         seed: of the first weights and of the order of the digits, two generators: with one seed and the same sizes, all
             networks start alike.
         per_example: update after every digit with η / batch_size, as the networks in `original()` did.

@@ -9,6 +9,15 @@ Idea. The gradient changes not the weights but their velocity v, as a slope does
 where μ (mu), from 0 to 1, is how much of the velocity is left after a step. What all gradients agree on adds up, to
 1 / (1 - μ) times a single one; what changes from one mini-batch to the next cancels out.
 (The book's v <- μ v - η dC/dW; W <- W + v is the same as long as η stays.)
+
+Steps that add up drive N(0, 1) weights into saturation: the weights start as N(0, 1/fan_in) here.
+
+Defaults. Chosen on the validation digits, with seeds 0 to 4 and 30 epochs, by the seed that does worst:
+    μ 0.5, η 3,   batch 32   96.1 to 96.4 %, median 96.2     <- the default
+    μ 0.5, η 1.5, batch 10   95.9 to 96.4 %, median 96.2
+    μ 0.9, η 0.2, batch 10   95.9 to 96.1 %, median 96.1
+    μ 0.5, η 2,   batch 20   95.7 to 96.4 %, median 96.2
+    μ 0.9, η 0.3, batch 20   86.7 to 96.1 %, median 95.9     one seed loses a digit for good
 """
 
 import sys
@@ -30,10 +39,10 @@ class Network1(Network):
     """
 
     init: str = "scaled"
-    batch_size: int = 10
-    momentum: float = 0.9
+    batch_size: int = 32
+    momentum: float = 0.5
 
-    RATES: ClassVar[dict[str, float]] = {"quadratic": 0.2, "cross-entropy": 0.05, "softmax": 0.05}
+    RATES: ClassVar[dict[str, float]] = {"quadratic": 3.0, "cross-entropy": 0.5, "softmax": 0.5}
     ORIGINAL: ClassVar[dict[str, object]] = {"lr": 1.5, "batch_size": 32, "momentum": 0.9, "init": "normal"}
 
     def optimizer(self, model: nn.Module, n: int) -> Optimizer:

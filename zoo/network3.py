@@ -11,6 +11,12 @@ them dear, λ/2n Σ w² with n training digits, whose gradient pulls every weigh
 
 Weights start as N(0, 1/fan_in), so that the weighted input of a neuron with many inputs is not large by chance, and the
 neuron not saturated.
+
+Defaults. Chosen on the validation digits, with seeds 0 to 4 and 30 epochs, by the seed that does worst:
+    λ 1,   η 1.5,  batch 10   96.4 to 96.7 %, median 96.5     <- the default
+    λ 1,   η 0.75, batch 10   96.3 to 96.7 %, median 96.5
+    λ 0.5, η 1,    batch 10   96.3 to 96.5 %, median 96.5     (seeds 0 to 3)
+    λ 2,   η 0.75, batch 10   96.2 to 96.6 %, median 96.4
 """
 
 import sys
@@ -29,22 +35,27 @@ class Network3(Network):
 
     Attributes:
         lmbda: the book's λ, for the whole training set: the decay is λ/n.
-        weight_decay: the decay itself, in place of λ/n.
+        weight_decay: the decay itself, in place of λ/n: then `lmbda` is None.
     """
 
     init: str = "scaled"
-    lmbda: float = 1.0
+    lmbda: float | None = 1.0
     weight_decay: float | None = None
 
     RATES: ClassVar[dict[str, float]] = {"quadratic": 1.5, "cross-entropy": 0.25, "softmax": 0.25}
     ORIGINAL: ClassVar[dict[str, object]] = {"lr": 1.5, "batch_size": 10, "lmbda": 0.1}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.weight_decay is not None:
+            object.__setattr__(self, "lmbda", None)
 
     def optimizer(self, model: nn.Module, n: int) -> Optimizer:
         """Gradient descent; the weights decay, the biases do not."""
         decay = self.weight_decay
         if decay is None:
             # Per example, it decayed by η λ/n after every digit, although a step was only η / batch_size long.
-            decay = self.lmbda / n * (self.batch_size if self.per_example else 1)
+            decay = (self.lmbda or 0.0) / n * (self.batch_size if self.per_example else 1)
         named = list(model.named_parameters())
         weights: dict[str, Any] = {"params": [p for name, p in named if name.endswith("weight")], "weight_decay": decay}
         biases: dict[str, Any] = {"params": [p for name, p in named if name.endswith("bias")]}

@@ -48,9 +48,24 @@ def number(low: float, high: float = math.inf, open_low: bool = False) -> Callab
     return parse
 
 
+def named(*suffixes: str) -> Callable[[str], Path]:
+    """The name of a file of one of these kinds."""
+
+    def parse(text: str) -> Path:
+        if Path(text).suffix.lower() not in suffixes:
+            raise argparse.ArgumentTypeError(f"expected a file name that ends in {', '.join(suffixes)}, got {text!r}")
+        return Path(text)
+
+    return parse
+
+
 # Of each setting: its metavar, its type or choices, and its help.
 SETTINGS: dict[str, tuple[str | None, Any, str]] = {
-    "epochs": ("N", whole_number(0), "how often to go through all training digits, in all: with --resume too"),
+    "epochs": (
+        "N",
+        whole_number(0),
+        "how often to go through all training digits; the total, also of a run that is resumed",
+    ),
     "batch_size": ("M", whole_number(1), "digits in a mini-batch, the book's m"),
     "lr": ("ETA", number(0, open_low=True), "learning rate, the book's η (eta)"),
     "lr_step": ("N", whole_number(1), "epochs after which the learning rate steps down, again and again"),
@@ -143,8 +158,14 @@ def parser_of(network: type[Network], name: str, description: str) -> argparse.A
         help="go on with a checkpoint, with its settings, to the same bits as if it had never stopped; saves to it too",
     )
     files.add_argument("--history", metavar="FILE.json", type=Path, help="settings and results of every epoch, as JSON")
-    files.add_argument("--plot", metavar="FILE.png", type=Path, help="the learning curves, as a picture")
-    files.add_argument("--graph", metavar="FILE.svg", type=Path, help="the computation graph of one step of training")
+    plot, graph = named(".png", ".svg", ".pdf"), named(".svg", ".png", ".pdf", ".gv", ".dot")
+    files.add_argument("--plot", metavar="FILE.png", type=plot, help="the learning curves; or .svg, .pdf")
+    files.add_argument(
+        "--graph",
+        metavar="FILE.svg",
+        type=graph,
+        help="the computation graph of one step of training, forward and backward; or .png, .pdf, .gv, .dot",
+    )
     shown = parser.add_argument_group("what is shown")
     shown.add_argument("--draw", metavar="N", type=whole_number(1), default=0, help="draw N test digits at the end")
     shown.add_argument("--draw-wrong", metavar="N", type=whole_number(1), default=0, help="draw N that it gets wrong")

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from tinygrad_mnist import mnist, train, visualize
+import numpy as np
+
+from tinygrad_mnist import Tensor, mnist, train, visualize
 
 from .commandline import in_words
 from .network import COSTS
@@ -45,25 +47,24 @@ def graph(training: Training, file: Path) -> Path:
     Returns the file written: DOT text in place of a picture where nothing can draw it.
     """
     images, labels = next(mnist.batches(training.data.train, training.network.digits_a_step))
-    loss = COSTS[training.network.cost](training.model(images), labels)
+    targets = np.eye(training.data.n_classes, dtype=images.dtype)[labels]
+    outputs = training.model(Tensor(images, name="images"))
+    loss = COSTS[training.network.cost](outputs, Tensor(targets, name="targets"))
+    loss.name = "C"
     return visualize.save(visualize.graph(loss, model=training.model, backward=True, shapes=True), file)
 
 
 def draw(training: Training, some: int, wrong: int) -> None:
-    """Print test images as text (validation images if there are no test files), with what the network says of them."""
-    kind, split = (
-        ("test", training.data.test) if training.data.test is not None else ("validation", training.data.validation)
-    )
+    """Print test images as text, with what the network says of them; or what there is in place of test images."""
+    data = training.data
+    kinds = {"test": data.test, "validation": data.validation, "training": data.train}
+    kind, split = next((kind, split) for kind, split in kinds.items() if split is not None and len(split))
     outputs = training.activations(split.images)
     said = outputs.argmax(1)
     missed = (said != split.labels).nonzero()[0]
     chosen = [*range(min(some, len(split))), *missed[:wrong].tolist()]
     for i in chosen:
         print(f"{kind} image {i}: says {said[i]}, is {split.labels[i]}")
-        print(
-            visualize.digit(
-                split.images[i], training.data.image_shape, activations=outputs[i], label=int(split.labels[i])
-            )
-        )
+        print(visualize.digit(split.images[i], data.image_shape, activations=outputs[i], label=int(split.labels[i])))
     if len(missed) < wrong:
         print(f"{len(missed)} of {len(split):,} {kind} images are wrong, no more")

@@ -48,8 +48,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return its exit status. Wrong usage exits with 2."""
-    options = parser().parse_args(arguments)
-    return guarded(lambda: _run(options))
+    return guarded(lambda: _run(parser().parse_args(arguments)))
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -89,8 +88,8 @@ def _test_image(data: mnist.Dataset, index: int, shape: tuple[int, int]) -> tupl
 
 
 def _in_words(outputs: Array, label: int | None) -> str:
-    """The class, and the others in the order of their activations."""
-    order = np.argsort(-outputs, kind="stable").tolist()
+    """The class, and the likeliest ten in the order of their activations."""
+    order = np.argsort(-outputs, kind="stable")[:10].tolist()
     verdict = "" if label is None else ", right" if label == order[0] else f", wrong: it is {label}"
     return f"{order[0]}{verdict}  ({', '.join(f'{i} {100 * outputs[i]:.1f} %' for i in order)})"
 

@@ -1,0 +1,767 @@
+"""zoo/: the networks, and their real command lines as subprocesses on a small real subset of the digits."""
+
+import dataclasses
+import json
+import os
+import re
+import signal
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tinygrad_mnist import mnist, train
+from zoo import pictures
+from zoo.__main__ import main as all_four
+from zoo.commandline import in_words, line, main, rate
+from zoo.network import Network
+from zoo.network1 import Network1
+from zoo.network2 import Network2
+from zoo.network3 import Network3
+from zoo.training import NAMES, Training, network_class, settings_of
+
+ROOT = Path(__file__).resolve().parent.parent
+NETWORKS = [Network, Network1, Network2, Network3]
+
+
+def write_idx(path, array):
+    """Write an array as an IDX file."""
+    header = struct.pack(f">{1 + array.ndim}I", 0x0800 | array.ndim, *array.shape)
+    path.write_bytes(header + np.asarray(array, np.uint8).tobytes())
+
+
+def write_data(directory, images, labels, test_images=None, test_labels=None):
+    """Write a data set in MNIST's format, and return its directory."""
+    directory.mkdir(exist_ok=True)
+    write_idx(directory / "train-images-idx3-ubyte", images)
+    write_idx(directory / "train-labels-idx1-ubyte", labels)
+    if test_images is not None:
+        write_idx(directory / "t10k-images-idx3-ubyte", test_images)
+        write_idx(directory / "t10k-labels-idx1-ubyte", test_labels)
+    return directory
+
+
+def pixels(split, n):
+    return np.rint(split.images[:n] * 255).astype(np.uint8).reshape(n, 28, 28)
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory):
+    """A directory with 1,000 real digits to train on, 200 to validate and 200 to test on."""
+    data = mnist.load(ROOT / "data")
+    assert data.test is not None
+    return write_data(
+        tmp_path_factory.mktemp("digits"),
+        pixels(data.train, 1200),
+        data.train.labels[:1200],
+        pixels(data.test, 200),
+        data.test.labels[:200],
+    )
+
+
+@pytest.fixture(scope="session")
+def small(digits):
+    return mnist.load(digits)
+
+
+@pytest.fixture
+def zoo(digits, tmp_path):
+    """Run a command of the zoo in an empty directory, on the small subset."""
+
+    def run(module, *arguments, status=0, data=digits, **options):
+        done = subprocess.run(
+            [sys.executable, "-m", module, *map(str, arguments)],
+            cwd=tmp_path,
+            env=environment(data),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            encoding="utf-8",
+            **options,
+        )
+        assert done.returncode == status, done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+        if status != 2:
+            assert done.stderr.count("\n") == (status != 0), done.stderr
+        return done
+
+    return run
+
+
+@pytest.fixture
+def here(digits, tmp_path, monkeypatch, capsys):
+    """Run a command in this process, where many runs are quick; return its status, output and error."""
+    monkeypatch.setenv("TINYGRAD_MNIST_DATA", str(digits))
+    monkeypatch.chdir(tmp_path)
+
+    def run(module, *arguments):
+        texts = [str(argument) for argument in arguments]
+        try:
+            status: Any = (
+                all_four(texts) if module == "zoo" else main(network_class(module.removeprefix("zoo.")), texts)
+            )
+        except SystemExit as usage:
+            status = usage.code
+        return status, *capsys.readouterr()
+
+    return run
+
+
+def environment(data):
+    chosen = {"PYTHONPATH": str(ROOT), "TINYGRAD_MNIST_DATA": str(data), "OPENBLAS_NUM_THREADS": "1"}
+    return os.environ | chosen | {"PYTHONIOENCODING": "utf-8"}
+
+
+def weights(file):
+    return train.load(file).model
+
+
+def same_bits(one, two):
+    assert one.keys() == two.keys()
+    return all(np.array_equal(one[name], two[name]) for name in one)
+
+
+EPOCH = re.compile(
+    r"^epoch +(\d+)/(\d+)  cost (\d+\.\d{4})  validation (\d+\.\d\d %|none)  test (\d+\.\d\d %|none)"
+    r"  lr (\S+)  \d+\.\d\d s$",
+    re.MULTILINE,
+)
+
+
+# ---- What they are
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_each_learns_the_small_subset(kind, small):
+    records = list(Training(kind(epochs=12, init="scaled"), small).fit())
+    assert len(records) == 12
+    assert records[-1].cost < records[0].cost / 2
+    assert (records[-1].validation or 0) > 0.75
+
+
+@pytest.mark.parametrize("sizes", [(30,), (20, 10)])
+def test_with_one_seed_all_start_alike_and_epochs_do_not_matter(small, sizes):
+    starts = [
+        Training(kind(hidden=sizes, init="scaled", seed=4, epochs=epochs), small).model.state_dict()
+        for kind, epochs in [*((kind, 3) for kind in NETWORKS), (Network, 7)]
+    ]
+    assert all(same_bits(starts[0], start) for start in starts[1:])
+    other = Training(Network(hidden=sizes, init="scaled", seed=5), small).model.state_dict()
+    assert not same_bits(starts[0], other)
+
+
+def test_with_one_seed_all_see_the_digits_in_the_same_order(small):
+    states = {str(Training(kind(seed=3), small).rng.bit_generator.state) for kind in NETWORKS}
+    assert len(states) == 1
+
+
+def test_the_same_settings_give_the_same_bits(small):
+    ends = []
+    for _ in range(2):
+        training = Training(Network2(epochs=2, seed=9), small)
+        list(training.fit())
+        ends.append(training.model.state_dict())
+    assert same_bits(*ends)
+
+
+def test_only_weights_decay(small):
+    training = Training(Network3(lmbda=5.0), small)
+    groups = training.optimizer.groups
+    assert [group["weight_decay"] for group in groups] == [5.0 / 1000, 0.0]
+    assert [p.ndim for group in groups for p in group["params"]] == [2, 2, 1, 1]
+    raw = Training(Network3(weight_decay=0.25), small).optimizer.groups
+    assert [group["weight_decay"] for group in raw] == [0.25, 0.0]
+    assert in_words(Network3(weight_decay=0.25)).endswith("lr 1.5, weight-decay 0.25")
+
+
+def test_the_learning_rate_of_network2_steps_down(small):
+    records = list(Training(Network2(epochs=5, lr=2.0, lr_step=2), small).fit())
+    assert [record.lr for record in records] == [2.0, 2.0, 1.0, 1.0, 0.5]
+
+
+def test_the_defaults_are_what_the_docstrings_promise():
+    assert Network().init == "normal"
+    assert Network3().init == "scaled"
+    assert all(kind().hidden == (30,) and kind().epochs == 30 and kind().cost == "quadratic" for kind in NETWORKS)
+    assert [network_class(name) for name in NAMES] == NETWORKS
+
+
+def test_an_unknown_cost_is_named():
+    with pytest.raises(ValueError, match="cost: expected one of quadratic, cross-entropy, softmax, got 'linear'"):
+        Network(cost="linear")
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize("cost", ["cross-entropy", "softmax"])
+def test_the_other_costs_have_a_rate_of_their_own_and_learn(kind, cost, small):
+    training = Training(kind(cost=cost, epochs=5, init="scaled"), small)
+    assert training.network.lr == kind.RATES[cost]
+    assert (list(training.fit())[-1].validation or 0) > 0.75
+    outputs = training.activations(small.validation.images)
+    assert 0 <= outputs.min() <= outputs.max() <= 1
+    if cost == "softmax":
+        np.testing.assert_allclose(outputs.sum(1), 1, rtol=1e-5)
+
+
+# ---- The original recipe, against its own formulas
+
+
+def by_its_own_formulas(network, data):
+    """What the original networks computed in an epoch, in float64: an update after every digit, at eta / batch."""
+    training = Training(network, data)
+    w1, b1, w2, b2 = (p.data.astype(np.float64) for p in training.model.parameters())
+    parameters = [w1, b1, w2, b2]
+    velocity = [np.zeros_like(p) for p in parameters]
+    eta, n, size = network.lr, len(data.train), network.batch_size
+    mu = getattr(network, "momentum", 0.0)
+    decay = 1 - eta * getattr(network, "lmbda", 0.0) / n
+    for images, labels in mnist.batches(data.train, 1, training.rng):
+        x, y = images.astype(np.float64), np.eye(10)[labels]
+        w1, b1, w2, b2 = parameters
+        h = 1 / (1 + np.exp(-(x @ w1 + b1)))
+        a = 1 / (1 + np.exp(-(h @ w2 + b2)))
+        d2 = (a - y) * a * (1 - a)
+        d1 = (d2 @ w2.T) * h * (1 - h)
+        gradients = [x.T @ d1, d1[0], h.T @ d2, d2[0]]
+        velocity = [mu * v - eta / size * g for v, g in zip(velocity, gradients, strict=True)]
+        parameters = [(decay if p.ndim == 2 else 1) * p + v for p, v in zip(parameters, velocity, strict=True)]
+    return parameters
+
+
+@pytest.mark.parametrize("kind", [Network, Network1, Network3])
+def test_the_original_recipe_computes_what_the_original_did(kind, small):
+    network = kind.original(epochs=1, seed=2)
+    assert (network.per_example, network.digits_a_step) == (True, 1)
+    training = Training(network, small)
+    list(training.fit())
+    for found, expected in zip(training.model.parameters(), by_its_own_formulas(network, small), strict=True):
+        np.testing.assert_allclose(found.data, expected, rtol=0, atol=2e-3 * np.abs(expected).max())
+
+
+def test_the_original_settings_are_those_published():
+    assert (Network.original().lr, Network.original().batch_size) == (2.5, 10)
+    for kind in (Network1, Network2):
+        network = kind.original()
+        assert (network.lr, network.batch_size, network.momentum, network.init) == (1.5, 32, 0.9, "normal")
+    assert (Network3.original().lr, Network3.original().batch_size, Network3.original().lmbda) == (1.5, 10, 0.1)
+    schedule = Training(Network2.original(), tiny()).schedule
+    assert schedule is not None
+    assert schedule.rate(1.5, 1000) == 1.5
+
+
+def tiny():
+    split = mnist.Split(np.eye(4, dtype=np.float32), np.arange(4))
+    return mnist.Dataset(split, split, None, n_classes=4, image_shape=(2, 2), source=Path("made up"))
+
+
+# ---- A neuron that is lost
+
+
+def test_a_class_that_a_saturated_neuron_never_says_is_found(small):
+    training = Training(Network(epochs=6, init="scaled"), small)
+    list(training.fit())
+    assert training.lost_classes() == []
+    training.model.parameters()[3].data -= np.float32(40) * np.eye(10, dtype=np.float32)[4]
+    assert training.lost_classes() == [4]
+
+
+def test_a_run_that_loses_a_class_says_so_at_its_end_with_cause_and_remedy(zoo, tmp_path):
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 99, (600, 4, 4)), np.arange(600) % 3
+    images[np.arange(600), labels, labels] = 255
+    labels[::5] = 3
+    labels[:500][labels[:500] == 3] = 0  # class 3 is among the validation images only: its neuron learns to be silent
+    data = write_data(tmp_path / "lost", images, labels)
+    done = zoo("zoo.network", "--epochs", 40, "--lr", 30, "--quiet", data=data)
+    last = done.stdout.splitlines()[-1]
+    assert last.startswith("class 3 is never said: its output neuron is saturated")
+    assert "--init scaled" in last
+    done = zoo("zoo.network", "--epochs", 40, "--lr", 30, "--init", "scaled", data=data)
+    assert "remedy: a smaller --lr" in done.stdout
+
+
+# ---- What is printed
+
+
+def test_a_line_an_epoch():
+    epoch = train.Epoch(1, 0.04123, 0.99, 0.9431, 0.9396, 3.0, 0.5, 1.214)
+    expected = "epoch  1/30  cost 0.0412  validation 94.31 %  test 93.96 %  lr 3.0  1.21 s"
+    assert line(epoch, 30) == expected
+    assert line(dataclasses.replace(epoch, test=None), 5) == expected.replace(" 1/30", "1/5").replace("93.96 %", "none")
+    assert [rate(value) for value in (3.0, 0.375, 1.5 / 32, 1e-7, 250)] == ["3.0", "0.375", "0.04688", "1e-07", "250.0"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_command_trains_and_prints_a_line_an_epoch(zoo, name):
+    done = zoo(f"zoo.{name}", "--epochs", 2, "--seed", 1)
+    first, second, *epochs = done.stdout.splitlines()
+    assert first.startswith(f"{name}: hidden 30, init ")
+    assert first.endswith("seed 1")
+    assert second.startswith("1,000 training, 200 validation and 200 test images of 28 x 28 in 10 classes from ")
+    found = EPOCH.findall(done.stdout)
+    assert [epoch[:2] for epoch in found] == [("1", "2"), ("2", "2")]
+    assert len(epochs) == 2
+    assert float(found[1][2]) < float(found[0][2])
+
+
+def test_quiet_prints_the_last_line_only(zoo):
+    done = zoo("zoo.network3", "--epochs", 3, "--quiet")
+    assert [epoch[0] for epoch in EPOCH.findall(done.stdout)] == ["3"]
+    assert done.stdout.count("\n") == 1
+
+
+def test_every_setting_can_be_given(zoo, tmp_path):
+    zoo(
+        *("zoo.network2", "--epochs", 1, "--batch-size", 25, "--lr", 0.3, "--momentum", 0.8, "--hidden", 12, 8),
+        *("--init", "he", "--cost", "cross-entropy", "--seed", 7, "--lr-step", 3, "--lr-gamma", 0.1),
+        *("--train-size", 500, "--save", "m.npz", "--quiet"),
+    )
+    checkpoint = train.load(tmp_path / "m.npz")
+    assert settings_of(checkpoint) == Network2(
+        epochs=1,
+        batch_size=25,
+        lr=0.3,
+        momentum=0.8,
+        hidden=(12, 8),
+        init="he",
+        cost="cross-entropy",
+        seed=7,
+        lr_step=3,
+        lr_gamma=0.1,
+    )
+    assert checkpoint.settings["data"]["n"] == 500
+    zoo("zoo.network3", "--epochs", 1, "--lmbda", 3, "--save", "3.npz", "--quiet")
+    assert [group["weight_decay"] for group in train.load(tmp_path / "3.npz").optimizer["groups"]] == [0.003, 0]
+
+
+def test_the_original_recipe_is_an_option(zoo, tmp_path):
+    done = zoo("zoo.network1", "--recipe", "original", "--epochs", 1, "--save", "m.npz")
+    assert "batch-size 32, lr 1.5, momentum 0.9, an update after every digit with η / m, seed 0" in done.stdout
+    assert "lr 0.04688" in done.stdout
+    assert settings_of(train.load(tmp_path / "m.npz")) == Network1.original(epochs=1)
+
+
+def test_all_four_make_one_table(zoo, tmp_path):
+    done = zoo("zoo", "--epochs", 2, "--hidden", 10, "--seeds", 0, 1, "--history", "all.json")
+    table = done.stdout.splitlines()[-5:]
+    assert table[0].split() == ["network", "validation", "test", "s/epoch", "settings"]
+    assert [row.split()[0] for row in table[1:]] == list(NAMES)
+    assert all(row.count(" / ") == 4 for row in table[1:])
+    assert "lmbda 1.0, epochs 2, seed 0 1" in table[4]
+    record = json.loads((tmp_path / "all.json").read_text())
+    assert [(run["network"], run["settings"]["seed"], len(run["epochs"])) for run in record["runs"]] == [
+        (name, seed, 2) for name in NAMES for seed in (0, 1)
+    ]
+    one = zoo("zoo", "--epochs", 1, "--quiet", "--recipe", "original").stdout
+    assert one.count("\n") == 6
+    assert one.count("an update after every digit") == 4
+
+
+def test_where_there_are_only_ascii_letters_others_are_replaced(digits, tmp_path):
+    plain = environment(digits) | {"PYTHONIOENCODING": "ascii"}
+    for arguments in (["--help"], ["--epochs", "1", "--recipe", "original", "--draw", "1"]):
+        command = [sys.executable, "-m", "zoo.network2", *arguments]
+        done = subprocess.run(command, cwd=tmp_path, env=plain, capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.isascii()
+
+
+# ---- Help, and what is imported for it
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_help_tells_every_option_with_its_default_and_the_books_symbol(zoo, name):
+    text = " ".join(zoo(f"zoo.{name}", "--help").stdout.split())
+    options = "epochs batch-size lr hidden init cost seed recipe data train-size save resume history plot graph".split()
+    options += {"network1": ["momentum"], "network2": ["momentum", "lr-step", "lr-gamma"]}.get(name, [])
+    options += ["lmbda", "weight-decay"] if name == "network3" else []
+    for option in [*options, "draw", "draw-wrong", "quiet"]:
+        assert re.search(rf"\w\W+--{option} [\w{{]", text), option
+    assert "η (eta)" in text
+    assert ("λ (lambda)" in text) == (name == "network3")
+    assert ("μ (mu)" in text) == (name in ("network1", "network2"))
+    assert ("--momentum" in text) == (name in ("network1", "network2"))
+    for default in ("30", "quadratic", f"{network_class(name).RATES['quadratic']:g}"):
+        assert f"(default: {default}" in text
+
+
+@pytest.mark.parametrize("arguments", [["zoo.network2", "--help"], ["zoo", "--help"], ["zoo.predict", "--help"]])
+def test_nothing_heavy_is_imported_for_help(arguments, tmp_path):
+    program = (
+        "import atexit, runpy, sys\n"
+        "heavy = ['matplotlib', 'PIL', 'graphviz', 'tqdm', 'hypothesis', 'urllib.request']\n"
+        "atexit.register(lambda: print([name for name in heavy if name in sys.modules]))\n"
+        "del sys.argv[0]\n"
+        "runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)\n"
+    )
+    command = [sys.executable, "-c", program, *arguments]
+    done = subprocess.run(command, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+# ---- Files
+
+
+def test_history_plot_and_graph_are_written(zoo, tmp_path):
+    files = ("--history", "h.json", "--plot", "p.png", "--graph", "g.gv", "--save", "m.npz")
+    done = zoo("zoo.network2", "--epochs", 2, *files)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["g.gv", "h.json", "m.npz", "p.png"]
+    assert "p.png: the learning curves" in done.stdout
+    assert "g.gv: the computation graph of one step" in done.stdout
+    record = json.loads((tmp_path / "h.json").read_text())
+    assert record["network"] == "network2"
+    assert record["settings"]["lr"] == Network2().lr
+    assert [epoch["epoch"] for epoch in record["epochs"]] == [1, 2]
+    assert set(record["epochs"][0]) == {field.name for field in dataclasses.fields(train.Epoch)}
+    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+    graph = (tmp_path / "g.gv").read_text()
+    assert "digraph" in graph
+    assert "layers.2.weight" in graph
+
+
+def test_what_cannot_be_written_is_said_before_training(here, tmp_path):
+    for option in ("--save", "--plot", "--graph", "--history"):
+        status, output, error = here("zoo.network", option, "missing/file.png")
+        assert (status, output) == (1, "")
+        assert re.match(r"error: missing/file.png: .*missing is not a directory that can be written to.*\n\Z", error)
+    assert "is a directory" in here("zoo.network", "--save", tmp_path)[2]
+
+
+def test_digits_are_drawn_with_what_the_network_says(zoo):
+    done = zoo("zoo.network2", "--epochs", 1, "--quiet", "--draw", 2, "--draw-wrong", 1)
+    said = re.findall(r"^test image (\d+): says (\d), is (\d)$", done.stdout, re.MULTILINE)
+    assert [index for index, _, _ in said[:2]] == ["0", "1"]
+    assert [label for _, _, label in said[:2]] == ["7", "2"]
+    assert said[2][1] != said[2][2]
+    assert done.stdout.count("says") >= 6
+    assert "█" in done.stdout
+
+
+# ---- Nothing is lost
+
+
+def start(module, *arguments, data, cwd, hearing=False):
+    """Start a command whose output can be read line by line."""
+    program = [
+        "-c",
+        "import runpy, signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background jobs are deaf to Ctrl-C
+        "del sys.argv[0]\n"
+        "runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)\n",
+        module,
+    ]
+    return subprocess.Popen(
+        [sys.executable, *(program if hearing else ["-m", module]), *map(str, arguments)],
+        cwd=cwd,
+        env=environment(data),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+    )
+
+
+def read_until(process, text):
+    """Read lines up to one that starts with the text; what follows is done right after it was printed."""
+    for found in process.stdout:
+        if found.startswith(text):
+            return
+    pytest.fail(f"the command ended without {text!r}: {process.stderr.read()}")
+
+
+def test_killed_in_mid_epoch_again_and_again_it_comes_to_the_same_bits(zoo, digits, tmp_path):
+    settings: tuple[Any, ...] = ("--epochs", 6, "--batch-size", 2, "--lr", 0.5, "--lr-step", 2, "--seed", 3)
+    zoo("zoo.network2", *settings, "--save", "whole.npz", "--history", "whole.json", "--quiet")
+
+    arguments = (*settings, "--save", "killed.npz")
+    for epoch in (1, 2, 4):
+        process = start("zoo.network2", *arguments, data=digits, cwd=tmp_path)
+        read_until(process, f"epoch {epoch}/6")
+        process.send_signal(signal.SIGKILL)  # in the next epoch
+        process.communicate(timeout=60)
+        assert process.returncode == -signal.SIGKILL
+        assert len(train.load(tmp_path / "killed.npz").history) in (epoch, epoch + 1)
+        arguments = ("--resume", "killed.npz")
+    zoo("zoo.network2", "--resume", "killed.npz", "--history", "killed.json", "--quiet")
+
+    assert same_bits(weights(tmp_path / "whole.npz"), weights(tmp_path / "killed.npz"))
+    one, two = (train.load(tmp_path / name) for name in ("whole.npz", "killed.npz"))
+    assert one.rng == two.rng
+    assert one.schedule == two.schedule
+    assert same_bits(one.optimizer["velocity"], two.optimizer["velocity"])
+    records = [json.loads((tmp_path / name).read_text())["epochs"] for name in ("whole.json", "killed.json")]
+    for record in (*records[0], *records[1]):
+        del record["seconds"]
+    assert records[0] == records[1]
+
+
+@pytest.mark.parametrize("name", ["network", "network1", "network3"])
+def test_every_network_goes_on_to_the_same_bits(name, small, tmp_path):
+    kind = network_class(name)
+    whole = Training(kind(epochs=3, seed=1), small)
+    list(whole.fit())
+    part = Training(kind(epochs=1, seed=1), small)
+    list(part.fit())
+    part.save(tmp_path / "m.npz")
+    checkpoint = train.load(tmp_path / "m.npz")
+    rest = Training.resume(checkpoint, dataclasses.replace(settings_of(checkpoint), epochs=3), small)
+    assert [epoch.epoch for epoch in rest.fit()] == [2, 3]
+    assert same_bits(whole.model.state_dict(), rest.model.state_dict())
+
+
+def test_the_number_of_epochs_is_the_total_with_resume_too(zoo, tmp_path):
+    zoo("zoo.network", "--epochs", 1, "--save", "m.npz", "--quiet")
+    done = zoo("zoo.network", "--resume", "m.npz", "--epochs", 3)
+    assert [epoch[:2] for epoch in EPOCH.findall(done.stdout)] == [("2", "3"), ("3", "3")]
+    assert "m.npz: goes on after epoch 1" in done.stdout
+    before = (tmp_path / "m.npz").read_bytes()
+    done = zoo("zoo.network", "--resume", "m.npz", "--draw", 1)
+    assert "m.npz: has 3 epochs behind it already; --epochs N trains on" in done.stdout
+    assert "test image 0: says" in done.stdout
+    assert (tmp_path / "m.npz").read_bytes() == before
+
+
+def test_resume_can_save_elsewhere(zoo, tmp_path):
+    zoo("zoo.network", "--epochs", 1, "--save", "a.npz", "--quiet")
+    before = (tmp_path / "a.npz").read_bytes()
+    zoo("zoo.network", "--resume", "a.npz", "--epochs", 2, "--save", "b.npz", "--quiet")
+    assert (tmp_path / "a.npz").read_bytes() == before
+    assert len(train.load(tmp_path / "b.npz").history) == 2
+
+
+def test_resume_finds_data_that_was_given_and_the_size(zoo, digits, tmp_path):
+    zoo(
+        "zoo.network",
+        "--epochs",
+        1,
+        "--data",
+        digits,
+        "--train-size",
+        300,
+        "--save",
+        "m.npz",
+        "--quiet",
+        data="/nowhere",
+    )
+    assert "epoch 2/2" in zoo("zoo.network", "--resume", "m.npz", "--epochs", 2, data="/nowhere").stdout
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Ctrl-C cannot be sent to one process here")
+@pytest.mark.parametrize("saving", [True, False])
+def test_ctrl_c_says_what_was_saved_and_how_to_go_on(zoo, digits, tmp_path, saving):
+    arguments = ("--epochs", 500, "--batch-size", 1, *(("--save", "my model.npz") if saving else ()))
+    process = start("zoo.network", *arguments, data=digits, cwd=tmp_path, hearing=True)
+    read_until(process, "epoch   2/500")
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert error.count("\n") == 1
+    if not saving:
+        assert re.match(r"interrupted in epoch \d+ of 500; nothing was saved: --save FILE would have kept", error)
+        return
+    said = re.match(
+        r"interrupted in epoch \d+ of 500; my model\.npz holds the first (\d+) epochs; "
+        r"`python -m zoo\.network --resume 'my model\.npz'` goes on\n",
+        error,
+    )
+    assert said
+    assert len(train.load(tmp_path / "my model.npz").history) == int(said[1])
+    done = zoo("zoo.network", "--resume", "my model.npz", "--epochs", int(said[1]) + 1)
+    assert f"epoch {int(said[1]) + 1}/" in done.stdout
+
+
+def test_a_diverging_cost_stops_with_epoch_step_and_hint(zoo, tmp_path):
+    done = zoo("zoo.network2", "--cost", "softmax", "--lr", 3e38, "--save", "m.npz", status=1)
+    assert re.match(
+        r"error: epoch 1, step \d+: the cost is \S+; try a learning rate below 3e\+38; nothing was saved in m\.npz",
+        done.stderr,
+    )
+    assert not (tmp_path / "m.npz").exists()
+
+
+def test_a_reader_that_goes_away_is_no_traceback(digits, tmp_path):
+    with start("zoo.network", "--epochs", 50, data=digits, cwd=tmp_path) as process:
+        read_until(process, "epoch  1/50")
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait(timeout=60) == 1
+
+
+# ---- What is refused
+
+
+def test_checkpoints_that_do_not_match_are_refused_in_one_line(zoo, here, tmp_path):
+    zoo("zoo.network2", "--epochs", 1, "--save", "m.npz", "--quiet")
+    (tmp_path / "damaged.npz").write_bytes((tmp_path / "m.npz").read_bytes()[:-99])
+    np.savez(tmp_path / "foreign.npz", a=np.ones(3))
+    cases = [
+        (
+            ("zoo.network", "--resume", "m.npz"),
+            r"saved by zoo\.network2, not zoo\.network; `python -m zoo\.network2 --res",
+        ),
+        (("zoo.network2", "--resume", "m.npz", "--lr", 7), r"trained with --lr 3\.0, not 7\.0; leave --lr out"),
+        (
+            ("zoo.network2", "--resume", "m.npz", "--hidden", 9, 9),
+            "trained with --hidden 30, not 9 9; leave --hidden out",
+        ),
+        (("zoo.network2", "--resume", "m.npz", "--recipe", "original"), "was not trained with --recipe original"),
+        (
+            ("zoo.network2", "--resume", "m.npz", "--train-size", 500),
+            r"was trained on other data \(1000 images .* \(500 im",
+        ),
+        (("zoo.network2", "--resume", "damaged.npz"), r"damaged\.npz: expected a checkpoint of tinygrad_mnist"),
+        (("zoo.network2", "--resume", "foreign.npz"), r"foreign\.npz: expected a checkpoint of tinygrad_mnist"),
+        (("zoo.network2", "--resume", "none.npz"), r"none\.npz: No such file"),
+    ]
+    before = (tmp_path / "m.npz").read_bytes()
+    for command, message in cases:
+        status, _, error = here(*command)
+        assert status == 1
+        assert re.match(rf"error: .*{message}.*\n\Z", error), error
+    assert "foreign.npz" in zoo("zoo.network", "--resume", "foreign.npz", status=1).stderr
+    assert (tmp_path / "m.npz").read_bytes() == before
+
+
+def test_a_checkpoint_of_another_program_is_no_network(tmp_path, small):
+    training = Training(Network(), small)
+    training.save(tmp_path / "m.npz")
+    good = dict(train.load(tmp_path / "m.npz").settings)
+    others: list[dict[str, Any]] = [
+        {},
+        {"network": "os"},
+        good | {"data": None},
+        good | {"settings": {"hidden": [30], "size": 3}},
+    ]
+    for settings in others:
+        train.save(tmp_path / "m.npz", training.model, training.optimizer, settings=settings)
+        with pytest.raises(train.CheckpointError, match=r"m\.npz: expected a network of the zoo"):
+            settings_of(train.load(tmp_path / "m.npz"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["zoo.network", "--epochs", "many"], "--epochs: expected a whole number of at least 0, got 'many'"),
+        (["zoo.network", "--batch-size", "0"], "--batch-size: expected a whole number of at least 1, got '0'"),
+        (["zoo.network", "--lr", "-1"], "--lr: expected a number above 0, got '-1'"),
+        (["zoo.network", "--lr", "nan"], "--lr: expected a number above 0, got 'nan'"),
+        (["zoo.network", "--momentum", "0.5"], "unrecognized arguments: --momentum 0.5"),
+        (["zoo.network1", "--momentum", "1"], "--momentum: expected a number of at least 0 and below 1, got '1'"),
+        (
+            ["zoo.network3", "--lmbda", "1", "--weight-decay", "0.1"],
+            "--lmbda and --weight-decay are two ways to say one",
+        ),
+        (["zoo.network", "--init", "big"], "--init: invalid choice: 'big'"),
+        (["zoo.network", "--plot", "p.txt"], "--plot: expected a file name that ends in .png, .svg, .pdf, got 'p.txt'"),
+        (
+            ["zoo.network", "--graph", "g"],
+            "--graph: expected a file name that ends in .svg, .png, .pdf, .gv, .dot, got 'g'",
+        ),
+        (["zoo", "--seeds"], "--seeds: expected at least one argument"),
+    ],
+)
+def test_wrong_usage_exits_with_2(here, arguments, message):
+    status, output, error = here(*arguments)
+    assert (status, output) == (2, "")
+    assert message in error
+
+
+def test_wrong_usage_of_the_real_command_exits_with_2_too(zoo):
+    assert "unrecognized arguments: --momentum 0.5" in zoo("zoo.network", "--momentum", 0.5, status=2).stderr
+
+
+def test_data_that_is_not_there_is_one_line(zoo, here, digits):
+    done = zoo("zoo.network", "--data", "nowhere", status=1)
+    assert done.stderr.startswith("error: no train-images-idx3-ubyte")
+    status, _, error = here("zoo", "--train-size", 1001)
+    assert status == 1
+    assert error.startswith(f"error: 1001 training images asked for, {digits} has 1000")
+
+
+# ---- Any data set in the format
+
+
+def test_other_sizes_and_classes_without_test_files(zoo, tmp_path):
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 99, (240, 5, 7)), np.arange(240) % 4
+    images[np.arange(240), labels, labels] = 255
+    data = write_data(tmp_path / "other", images, labels)
+    done = zoo("zoo.network2", "--data", data, "--epochs", 9, "--draw", 1, "--save", "m.npz", "--plot", "p.png")
+    assert "200 training, 40 validation and no test images of 5 x 7 in 4 classes" in done.stdout
+    assert "there are no test files" in done.stdout
+    assert {epoch[4] for epoch in EPOCH.findall(done.stdout)} == {"none"}
+    assert float(EPOCH.findall(done.stdout)[-1][3].split()[0]) > 90
+    assert "validation image 0: says" in done.stdout
+    assert "no test images" in zoo("zoo.predict", "m.npz", "0", status=1).stderr
+    table = zoo("zoo", "--data", data, "--epochs", 1, "--quiet").stdout
+    assert table.count("none") == 4
+
+
+@pytest.mark.parametrize("n_classes", [1, 255])
+def test_one_class_or_255(n_classes, tmp_path):
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (300, 2, 3)), np.arange(300) % n_classes
+    data = mnist.load(write_data(tmp_path / "data", images, labels, images[:9], labels[:9]))
+    for kind in NETWORKS:
+        training = Training(kind(epochs=1), data)
+        record = next(training.fit())
+        assert training.model(data.train.images[:2]).shape == (2, n_classes)
+        if n_classes == 1:
+            assert record.test == 1.0
+
+
+def test_five_images_leave_none_to_validate(tmp_path, capsys):
+    data = mnist.load(write_data(tmp_path / "data", np.full((5, 2, 2), 9), np.arange(5) % 2))
+    training = Training(Network(epochs=1), data)
+    record = next(training.fit())
+    assert (record.validation, record.test) == (None, None)
+    assert isinstance(training.lost_classes(), list)
+    pictures.draw(training, 1, 0)
+    assert capsys.readouterr().out.startswith("training image 0: says ")
+
+
+# ---- On a terminal
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a pseudo-terminal")
+def test_a_progress_bar_is_shown_on_a_terminal_only(digits, tmp_path):
+    import fcntl
+    import pty
+    import termios
+
+    controller, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "zoo.network", "--epochs", "2", "--batch-size", "1"],
+        cwd=tmp_path,
+        env=environment(digits),
+        stdout=subprocess.PIPE,
+        stderr=terminal,
+    )
+    os.close(terminal)
+    shown = b""
+    while True:
+        try:
+            part = os.read(controller, 4096)
+        except OSError:  # how a terminal says that there is no more
+            break
+        if not part:
+            break
+        shown += part
+    os.close(controller)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert b"epoch 1/2:" in shown
+    assert b"steps/s" in shown
+    assert b"\x1b" not in output
+    assert b"%|" not in output
+
+
+def test_the_settings_in_words_are_those_of_the_command_line():
+    assert in_words(Network3(lmbda=2.0, hidden=(30, 20))) == (
+        "hidden 30 20, init scaled, cost quadratic, batch-size 10, lr 1.5, lmbda 2.0"
+    )
