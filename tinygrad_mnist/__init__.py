@@ -46,4 +46,5 @@ from .ops import transpose as transpose
 from .ops import unary as unary
 from .ops import variadic as variadic
 from .ops import where as where
+from .replay import compile as compile
 from .tensor import Tensor as Tensor

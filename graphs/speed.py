@@ -1,0 +1,657 @@
+"""How fast is a training step? Ours, eager and compiled, beside NumPy written by hand and other frameworks.
+
+    python -m graphs.speed --quick
+
+The step is the zoo's: 784 pixels, one hidden layer and 10 outputs of sigmoid neurons, quadratic cost, float32, gradient
+descent. Every contestant starts from the same weights, and must come to the same weights before it is timed. They take
+turns, so that a busy moment of the machine meets all of them; what counts is the ratio to the NumPy that a person
+writes by hand, its median over the turns. Everything runs in one thread. PyTorch, JAX and HIPS autograd take part where
+they are installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import statistics
+import sys
+import time
+import tracemalloc
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import numpy as np  # noqa: E402 (NumPy reads the number of threads when it is imported)
+
+from tinygrad_mnist import Tensor, nn, ops, optim  # noqa: E402
+from tinygrad_mnist.losses import quadratic_cost  # noqa: E402
+from tinygrad_mnist.replay import compile  # noqa: E402
+from tinygrad_mnist.tensor import Array  # noqa: E402
+
+Parameters = list[tuple[Array, Array]]
+LR = 0.5
+BATCHES, HIDDEN = (1, 10, 32, 100, 1000), (30, 100, 1000)
+HERE = Path(__file__).parent
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The contestants. Each is made with parameters (weights of shape (n_in, n_out) and biases, for every layer), changes
+# them in `step`, which returns the cost, and shows them in `parameters`.
+
+
+class Contestant:
+    """Somebody who trains."""
+
+    name = ""
+    needs: tuple[str, ...] = ()  # modules that must be installed
+
+    def __init__(self, parameters: Parameters) -> None:
+        self.weights = [w.copy() for w, _ in parameters]
+        self.biases = [b.copy() for _, b in parameters]
+
+    def step(self, x: Array, y: Array) -> Any:
+        """Train with one mini-batch, and return its cost."""
+        raise NotImplementedError
+
+    def epoch(self, batches: Sequence[tuple[Array, Array]]) -> Any:
+        """Train with many, and wait until it is done."""
+        for x, y in batches:
+            cost = self.step(x, y)
+        return cost
+
+    def parameters(self) -> Parameters:
+        """What the weights and biases are now."""
+        return [(np.asarray(w), np.asarray(b)) for w, b in zip(self.weights, self.biases, strict=True)]
+
+
+def sigmoid(z: Any) -> Any:
+    """1 / (1 + e^-z), as one writes it."""
+    return 1 / (1 + np.exp(-z))
+
+
+class HandWritten(Contestant):
+    """Backpropagation for whole mini-batches, as a person writes it with NumPy for any number of layers."""
+
+    name = "NumPy by hand"
+
+    def step(self, x: Array, y: Array) -> Any:
+        """Forward, cost, backward, update."""
+        activations = [x]
+        for w, b in zip(self.weights, self.biases, strict=True):
+            activations.append(sigmoid(activations[-1] @ w + b))
+        output = activations[-1]
+        cost = 0.5 * np.sum((output - y) ** 2) / len(x)
+
+        delta = (output - y) / len(x) * output * (1 - output)
+        gradients = []
+        for layer in reversed(range(len(self.weights))):
+            a = activations[layer]
+            gradients.append((a.T @ delta, delta.sum(axis=0)))
+            if layer > 0:
+                delta = (delta @ self.weights[layer].T) * a * (1 - a)
+
+        for w, b, (dw, db) in zip(self.weights, self.biases, reversed(gradients), strict=True):
+            w -= LR * dw
+            b -= LR * db
+        return cost
+
+
+class PerExample(Contestant):
+    """The book's algorithm: backpropagation for one example, a column, after the other; gradients are added up."""
+
+    name = "the book's code"
+
+    def __init__(self, parameters: Parameters) -> None:
+        self.weights = [np.ascontiguousarray(w.T) for w, _ in parameters]
+        self.biases = [b[:, None].copy() for _, b in parameters]
+
+    def step(self, x: Array, y: Array) -> Any:
+        """The sum over the examples, then the update."""
+        sum_w = [np.zeros_like(w) for w in self.weights]
+        sum_b = [np.zeros_like(b) for b in self.biases]
+        cost = 0.0
+        for column, target in zip(x[:, :, None], y[:, :, None], strict=True):
+            example_cost, nabla_w, nabla_b = self.backpropagate(column, target)
+            sum_w = [total + one for total, one in zip(sum_w, nabla_w, strict=True)]
+            sum_b = [total + one for total, one in zip(sum_b, nabla_b, strict=True)]
+            cost += example_cost
+        self.weights = [w - LR / len(x) * g for w, g in zip(self.weights, sum_w, strict=True)]
+        self.biases = [b - LR / len(x) * g for b, g in zip(self.biases, sum_b, strict=True)]
+        return cost / len(x)
+
+    def backpropagate(self, x: Array, y: Array) -> tuple[Any, list[Array], list[Array]]:
+        """The cost of one example and its gradients."""
+        activations, weighted = [x], []
+        for w, b in zip(self.weights, self.biases, strict=True):
+            weighted.append(w @ activations[-1] + b)
+            activations.append(sigmoid(weighted[-1]))
+        cost = 0.5 * np.sum((activations[-1] - y) ** 2)
+        delta = (activations[-1] - y) * self.slope(weighted[-1])
+        nabla_w, nabla_b = [delta @ activations[-2].T], [delta]
+        for layer in range(2, len(self.weights) + 1):
+            delta = self.weights[-layer + 1].T @ delta * self.slope(weighted[-layer])
+            nabla_w.insert(0, delta @ activations[-layer - 1].T)
+            nabla_b.insert(0, delta)
+        return cost, nabla_w, nabla_b
+
+    @staticmethod
+    def slope(z: Array) -> Any:
+        """The derivative of the sigmoid."""
+        return sigmoid(z) * (1 - sigmoid(z))
+
+    def parameters(self) -> Parameters:
+        """As rows again."""
+        return [(w.T, b[:, 0]) for w, b in zip(self.weights, self.biases, strict=True)]
+
+
+class Eager(Contestant):
+    """Ours, op by op."""
+
+    name = "eager"
+
+    def __init__(self, parameters: Parameters) -> None:
+        rng = np.random.default_rng(0)
+        layers: list[Any] = []
+        for w, b in parameters:
+            layer = nn.Linear(*w.shape, rng=rng)
+            layer.load_state_dict({"weight": w, "bias": b})
+            layers += [layer, ops.sigmoid]
+        self.network = nn.Sequential(*layers)
+        self.optimizer = optim.SGD(self.network.parameters(), lr=LR)
+
+    def train(self, x: Any, y: Any) -> Tensor:
+        """An ordinary training step."""
+        cost = quadratic_cost(self.network(x), y)
+        self.optimizer.zero_grad()
+        cost.backward()
+        self.optimizer.step()
+        return cost
+
+    def step(self, x: Array, y: Array) -> Any:
+        """The step with Tensors."""
+        return self.train(Tensor(x), Tensor(y))
+
+    def parameters(self) -> Parameters:
+        """The network's."""
+        arrays = [p.numpy() for p in self.network.parameters()]
+        return list(zip(arrays[::2], arrays[1::2], strict=True))
+
+
+class Compiled(Eager):
+    """Ours, recorded and replayed."""
+
+    name = "compiled"
+
+    def __init__(self, parameters: Parameters) -> None:
+        super().__init__(parameters)
+        self.step = compile(self.train)  # type: ignore[method-assign]
+
+
+class PyTorch(Contestant):
+    """PyTorch, eager, with one thread."""
+
+    name = "PyTorch eager"
+    needs = ("torch",)
+
+    def __init__(self, parameters: Parameters) -> None:
+        torch = self.torch = importlib.import_module("torch")
+        torch.set_num_threads(1)
+        layers = []
+        for w, b in parameters:
+            layer = torch.nn.Linear(*w.shape)
+            with torch.no_grad():
+                layer.weight.copy_(torch.from_numpy(w.T.copy()))
+                layer.bias.copy_(torch.from_numpy(b))
+            layers += [layer, torch.nn.Sigmoid()]
+        self.network = torch.nn.Sequential(*layers)
+        self.optimizer = torch.optim.SGD(self.network.parameters(), lr=LR)
+
+    def step(self, x: Array, y: Array) -> Any:
+        """An ordinary training step."""
+        output = self.network(self.torch.from_numpy(x))
+        cost = 0.5 * ((output - self.torch.from_numpy(y)) ** 2).sum() / len(x)
+        self.optimizer.zero_grad()
+        cost.backward()
+        self.optimizer.step()
+        return cost
+
+    def parameters(self) -> Parameters:
+        """With the weights turned as ours are."""
+        arrays = [p.detach().numpy() for p in self.network.parameters()]
+        return [(w.T, b) for w, b in zip(arrays[::2], arrays[1::2], strict=True)]
+
+
+class Jax(Contestant):
+    """JAX: a step compiled by jit."""
+
+    name = "JAX jit"
+    needs = ("jax",)
+
+    def __init__(self, parameters: Parameters) -> None:
+        self.jax = importlib.import_module("jax")
+        self.state = [(self.jax.numpy.array(w), self.jax.numpy.array(b)) for w, b in parameters]
+        self.jitted = self.jax.jit(self.train, donate_argnums=0)
+
+    def train(self, parameters: Any, x: Any, y: Any) -> Any:
+        """New parameters and the cost."""
+
+        def cost(parameters: Any) -> Any:
+            a = x
+            for w, b in parameters:
+                a = self.jax.nn.sigmoid(a @ w + b)
+            return 0.5 * ((a - y) ** 2).sum() / len(x)
+
+        value, gradients = self.jax.value_and_grad(cost)(parameters)
+        return self.jax.tree.map(lambda p, g: p - LR * g, parameters, gradients), value
+
+    def step(self, x: Array, y: Array) -> Any:
+        """Does not wait for the result."""
+        self.state, cost = self.jitted(self.state, x, y)
+        return cost
+
+    def epoch(self, batches: Sequence[tuple[Array, Array]]) -> Any:
+        """Waits once, at the end."""
+        cost = super().epoch(batches)
+        self.jax.block_until_ready(self.state)
+        return cost
+
+    def parameters(self) -> Parameters:
+        """As arrays."""
+        return [(np.asarray(w), np.asarray(b)) for w, b in self.state]
+
+
+class JaxScan(Jax):
+    """JAX: all steps of an epoch compiled as one loop."""
+
+    name = "JAX scan"
+
+    def __init__(self, parameters: Parameters) -> None:
+        super().__init__(parameters)
+        self.scan = self.jax.jit(
+            lambda state, xs, ys: self.jax.lax.scan(lambda s, xy: self.train(s, *xy), state, (xs, ys)), donate_argnums=0
+        )
+
+    def epoch(self, batches: Sequence[tuple[Array, Array]]) -> Any:
+        """All of it in one call."""
+        self.state, costs = self.scan(self.state, *map(np.stack, zip(*batches, strict=True)))
+        self.jax.block_until_ready(self.state)
+        return costs[-1]
+
+
+class HipsAutograd(Contestant):
+    """HIPS autograd."""
+
+    name = "HIPS autograd"
+    needs = ("autograd",)
+
+    def __init__(self, parameters: Parameters) -> None:
+        super().__init__(parameters)
+        numpy = importlib.import_module("autograd.numpy")
+
+        def cost(parameters: Any, x: Array, y: Array) -> Any:
+            a = x
+            for w, b in parameters:
+                a = 1 / (1 + numpy.exp(-(numpy.dot(a, w) + b)))
+            return 0.5 * numpy.sum((a - y) ** 2) / len(x)
+
+        self.value_and_grad = importlib.import_module("autograd").value_and_grad(cost)
+
+    def step(self, x: Array, y: Array) -> Any:
+        """Gradients, then the update."""
+        pairs = list(zip(self.weights, self.biases, strict=True))
+        cost, gradients = self.value_and_grad(pairs, x, y)
+        for (w, b), (dw, db) in zip(pairs, gradients, strict=True):
+            w -= LR * dw
+            b -= LR * db
+        return cost
+
+
+CONTESTANTS: dict[str, type[Contestant]] = {
+    "numpy": HandWritten,
+    "eager": Eager,
+    "compiled": Compiled,
+    "book": PerExample,
+    "torch": PyTorch,
+    "jax": Jax,
+    "scan": JaxScan,
+    "autograd": HipsAutograd,
+}
+
+
+def installed(name: str) -> bool:
+    """Whether all that a contestant needs can be imported."""
+    try:
+        return all(importlib.import_module(module) for module in CONTESTANTS[name].needs)
+    except ImportError:
+        return False
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Measuring
+
+
+def start(hidden: int, seed: int = 0) -> Parameters:
+    """First parameters: N(0, 1/fan_in) weights, N(0, 1) biases."""
+    rng = np.random.default_rng(seed)
+    return [
+        ((rng.standard_normal((a, b)) / math.sqrt(a)).astype(np.float32), rng.standard_normal(b).astype(np.float32))
+        for a, b in ((784, hidden), (hidden, 10))
+    ]
+
+
+def batches(n: int, size: int, seed: int = 1) -> list[tuple[Array, Array]]:
+    """Mini-batches of random images, of which as many pixels are ink as in MNIST, and targets."""
+    rng = np.random.default_rng(seed)
+    made = []
+    for _ in range(n):
+        x = rng.random((size, 784), dtype=np.float32) * (rng.random((size, 784)) < 0.19)
+        made.append((x.astype(np.float32), np.eye(10, dtype=np.float32)[rng.integers(0, 10, size)]))
+    return made
+
+
+def check(names: Sequence[str], batch: int, hidden: int, steps: int = 5) -> float:
+    """The largest difference between any contestant's parameters and the hand-written code's, after some steps.
+
+    Raises:
+        AssertionError: it is more than rounding explains.
+    """
+    data = batches(steps, batch)
+    found = {}
+    for name in dict.fromkeys(("numpy", *names)):
+        contestant = CONTESTANTS[name](start(hidden))
+        contestant.epoch(data)
+        found[name] = [array for pair in contestant.parameters() for array in pair]
+    worst = 0.0
+    for name, arrays in found.items():
+        for ours, theirs in zip(arrays, found["numpy"], strict=True):
+            difference = float(np.max(np.abs(ours - theirs)))
+            if ours.dtype != np.float32 or not difference < 2e-5:
+                raise AssertionError(f"{name}: {ours.dtype} weights differ by {difference:g} at batch {batch}")
+            worst = max(worst, difference)
+    return worst
+
+
+def timed(runs: Mapping[str, Callable[[], Any]], repetitions: int) -> dict[str, list[float]]:
+    """Seconds of each function, in turns."""
+    for run in runs.values():
+        run()
+        run()
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    order = list(runs)
+    for turn in range(repetitions):
+        for name in order if turn % 2 else reversed(order):
+            begin = time.perf_counter()
+            runs[name]()
+            seconds[name].append(time.perf_counter() - begin)
+    return seconds
+
+
+def summary(seconds: dict[str, list[float]], steps: int, unit: float = 1e6, base: str = "numpy") -> dict[str, Any]:
+    """For each contestant the median time a step, and the ratio to the base: median, and the middle half of them."""
+    result = {}
+    for name, values in seconds.items():
+        ratios = [a / b for a, b in zip(values, seconds[base], strict=True)]
+        low, _, high = statistics.quantiles(ratios, n=4)
+        result[name] = {
+            "time": statistics.median(values) / steps * unit,
+            "ratio": statistics.median(ratios),
+            "spread": [low, high],
+        }
+    return result
+
+
+def measure_step(names: Sequence[str], batch: int, hidden: int, repetitions: int, budget: float) -> dict[str, Any]:
+    """Microseconds a step: many steps in each turn, for about `budget` seconds of the hand-written code."""
+    probe, data = HandWritten(start(hidden)), batches(1, batch)
+    probe.epoch(data * 3)
+    begin = time.perf_counter()
+    probe.epoch(data * 3)
+    steps = max(1, min(500, round(budget * 3 / (time.perf_counter() - begin))))
+    data = (batches(min(steps, 20), batch) * steps)[:steps]
+    contestants = {name: CONTESTANTS[name](start(hidden)) for name in names}
+    runs = {name: partial(c.epoch, data) for name, c in contestants.items()}
+    some = max(1, steps // 10)
+    if "book" in contestants:
+        runs["book"] = partial(contestants["book"].epoch, data[:some])
+    seconds = timed(runs, repetitions)
+    if "book" in seconds:
+        seconds["book"] = [value * steps / some for value in seconds["book"]]
+    return summary(seconds, steps)
+
+
+def measure_epoch(names: Sequence[str], examples: int, repetitions: int) -> dict[str, Any]:
+    """Seconds for an epoch of the zoo's network: a new order, mini-batches of 10 picked from all images, steps."""
+    ((x, y),) = batches(1, examples)
+    rng = np.random.default_rng(2)
+
+    def epoch(contestant: Contestant) -> Any:
+        order = rng.permutation(examples)
+        picked = (order[i : i + 10] for i in range(0, examples, 10))
+        return contestant.epoch([(x[rows], y[rows]) for rows in picked])
+
+    contestants = {name: CONTESTANTS[name](start(30)) for name in names if name != "book"}
+    return summary(timed({name: partial(epoch, c) for name, c in contestants.items()}, repetitions), 1, 1.0)
+
+
+def measure_op(repetitions: int, shape: tuple[int, ...] = (10, 30), calls: int = 2000) -> dict[str, Any]:
+    """Microseconds of eager ops above the NumPy calls in them."""
+    a, b = (np.random.default_rng(i).random(shape, dtype=np.float32) for i in (0, 1))
+    x, y = Tensor(a, requires_grad=True), Tensor(b)
+
+    def repeat(function: Callable[..., Any], *operands: Any) -> Callable[[], None]:
+        def run() -> None:
+            for _ in range(calls):
+                function(*operands)
+
+        return run
+
+    result = {}
+    for name, function, plain, operands, arrays in (
+        ("multiply", ops.mul, np.multiply, (x, y), (a, b)),
+        ("exp", ops.exp, np.exp, (x,), (a,)),
+        ("matmul", ops.matmul, np.matmul, (x, y.T), (a, b.T)),
+    ):
+        seconds = timed({"ours": repeat(function, *operands), "numpy": repeat(plain, *arrays)}, repetitions)
+        extra = [(s - t) / calls * 1e6 for s, t in zip(seconds["ours"], seconds["numpy"], strict=True)]
+        low, _, high = statistics.quantiles(extra, n=4)
+        result[name] = {"extra": statistics.median(extra), "spread": [low, high]}
+    return result
+
+
+def measure_chain(names: Sequence[str], depth: int, repetitions: int) -> dict[str, Any]:
+    """Microseconds a node of a chain x -> 1.0001 x, forward and backward."""
+
+    def ours() -> None:
+        leaf = Tensor([1.0], requires_grad=True)
+        x = leaf
+        for _ in range(depth):
+            x = x * 1.0001
+        x.sum().backward()
+
+    runs = {"eager": ours}
+    if "torch" in names:
+        torch = importlib.import_module("torch")
+
+        def pytorch() -> None:
+            leaf = torch.ones(1, requires_grad=True)
+            x = leaf
+            for _ in range(depth):
+                x = x * 1.0001
+            x.sum().backward()
+
+        runs["torch"] = pytorch
+    seconds = timed(runs, repetitions)
+    return {name: {"time": statistics.median(values) / depth * 1e6} for name, values in seconds.items()}
+
+
+def measure_memory(names: Sequence[str], batch: int, hidden: int) -> dict[str, float]:
+    """Megabytes at the peak of a step, above what there was before: arrays and Python objects, NumPy's users only."""
+    result = {}
+    for name in ("numpy", "eager", "compiled"):
+        if name in names:
+            data = batches(1, batch)
+            contestant = CONTESTANTS[name](start(hidden))
+            tracemalloc.start()
+            before, _ = tracemalloc.get_traced_memory()
+            contestant.epoch(data * 4)
+            tracemalloc.reset_peak()
+            contestant.epoch(data * 2)
+            result[name] = (tracemalloc.get_traced_memory()[1] - before) / 1e6
+            tracemalloc.stop()
+    return result
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Showing
+
+
+def machine() -> dict[str, str]:
+    """Where and with what this was measured."""
+    processor = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        processor = next(line.partition(": ")[2] for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    result = {"processor": processor, "system": platform.system(), "Python": platform.python_version()}
+    for package in ("numpy", "torch", "jax", "autograd"):
+        if package == "numpy" or package in sys.modules:
+            result[package] = importlib.metadata.version(package)
+    return result
+
+
+def table(title: str, rows: dict[str, Any], unit: str) -> str:
+    """Lines for the terminal."""
+    lines = [f"{title:<34}{unit:>10}  x NumPy by hand (middle half)"]
+    for name, row in rows.items():
+        low, high = row["spread"]
+        lines.append(f"  {CONTESTANTS[name].name:<32}{row['time']:>10.4g}  {row['ratio']:.3g} ({low:.3g} - {high:.3g})")
+    return "\n".join(lines)
+
+
+COLOURS = {"numpy": "#000000", "eager": "#E69F00", "compiled": "#D55E00", "book": "#999999",
+           "torch": "#0072B2", "jax": "#009E73", "scan": "#56B4E9", "autograd": "#CC79A7"}  # fmt: skip
+MARKERS = {"eager": "o", "compiled": "s", "torch": "^", "jax": "v", "scan": "D", "autograd": "P", "book": "X"}
+
+
+def draw(results: dict[str, Any], path: Path) -> None:
+    """The picture: the step of the zoo as bars, and the ratios for all sizes as lines."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    plt.rcParams.update({"font.size": 15, "axes.spines.top": False, "axes.spines.right": False})
+    steps = results["steps"]
+    widths = sorted({row["hidden"] for row in steps})
+    figure, axes = plt.subplots(1, 1 + len(widths), figsize=(6 + 4.2 * len(widths), 6.2), layout="constrained",
+                                width_ratios=[1.5] + [1] * len(widths))  # fmt: skip
+    zoo = next((row for row in steps if (row["batch"], row["hidden"]) == (10, 30)), steps[0])
+    ranked = sorted(zoo["contestants"].items(), key=lambda item: -item[1]["time"])
+    axis = axes[0]
+    for place, (name, row) in enumerate(ranked):
+        axis.barh(place, row["time"], color=COLOURS[name])
+        axis.text(row["time"] * 1.07, place, f"{row['time']:.0f} µs, {row['ratio']:.3g} x", va="center")
+    axis.set_yticks(range(len(ranked)), [CONTESTANTS[name].name for name, _ in ranked])
+    axis.set_xscale("log")
+    times = [row["time"] for _, row in ranked]
+    axis.set_xlim(min(times) / 4, max(times) * 20)
+    axis.minorticks_off()
+    axis.set_xlabel("µs a step")
+    axis.set_title(f"784-{zoo['hidden']}-10, batch {zoo['batch']}")
+    low = min(row["ratio"] for step in steps for row in step["contestants"].values())
+    high = max(row["ratio"] for step in steps for row in step["contestants"].values())
+    for axis, hidden in zip(axes[1:], widths, strict=True):
+        rows = sorted((row for row in steps if row["hidden"] == hidden), key=lambda row: row["batch"])
+        for name, marker in MARKERS.items():
+            points = [(r["batch"], r["contestants"][name]["ratio"]) for r in rows if name in r["contestants"]]
+            if points:
+                axis.plot(*zip(*points, strict=True), marker=marker, color=COLOURS[name], linewidth=2.2, markersize=8,
+                          label=CONTESTANTS[name].name)  # fmt: skip
+        axis.axhline(1, color="black", linewidth=1.6, linestyle="--")
+        axis.set(xscale="log", yscale="log", ylim=(low / 1.3, high * 1.3), title=f"784-{hidden}-10")
+        axis.set_xticks([row["batch"] for row in rows], [str(row["batch"]) for row in rows])
+        ticks = [t for t in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100) if low / 1.3 <= t <= high * 1.3]
+        axis.set_yticks(ticks, [f"{t:g}" for t in ticks])
+        axis.minorticks_off()
+        axis.set_xlabel("batch")
+    axes[1].set_ylabel("time a step / NumPy by hand (dashed)")
+    if len(axes) > 2:
+        axes[-1].legend(loc="upper right", fontsize=12.5, frameon=False)
+    figure.savefig(path, dpi=100)
+    plt.close(figure)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark from the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m graphs.speed", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--only", nargs="+", metavar="NAME", choices=list(CONTESTANTS), default=list(CONTESTANTS),
+                        help=f"contestants besides numpy: {', '.join(list(CONTESTANTS)[1:])}")  # fmt: skip
+    parser.add_argument("--batch", nargs="+", type=int, default=list(BATCHES), help="sizes of the mini-batch")
+    parser.add_argument("--hidden", nargs="+", type=int, default=list(HIDDEN), help="sizes of the hidden layer")
+    parser.add_argument("--repetitions", type=int, default=40, help="turns of each contestant (default 40)")
+    parser.add_argument("--examples", type=int, default=10_000, help="in an epoch (default 10,000)")
+    parser.add_argument("--quick", action="store_true", help="the zoo's step only, in some seconds; writes no files")
+    parser.add_argument(
+        "--output", type=Path, help="directory for speed.json and speed.png (default: beside this file)"
+    )
+    given = parser.parse_args(arguments)
+    if given.quick:
+        given.batch, given.hidden, given.examples = [10], [30], 500
+        given.repetitions = min(given.repetitions, 10)
+    if given.repetitions < 2 or min(*given.batch, *given.hidden, given.examples) < 1:
+        parser.error("expected at least 2 repetitions, and sizes of at least 1")
+    names = [name for name in dict.fromkeys(["numpy", *given.only]) if installed(name)]
+    missing = [CONTESTANTS[name].name for name in given.only if name not in names]
+    if missing:
+        print(f"not installed: {', '.join(missing)}\n")
+    results: dict[str, Any] = {"machine": machine(), "repetitions": given.repetitions, "steps": []}
+    print(", ".join(f"{key} {value}" for key, value in results["machine"].items()))
+    for hidden in given.hidden:
+        for batch in given.batch:
+            # The book's code takes 0.2 ms an example, and up to 10 ms with 1000 neurons.
+            few = [name for name in names if name != "book" or batch * hidden <= 10_000]
+            worst = check(few, batch, hidden)
+            rows = measure_step(few, batch, hidden, given.repetitions, 0.005 if given.quick else 0.01)
+            results["steps"].append({"batch": batch, "hidden": hidden, "difference": worst, "contestants": rows})
+            print("\n" + table(f"784-{hidden}-10, batch {batch}", rows, "µs a step"), flush=True)
+    results["epoch"] = measure_epoch(names, given.examples, min(given.repetitions, 10))
+    print("\n" + table(f"an epoch of {given.examples:,} examples", results["epoch"], "seconds"), flush=True)
+    op = results["op"] = measure_op(given.repetitions)
+    print(
+        "\nan eager op, µs above its NumPy call:", ", ".join(f"{name} {row['extra']:.2f}" for name, row in op.items())
+    )
+    chain = results["chain"] = measure_chain(names, 1000 if given.quick else 100_000, 3 if given.quick else 10)
+    shown = ", ".join(f"{CONTESTANTS[name].name} {row['time']:.2f}" for name, row in chain.items())
+    print("a deep chain, µs a node, forward and backward:", shown)
+    batch, hidden = max(given.batch), max(given.hidden)
+    memory = measure_memory(names, batch, hidden)
+    results["memory"] = {"batch": batch, "hidden": hidden, "megabytes": memory}
+    shown = ", ".join(f"{CONTESTANTS[name].name} {mb:.1f}" for name, mb in memory.items())
+    print(f"memory at the peak of a step, batch {batch}, hidden {hidden}, MB: {shown}")
+    if given.output or not given.quick:
+        directory = given.output or HERE
+        directory.mkdir(parents=True, exist_ok=True)
+        for path, write in (
+            (directory / "speed.json", lambda p: p.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")),
+            (directory / "speed.png", lambda p: draw(results, p)),
+        ):
+            unfinished = path.with_name(f".{path.name}.{os.getpid()}{path.suffix}")
+            write(unfinished)
+            os.replace(unfinished, path)
+            print(f"written: {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,896 @@
+"""A compiled step does what the step does, to the bit; and what cannot be replayed is never wrong."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+import tinygrad_mnist as tg
+from tinygrad_mnist import OPS, Tensor, grad, losses, mnist, nn, no_grad, optim, tracing
+from tinygrad_mnist.replay import compile
+from tinygrad_mnist.testing import Program, operands, programs
+from zoo.network import COSTS
+from zoo.training import network_class
+
+F = np.float32
+
+
+def bits(value: Any) -> Any:
+    """What two results must have in common."""
+    if isinstance(value, tuple | list):
+        return [bits(item) for item in value]
+    array = value._data if isinstance(value, Tensor) else value
+    if array is None:
+        return None
+    long = array.dtype.char in "gG"  # whose bytes do not all mean something
+    return array.shape, array.dtype, [x.astype(complex) for x in array.ravel()] if long else array.tobytes()
+
+
+def network(seed: int = 0, sizes: tuple[int, ...] = (20, 15, 10), dropout: float = 0.0) -> nn.Sequential:
+    rng = np.random.default_rng(seed)
+    layers: list[Any] = []
+    for a, b in itertools.pairwise(sizes):
+        layers += [nn.Linear(a, b, rng=rng), tg.sigmoid]
+    if dropout:
+        layers.insert(2, nn.Dropout(dropout, rng=np.random.default_rng(5)))
+    return nn.Sequential(*layers)
+
+
+def training_step(model: Any, optimizer: Any, cost: Any = losses.quadratic_cost) -> Callable[..., Any]:
+    def step(x: Any, y: Any) -> Any:
+        loss = cost(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return step
+
+
+def batch(n: int, seed: int = 0, inputs: int = 20) -> tuple[Any, Any]:
+    rng = np.random.default_rng(seed)
+    return rng.random((n, inputs), dtype=F), np.eye(10, dtype=F)[rng.integers(0, 10, n)]
+
+
+def compiles(step: Any) -> bool:
+    return "def step(" in step.source
+
+
+@pytest.fixture
+def said(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    caplog.set_level(logging.WARNING, "tinygrad_mnist")
+    return caplog
+
+
+# --- the same bits ---
+
+
+def check_same_bits(function: Callable[..., Any], arrays: list[Any], others: list[Any]) -> None:
+    """Value and gradients, in four calls of which two are replays, with two sets of numbers in turn."""
+
+    def step(*tensors: Any) -> Any:
+        out = function(*tensors[:-1])
+        places = [t for t in tensors[:-1] if t.requires_grad]
+        if not out.requires_grad:
+            return (out,)
+        return (out, *grad(out, places, gradient=tensors[-1]))
+
+    def given_as(values: list[Any]) -> list[Tensor]:
+        return [Tensor(x, requires_grad=x.dtype.kind == "f") for x in values]
+
+    with np.errstate(all="ignore"):
+        out = function(*given_as(arrays))
+        upstream = Tensor(
+            np.linspace(0.5, 1.5, out.size, dtype=out.dtype if out.dtype.kind == "f" else None).reshape(out.shape)
+        )
+        upstream = upstream.detach()
+        compiled = compile(step)
+        for values in (arrays, others, arrays, others):
+            expected = step(*given_as(values), upstream)
+            found = compiled(*given_as(values), upstream)
+            assert bits(found) == bits(expected)
+            assert [t._data.strides for t in found] == [t._data.strides for t in expected]
+
+
+def shuffled(x: Any) -> Any:
+    """Other numbers in the same domain, in memory laid out in the same way."""
+    if x.dtype.kind != "f" or 0 in x.strides:
+        return x
+    result = np.empty_like(x, subok=False) if x.flags.forc else x.copy("K")
+    if result.strides != x.strides:
+        return x
+    result[...] = x.ravel()[::-1].reshape(x.shape)
+    return result
+
+
+@pytest.mark.parametrize("name", sorted(OPS))
+def test_every_op_gives_the_same_bits(name: str) -> None:
+    @settings(max_examples=8)
+    @given(operands(name))
+    def check(case: Any) -> None:
+        tensors = [i for i, x in enumerate(case.args) if isinstance(x, np.ndarray)]
+
+        def function(*given: Any) -> Any:
+            args = list(case.args)
+            for i, t in zip(tensors, given, strict=True):
+                args[i] = t
+            return case.apply(*args)
+
+        arrays = [case.args[i] for i in tensors]
+        if arrays:
+            check_same_bits(function, arrays, [shuffled(x) for x in arrays])
+
+    check()
+
+
+@given(programs())
+def test_random_programs_give_the_same_bits(program: Program) -> None:
+    arrays = [x.astype(F) if x.dtype.kind == "f" else x for x in program.inputs]
+    check_same_bits(program, arrays, [shuffled(x) for x in arrays])
+
+
+@pytest.mark.parametrize("cost", [losses.quadratic_cost, losses.cross_entropy_cost, losses.softmax_cross_entropy])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda p: optim.SGD(p, lr=0.5),
+        lambda p: optim.SGD([{"params": p[::2], "weight_decay": 0.01}, {"params": p[1::2]}], lr=0.5),
+        lambda p: optim.Momentum(p, lr=0.1, momentum=0.9),
+        lambda p: optim.Nesterov(p, lr=0.1, momentum=0.8, weight_decay=0.001),
+    ],
+)
+def test_an_epoch_of_training_gives_the_same_bits(make: Any, cost: Any) -> None:
+    def train(compiled: bool) -> Any:
+        model = network()
+        optimizer = make(model.parameters())
+        schedule = optim.StepLR(optimizer, 1, 0.5)
+        step = training_step(model, optimizer, cost)
+        step = compile(step) if compiled else step
+        results = []
+        for epoch in range(3):
+            for k in range(7):  # the last batch is smaller
+                x, y = batch(8 if k < 6 else 3, seed=7 * epoch + k)
+                results.append(bits(step(*(x, y) if compiled else (Tensor(x), Tensor(y)))))
+            schedule.step()
+        assert not compiled or compiles(step)
+        return results, bits(model.parameters()), bits([optimizer.state.get(p) for p in model.parameters()])
+
+    assert train(True) == train(False)
+
+
+@pytest.fixture(scope="module")
+def digits() -> mnist.Split:
+    return mnist.load().head(1005).train  # the last batch of 10 has 5
+
+
+@pytest.mark.parametrize("name", ["network", "network1", "network2", "network3"])
+def test_an_epoch_of_the_zoo_gives_the_same_bits(name: str, digits: mnist.Split) -> None:
+    rows = np.eye(10, dtype=F)
+
+    def train(wrap: Callable[..., Any]) -> Any:
+        settings = network_class(name)()
+        model = settings.model(784, 10, np.random.default_rng(0))
+        optimizer = settings.optimizer(model, len(digits))
+        schedule = settings.schedule(optimizer)
+        step = wrap(training_step(model, optimizer, COSTS[settings.cost]))
+        costs = []
+        for _ in range(2):
+            for images, labels in mnist.batches(digits, 10, np.random.default_rng(1)):
+                costs.append(step(Tensor(images), Tensor(rows[labels])).item())
+            if schedule is not None:
+                schedule.step()
+        assert wrap is not compile or compiles(step)
+        return costs, bits(model.parameters())
+
+    assert train(compile) == train(lambda step: step)
+
+
+def test_a_convolutional_network_gives_the_same_bits() -> None:
+    def train(wrap: Callable[..., Any]) -> Any:
+        rng = np.random.default_rng(0)
+        model = nn.Sequential(
+            nn.Conv2d(1, 3, 3, rng=rng), tg.relu, nn.MaxPool2d(2), nn.Flatten(), nn.Linear(27, 10, rng=rng)
+        )
+        optimizer = optim.SGD(model.parameters(), lr=0.1)
+        step = wrap(training_step(model, optimizer, losses.softmax_cross_entropy))
+        x, y = rng.random((4, 1, 8, 8), dtype=F), batch(4)[1]
+        return [bits(step(Tensor(x), Tensor(y))) for _ in range(5)], bits(model.parameters())
+
+    assert train(compile) == train(lambda step: step)
+
+
+def test_second_order_gradients_give_the_same_bits() -> None:
+    def step(x: Any) -> Any:
+        slope = grad((x**3 * tg.sigmoid(x)).sum(), x, create_graph=True)
+        return slope, grad((slope * slope).sum(), x)
+
+    compiled = compile(step)
+    for k in range(4):
+        x = Tensor(np.linspace(-1, 1, 7, dtype=F) + k, requires_grad=True)
+        assert bits(compiled(x)) == bits(step(x))
+    assert compiles(compiled)
+
+
+@pytest.mark.parametrize("layout", [lambda x: x, lambda x: x.T.copy().T, lambda x: x[:, ::-1], lambda x: x[::2]])
+def test_layouts_of_arguments_are_kept_apart(layout: Callable[[Any], Any]) -> None:
+    w = Tensor(np.random.default_rng(1).standard_normal((33, 33)).astype(F), requires_grad=True)
+
+    def step(x: Any) -> Any:
+        out = tg.exp(x * 0.1) @ w
+        return out, out.sum(0), out.mT @ out, grad(out.sum(), w)
+
+    compiled = compile(step)
+    for k in range(6):
+        x = np.random.default_rng(k).standard_normal((66, 33)).astype(F)
+        for array in (x, layout(x)):
+            assert bits(compiled(array)) == bits(step(Tensor(array)))
+    assert compiles(compiled)
+
+
+def test_a_matrix_times_its_own_transpose() -> None:
+    rng = np.random.default_rng(3)
+
+    def step(a: Any, b: Any) -> Any:
+        c = a * 2
+        return a @ a.T, a @ b.T, c @ c.T, c @ tg.ops.copy(c).T, (a * 2) @ (c.T)
+
+    compiled = compile(step)
+    for _ in range(5):
+        a = rng.standard_normal((37, 21)).astype(F)
+        for b in (a, a.copy()):
+            assert bits(compiled(a, b)) == bits(step(Tensor(a), Tensor(b)))
+
+
+def test_a_learning_rate_is_a_python_number_at_each_replay() -> None:
+    """In float64, 0.1 g would be rounded once less."""
+
+    def train(wrap: Callable[..., Any]) -> Any:
+        w = Tensor(np.random.default_rng(0).standard_normal(1000).astype(F), requires_grad=True)
+        optimizer = optim.SGD([w], lr=0.1)
+
+        def step() -> None:
+            optimizer.zero_grad()
+            (w * w * w).sum().backward()
+            optimizer.step()
+
+        step = wrap(step)
+        for k in range(6):
+            optimizer.groups[0]["lr"] = 0.1 / (k + 1)
+            step()
+        return bits(w)
+
+    assert train(compile) == train(lambda step: step)
+
+
+# --- the program ---
+
+
+def test_source_reads_like_backpropagation_written_by_hand() -> None:
+    model = network()
+    step = compile(training_step(model, optim.SGD(model.parameters(), lr=0.5)))
+    for _ in range(3):
+        step(*batch(4))
+    source = step.source
+    assert "# gradient of test_replay.py:" in source
+    assert "loss = cost(model(x), y)" in source
+    assert "add.reduce(d_linear, axis=(0,), out=d_layers_0_bias" in source
+    assert "forward_" not in source  # the ops of such a network all have a form that writes into given memory
+    assert "subtract(layers_0_weight, lr_d_layers_0_weight, out=layers_0_weight)" in source
+    assert max(map(len, source.splitlines())) < 200
+
+
+def test_what_nothing_reads_is_not_computed() -> None:
+    def step(x: Any) -> Any:
+        tg.exp(x).sum()
+        return x * 2
+
+    compiled = compile(step)
+    for _ in range(3):
+        assert bits(compiled(np.ones(3, F))) == bits(np.full(3, 2, F))
+    assert "exp" not in compiled.source
+
+
+def test_memory_is_used_again() -> None:
+    def step(x: Any) -> Any:
+        for _ in range(50):
+            x = tg.tanh(x) @ x
+        return x.sum()
+
+    compiled = compile(step)
+    for _ in range(3):
+        compiled(np.full((5, 5), 0.1, F))
+    assert sum(line.startswith("#   100 bytes for") for line in compiled.source.splitlines()) <= 3
+
+
+def test_results_kept_by_the_caller_are_not_overwritten() -> None:
+    model = network()
+
+    def step(x: Any) -> Any:
+        out = model(x)
+        return {"out": out, "view": out.T, "row": out[0], "both": [out, out * 2], "x": x, "none": None}
+
+    compiled = compile(step)
+    kept, expected = [], []
+    for k in range(6):
+        x, _ = batch(4, seed=k)
+        result = compiled(x)
+        kept.append(list(map(result.get, ("out", "view", "row", "x"))))
+        expected.append(bits(step(Tensor(x))["out"]))
+        assert not result["out"].requires_grad
+        assert result["none"] is None
+    assert compiles(compiled)
+    for k, (out, view, row, x) in enumerate(kept):
+        assert bits(out) == expected[k]
+        assert bits(view) == bits(out.T)
+        assert bits(row) == bits(out[0])
+        assert bits(x) == bits(batch(4, seed=k)[0])
+
+
+def test_a_parameter_that_is_returned_is_the_parameter() -> None:
+    w = Tensor([1.0], requires_grad=True)
+    compiled = compile(lambda x: (w, x * w))
+    for _ in range(4):
+        result = compiled(np.ones(1, F))
+        assert result[0] is w
+
+
+# --- what changes between calls ---
+
+
+def test_parameters_assigned_replaced_and_loaded_between_calls() -> None:
+    model = network()
+    first: Any = model.layers[0]
+    step = compile(lambda x: model(x))
+    x, _ = batch(4)
+
+    def check() -> None:
+        for _ in range(3):
+            assert bits(step(x)) == bits(model(Tensor(x)))
+
+    check()
+    first.weight.data = first.weight.data * 2
+    check()
+    first.weight.data -= 1
+    check()
+    first.weight.data = np.asfortranarray(first.weight.data)
+    check()
+    first.weight = Tensor(np.zeros((20, 15), F), requires_grad=True)
+    check()
+    model.layers[0] = nn.Linear(20, 15, rng=np.random.default_rng(3))
+    check()
+    model.load_state_dict(network(9).state_dict())
+    check()
+    model.layers.append(tg.exp)
+    check()
+
+
+def test_frozen_parameters_and_groups_are_noticed() -> None:
+    def train(wrap: Callable[..., Any]) -> Any:
+        model = network()
+        parameters = model.parameters()
+        optimizer = optim.SGD(parameters[:2], lr=0.5)
+        step = wrap(training_step(model, optimizer))
+        for k in range(12):
+            if k == 3:
+                parameters[0].requires_grad = False
+            if k == 6:
+                parameters[0].requires_grad = True
+                optimizer.groups.append({**optimizer.groups[0], "params": parameters[2:], "weight_decay": 0.0})
+            if k == 9:
+                optimizer.groups[1]["weight_decay"] = 0.1
+            step(*map(Tensor, batch(4, k)))
+        return bits(parameters)
+
+    assert train(compile) == train(lambda step: step)
+
+
+def test_velocity_can_be_loaded_and_reset() -> None:
+    def train(wrap: Callable[..., Any]) -> Any:
+        model = network()
+        optimizer = optim.Momentum(model.parameters(), lr=0.1)
+        step = wrap(training_step(model, optimizer))
+        saved: Any = None
+        for k in range(16):
+            if k == 4:
+                saved = optimizer.state_dict()
+            if k == 8:
+                optimizer.load_state_dict(saved)
+            if k == 12:
+                optimizer.state.clear()
+            step(*map(Tensor, batch(4 if k % 4 else 3, k)))
+        return bits(model.parameters()), bits(list(saved["velocity"].values()))
+
+    assert train(compile) == train(lambda step: step)
+
+
+def test_globals_closures_and_attributes_are_watched() -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            self.factor = 2.0
+            self.function = tg.exp
+
+        def forward(self, x: Any) -> Any:
+            return self.function(x) * self.factor + shift
+
+    shift, module = 1.0, Scaled()
+    step = compile(lambda x: module(x))
+    x = Tensor(np.ones(3, F))
+    for change in (lambda: None, lambda: setattr(module, "factor", 3.0), lambda: setattr(module, "function", tg.log)):
+        change()
+        for _ in range(3):
+            assert bits(step(x)) == bits(module(x))
+    shift = 5.0
+    for _ in range(3):
+        assert bits(step(x)) == bits(module(x))
+
+
+def test_numbers_as_arguments_have_programs_of_their_own() -> None:
+    step = compile(lambda x, scale, double=False: x * scale * (2 if double else 1))
+    x = np.ones(3, F)
+    for _ in range(3):
+        for scale in (1.0, 2.0):
+            assert bits(step(x, scale)) == bits(x * F(scale))
+            assert bits(step(x, scale, double=True)) == bits(x * F(2 * scale))
+
+
+def test_an_array_outside_is_read_at_each_call() -> None:
+    table = np.arange(4, dtype=F)
+    whole = Tensor(np.arange(4, dtype=F))
+    step = compile(lambda x: x * table[1:3] + table[:2] + whole[2:])
+    x = np.ones(2, F)
+    for k in range(5):
+        assert bits(step(x)) == bits(x * table[1:3] + table[:2] + whole._data[2:])
+        table += k
+        whole.data += 1
+
+
+def test_evaluation_and_training_are_kept_apart(said: pytest.LogCaptureFixture) -> None:
+    model = network(dropout=0.5)
+    step = compile(lambda x: model(x))
+    x, _ = batch(4)
+    model.eval()
+    for _ in range(3):
+        assert bits(step(x)) == bits(model(Tensor(x)))
+    model.train()
+    drawn = {bits(step(x))[2] for _ in range(6)}
+    assert len(drawn) == 6
+    model.eval()
+    assert bits(step(x)) == bits(model(Tensor(x)))
+
+
+def test_no_grad_around_the_call() -> None:
+    w = Tensor([3.0], requires_grad=True)
+    step = compile(lambda x: (x * w).sum())
+    for _ in range(3):
+        with no_grad():
+            assert step(np.ones(1, F)).item() == 3
+        assert step(np.ones(1, F)).item() == 3
+
+
+# --- random numbers ---
+
+
+def test_dropout_draws_anew_at_each_call() -> None:
+    def train(wrap: Callable[..., Any]) -> Any:
+        model = network(dropout=0.5)
+        step = wrap(training_step(model, optim.SGD(model.parameters(), lr=0.5)))
+        return [bits(step(*map(Tensor, batch(4)))) for _ in range(6)], bits(model.parameters())
+
+    assert train(compile) == train(lambda step: step)
+
+
+def test_an_op_that_draws_is_replayed() -> None:
+    noise = tg.unary("noise", lambda x, rng: rng.standard_normal(x.shape).astype(x.dtype), None, domain=None)
+    try:
+
+        def draw(wrap: Callable[..., Any]) -> Any:
+            rng = np.random.default_rng(0)
+            step = wrap(lambda x: (noise(x, rng=rng), x * 2)[1] + noise(x, rng=rng))
+            return [bits(step(Tensor(np.ones(5, F)))) for _ in range(6)]
+
+        assert draw(compile) == draw(lambda step: step)
+        rng = np.random.default_rng(0)
+        step = compile(lambda x: x + noise(x, rng=rng))
+        for _ in range(3):
+            step(np.ones(3, F))
+        assert compiles(step)
+    finally:
+        del OPS["noise"]
+
+
+@pytest.mark.parametrize("source", ["generator", "numpy", "python"])
+def test_random_numbers_drawn_by_the_step_make_it_run_eagerly(source: str, said: pytest.LogCaptureFixture) -> None:
+    import random
+
+    rng = np.random.default_rng(0)
+    draws: dict[str, Callable[[], float]] = {"numpy": np.random.random, "python": random.random}
+    draw = draws.get(source, rng.random)
+
+    def step(x: Any) -> Any:
+        return x * 2 if draw() < 0.5 else x * 3
+
+    if source == "generator":
+
+        def step(x: Any) -> Any:
+            return x * 2 if rng.random() < 0.5 else x * 3
+
+    compiled = compile(step)
+    results = {compiled(np.ones(1, F)).item() for _ in range(40)}
+    assert results == {2.0, 3.0}
+    assert len(said.messages) == 1
+    assert "draws random numbers" in said.messages[0]
+
+
+# --- what cannot be replayed ---
+
+W = Tensor([2.0], requires_grad=True, name="W")
+READS: dict[str, Callable[[Any], Any]] = {
+    "item": lambda t: t.sum().item(),
+    "bool": lambda t: bool(t.sum() > 100),
+    "float": lambda t: float(t.sum()),
+    "int": lambda t: int(t.sum()),
+    "data": lambda t: t.data,
+    "numpy": lambda t: t.numpy(),
+    "asarray": np.asarray,
+    "argmax": np.argmax,
+    "isnan": np.isnan,
+    "repr": repr,
+    "if": lambda t: 1 if t.sum() > 0 else 2,
+    "parameter": lambda t: W.data,
+    "parameter's item": lambda t: W.item(),
+}
+
+
+@pytest.mark.parametrize("name", READS)
+def test_a_value_that_is_read_makes_the_step_run_eagerly(name: str, said: pytest.LogCaptureFixture) -> None:
+    seen = []
+
+    def step(x: Any) -> Any:
+        seen.append(READS[name](x))
+        return (x * W).sum()
+
+    compiled = compile(step)
+    for k in range(4):
+        x = np.full(3, k, F)
+        assert compiled(x).item() == 6.0 * k
+        assert len(seen) == k + 1
+    assert len(said.messages) == 1
+    assert said.messages[0].startswith("compile: step runs eagerly, as it looks at values")
+    assert "\n" not in said.messages[0]
+    assert "looks at values" in compiled.source
+
+
+def test_what_an_eager_step_leaves_behind_is_as_ever(said: pytest.LogCaptureFixture) -> None:
+    def train(wrap: Callable[..., Any]) -> Any:
+        model = network()
+        optimizer = optim.Momentum(model.parameters(), lr=0.1)
+
+        def step(x: Any, y: Any) -> Any:
+            loss = losses.quadratic_cost(model(x), y)
+            optimizer.zero_grad()
+            loss.backward()
+            if loss.item() > 1e9:
+                raise ArithmeticError
+            optimizer.step()
+            return loss
+
+        step = wrap(step)
+        costs = [bits(step(*map(Tensor, batch(4, k)))) for k in range(4)]
+        return costs, bits(model.parameters()), bits([p.grad for p in model.parameters()])
+
+    assert train(compile) == train(lambda step: step)
+
+
+def test_shapes_are_not_values() -> None:
+    def step(x: Any) -> Any:
+        assert np.shape(x) == x.shape == (2, 3)
+        assert len(x) == np.ndim(x) == 2
+        return tg.where(x > 0, x, np.zeros_like(x)).reshape(x.size)
+
+    compiled = compile(step)
+    for _ in range(3):
+        compiled(np.ones((2, 3), F))
+    assert compiles(compiled)
+
+
+def test_a_mask_as_index_makes_the_step_run_eagerly(said: pytest.LogCaptureFixture) -> None:
+    compiled = compile(lambda x: x[x > 0] * 2)
+    for k in range(4):
+        x = np.arange(5, dtype=F) - k
+        assert bits(compiled(x)) == bits(x[x > 0] * 2)
+    assert "mask" in said.messages[0]
+
+
+def test_constants_that_differ_are_refused() -> None:
+    rng = np.random.default_rng(0)
+    drawn = iter(rng.random((10, 3)).astype(F))
+    compiled = compile(lambda x: x * next(drawn))
+    compiled(np.ones(3, F))
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match=r"an array of shape \(3,\) had other values.*; pass it as an argument"):
+            compiled(np.ones(3, F))
+    numbers = iter(range(10))
+    compiled = compile(lambda x: x * next(numbers))
+    compiled(np.ones(3, F))
+    with pytest.raises(RuntimeError, match=r"a number was 0 at the first call and 1 at the second .*as an argument"):
+        compiled(np.ones(3, F))
+    functions = iter([tg.exp, tg.log, tg.exp])
+    compiled = compile(lambda x: next(functions)(x))
+    compiled(np.ones(3, F))
+    with pytest.raises(RuntimeError, match="went another way"):
+        compiled(np.ones(3, F))
+
+
+def test_equal_constants_made_anew_are_constants() -> None:
+    compiled = compile(lambda x: x @ np.eye(3, dtype=F) + Tensor([1.0, 2.0, 3.0]))
+    for _ in range(4):
+        assert bits(compiled(np.ones((1, 3), F))) == bits(np.array([[2, 3, 4]], F))
+    assert compiles(compiled)
+
+
+def test_an_array_that_the_step_writes_into_makes_it_run_eagerly(said: pytest.LogCaptureFixture) -> None:
+    counter = np.zeros(3, F)
+
+    def step(x: Any) -> Any:
+        result = x + counter
+        counter[...] += 1
+        return result
+
+    compiled = compile(step)
+    assert [compiled(np.zeros(3, F)).sum().item() for _ in range(4)] == [0, 3, 6, 9]
+    assert "in place" in said.messages[0]
+
+
+def test_something_that_changes_at_each_call(said: pytest.LogCaptureFixture) -> None:
+    calls = 0
+
+    def step(x: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        return x * calls
+
+    compiled = compile(step)
+    assert [compiled(np.ones(1, F)).item() for _ in range(30)] == list(range(1, 31))
+    assert len(said.messages) == 1
+    assert "calls" in said.messages[0]
+
+
+# --- gradients ---
+
+
+def test_gradients_are_none_after_a_compiled_step() -> None:
+    model = network()
+    optimizer = optim.SGD(model.parameters(), lr=0.5)
+    compiled = compile(training_step(model, optimizer))
+    for _ in range(4):
+        compiled(*batch(4))
+        assert all(p.grad is None for p in model.parameters())
+    compiles(compiled)
+
+
+def test_gradients_from_before_the_step_count() -> None:
+    def train(wrap: Callable[..., Any], zero: bool) -> Any:
+        w = Tensor([1.0, 2.0], requires_grad=True)
+        optimizer = optim.SGD([w], lr=0.5)
+
+        def step(x: Any) -> None:
+            if zero:
+                optimizer.zero_grad()
+            (w * x).sum().backward()
+            optimizer.step()
+
+        step, results = wrap(step), []
+        for k in range(8):
+            if k % 3 == 0:
+                w.grad = Tensor([5.0, 6.0])
+            else:
+                w.grad = None
+            step(np.full(2, k, F) if wrap is compile else Tensor(np.full(2, k, F)))
+            results.append(bits(w))
+        return results
+
+    for zero in (True, False):
+        assert train(compile, zero) == train(lambda step: step, zero)
+
+
+def test_gradients_left_behind_make_the_step_run_eagerly(said: pytest.LogCaptureFixture) -> None:
+    w = Tensor([1.0], requires_grad=True)
+    compiled = compile(lambda x: (w * x).sum().backward())
+    for k in range(4):
+        compiled(np.ones(1, F))
+        assert w.grad is not None
+        assert w.grad.item() == k + 1
+    assert "leaves gradients behind" in said.messages[0]
+
+
+def test_gradients_can_be_clipped_in_the_step() -> None:
+    def train(wrap: Callable[..., Any]) -> Any:
+        model = network()
+        optimizer = optim.SGD(model.parameters(), lr=0.5)
+
+        def step(x: Any, y: Any) -> None:
+            optimizer.zero_grad()
+            losses.quadratic_cost(model(x), y).backward()
+            for p in model.parameters():
+                assert p.grad is not None
+                p.grad = tg.clip(p.grad, -0.01, 0.01)
+            optimizer.step()
+
+        step = wrap(step)
+        for k in range(5):
+            step(*map(Tensor, batch(4, k)))
+        return bits(model.parameters()), compiles(step) if wrap is compile else True
+
+    assert train(compile) == train(lambda step: step)
+
+
+def test_a_change_in_place_is_noticed_by_a_later_backward_pass() -> None:
+    model = network()
+    step = compile(training_step(model, optim.SGD(model.parameters(), lr=0.5)))
+    for _ in range(3):
+        step(*batch(4))
+    x, y = batch(4)
+    loss = losses.quadratic_cost(model(Tensor(x)), y)
+    step(x, y)
+    with pytest.raises(RuntimeError, match="was changed in place"):
+        loss.backward()
+
+
+# --- optimizers of one's own ---
+
+
+class Adaptive(optim.SGD):
+    """Computes with its options, and branches on them."""
+
+    def __init__(self, params: Any, lr: float, scale: float = 2.0) -> None:
+        super().__init__(params, lr)
+        for group in self.groups:
+            group["scale"] = scale
+
+    def direction(self, gradient: Any, velocity: Any, options: Any) -> Any:
+        strength = np.sqrt(options["scale"]) + 1
+        return gradient * float(strength) if options["lr"] > 0.3 else gradient * options["scale"], None
+
+
+def test_options_that_an_optimizer_computes_with_are_not_frozen() -> None:
+    def train(wrap: Callable[..., Any]) -> Any:
+        model = network()
+        optimizer = Adaptive(model.parameters(), lr=0.5)
+        step = wrap(training_step(model, optimizer))
+        for k in range(12):
+            optimizer.groups[0]["scale"] = 2.0 if k < 4 else 3.0
+            optimizer.groups[0]["lr"] = 0.5 if k < 8 else 0.1 + k / 100
+            step(*map(Tensor, batch(4, k)))
+        return bits(model.parameters())
+
+    assert train(compile) == train(lambda step: step)
+
+
+# --- exceptions, threads, nesting ---
+
+
+def test_exceptions_leave_everything_as_it_was() -> None:
+    fail = True
+
+    def step(x: Any) -> Any:
+        y = x * 2
+        if fail:
+            raise ArithmeticError("no")
+        return y
+
+    compiled = compile(step)
+    for _ in range(3):
+        with pytest.raises(ArithmeticError):
+            compiled(np.ones(1, F))
+    assert tg.tensor.mode.observer is None
+    assert tg.tensor.mode.recorder is None
+    fail = False
+    for _ in range(3):
+        assert compiled(np.ones(1, F)).item() == 2
+    with pytest.raises(ValueError, match="do not broadcast"):
+        compile(lambda x: x * np.ones(2, F))(np.ones(3, F))
+    with pytest.raises(TypeError, match="expected a function"):
+        compile(3)  # type: ignore[arg-type]
+
+
+def test_threads_wait_for_each_other() -> None:
+    model = network()
+    step = compile(lambda x: model(x))
+    wrong: list[int] = []
+
+    def work(k: int) -> None:
+        x, _ = batch(50, seed=k)
+        expected = bits(model(Tensor(x)))
+        wrong.extend(k for _ in range(100) if bits(step(x)) != expected)
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_a_compiled_function_in_a_compiled_step() -> None:
+    model = network()
+    inner = compile(lambda x: model(x))
+    outer = compile(lambda x: inner(x).sum())
+    x, _ = batch(4)
+    for _ in range(3):
+        inner(x)
+        assert bits(outer(x)) == bits(model(Tensor(x)).sum())
+    assert compiles(outer)
+
+
+def test_detached_and_wrapped_tensors_follow_their_source() -> None:
+    w = Tensor([1.0, 2.0], requires_grad=True)
+    c = Tensor([3.0, 4.0])
+    step = compile(lambda x: x * w.detach() + Tensor(c))
+    x = np.ones(2, F)
+    for k in range(5):
+        assert bits(step(x)) == bits(x * w._data + c._data)
+        w.data = w.data * 2 if k % 2 else np.array([k, k], F)
+        c.data = c.data + 1
+    assert compiles(step)
+
+
+def test_programs_do_not_keep_recordings_alive() -> None:
+    import weakref
+
+    model = network()
+    step = compile(training_step(model, optim.SGD(model.parameters(), lr=0.5)))
+    array = batch(4)
+    for _ in range(3):
+        step(*array)
+    watch = weakref.ref(model.parameters()[0])
+    del model, step
+    gc.collect()
+    assert watch() is None
+
+
+def test_an_optimizer_that_is_not_made_of_ops_runs_eagerly(said: pytest.LogCaptureFixture) -> None:
+    class Cubic(optim.SGD):
+        def direction(self, gradient: Any, velocity: Any, options: Any) -> Any:
+            return np.cbrt(gradient), None
+
+    class Reading(optim.SGD):
+        def direction(self, gradient: Any, velocity: Any, options: Any) -> Any:
+            return gradient * (1.0 if np.max(np.abs(gradient)) < 1e9 and bool((gradient > 1e9).any()) else 2.0), None
+
+    def train(wrap: Callable[..., Any], kind: Any) -> Any:
+        model = network()
+        step = wrap(training_step(model, kind(model.parameters(), lr=0.1)))
+        for k in range(4):
+            step(*map(Tensor, batch(4, k)))
+        return bits(model.parameters())
+
+    for kind in (Cubic, Reading):
+        assert train(compile, kind) == train(lambda step: step, kind)
+    assert "whose formula is not made of ops" in said.messages[0]
+
+
+def test_an_argument_that_gets_a_gradient(said: pytest.LogCaptureFixture) -> None:
+    step = compile(lambda x: (x * x).sum().backward())
+    x = Tensor([3.0], requires_grad=True)
+    for k in range(4):
+        step(x)
+        assert x.grad is not None
+        assert x.grad.item() == 6.0 * (k + 1)
+    assert "argument" in said.messages[0] or "before the step" in said.messages[0]
+
+
+def test_an_observer_sees_every_op() -> None:
+    step = compile(lambda x: x.log())
+    for _ in range(3):
+        step(np.ones(2, F))
+    with pytest.raises(FloatingPointError, match="log gave"), tracing.detect_anomaly():
+        step(np.zeros(2, F))
+    assert step(np.ones(2, F)).sum().item() == 0

@@ -1,0 +1,51 @@
+"""The benchmark compares what computes the same: every contestant comes to the same weights. No timing is asserted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from graphs import speed
+
+INSTALLED = [name for name in speed.CONTESTANTS if speed.installed(name)]
+
+
+@pytest.mark.parametrize("batch", [1, 7])
+def test_all_contestants_come_to_the_same_weights(batch: int) -> None:
+    assert {"numpy", "eager", "compiled", "book"} <= set(INSTALLED)
+    assert speed.check(INSTALLED, batch, hidden=12, steps=6) < 2e-5
+
+
+def test_a_contestant_that_computes_something_else_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Wrong(speed.HandWritten):
+        def step(self, x: speed.Array, y: speed.Array) -> object:
+            return super().step(x, np.roll(y, 1))
+
+    monkeypatch.setitem(speed.CONTESTANTS, "book", Wrong)
+    with pytest.raises(AssertionError, match="book: float32 weights differ by"):
+        speed.check(["book"], batch=4, hidden=5)
+
+
+def test_the_compiled_contestant_is_compiled() -> None:
+    contestant = speed.Compiled(speed.start(5))
+    contestant.epoch(speed.batches(3, 4))
+    assert "def step(" in contestant.step.source  # type: ignore[attr-defined]
+
+
+def test_a_quick_run_writes_its_results_where_it_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--quick", "--only", "eager", "compiled", "--repetitions", "2", "--output", str(tmp_path)]
+    assert speed.main(arguments) == 0
+    results = json.loads((tmp_path / "speed.json").read_text(encoding="utf-8"))
+    assert set(results["steps"][0]["contestants"]) == {"numpy", "eager", "compiled"}
+    assert (tmp_path / "speed.png").stat().st_size > 10_000
+    assert len(list(tmp_path.iterdir())) == 2
+    assert "784-30-10, batch 10" in capsys.readouterr().out
+
+
+def test_wrong_usage() -> None:
+    with pytest.raises(SystemExit) as error:
+        speed.main(["--repetitions", "0"])
+    assert error.value.code == 2
