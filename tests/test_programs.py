@@ -1,0 +1,107 @@
+"""Random programs over the table: their derivatives are right, recorded or not, and they print as what they are."""
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import Phase, example, given, settings
+
+import tinygrad_mnist as tg
+from tinygrad_mnist import OPS, Domain, Tensor, grad, testing
+from tinygrad_mnist.testing import Line, Program, check_derivatives, programs
+
+more = settings(max_examples=settings().max_examples * 3)
+FUNCTIONS = {**{name: op.function for name, op in OPS.items()}, "getitem": testing.ops.getitem}
+FUNCTIONS |= {"concatenate": tg.concatenate, "stack": tg.stack}
+
+
+def program(*inputs, lines):
+    return Program(tuple(np.array(x, float) for x in inputs), tuple(Line(*line) for line in lines))
+
+
+DIAMONDS = program(
+    2.0, lines=[("add", ("a", "a")), ("mul", ("t0", "t0")), ("add", ("t1", "t0")), ("mul", ("t2", "t1"))]
+)
+POWERS = program([2.0, 0.5], [0.0, 0.0], lines=[("pow", ("a", "b")), ("mul", ("t0", "a"))])
+REPEATED = program([1.0, 2.0], lines=[("getitem", ("a",), {"index": (np.array([0, 0, 1]),)}), ("mul", ("t0", "t0"))])
+STRETCHED = program([[1.0], [2.0]], [3.0, 4.0, 5.0], lines=[("mul", ("a", "b")), ("sum", ("t0",), {"axis": 0})])
+
+
+@more
+@given(programs())
+@example(DIAMONDS)
+@example(POWERS)
+@example(REPEATED)
+@example(STRETCHED)
+def test_derivatives_of_programs(program):
+    check_derivatives(program, *program.inputs)
+
+
+@given(programs())
+def test_backward_through_a_program_leaves_what_grad_returns(program):
+    tensors = [Tensor(x, requires_grad=True) for x in program.inputs]
+    out = program(*tensors)
+    if not out.requires_grad:
+        return
+    v = np.linspace(-1, 2, out.size).reshape(out.shape)
+    gradients = grad(out, tensors, v, retain_graph=True)
+    out.backward(v)
+    for t, g in zip(tensors, gradients, strict=True):
+        left = np.zeros(t.shape) if t.grad is None else t.grad.data
+        assert left.tobytes() == g.data.tobytes()
+
+
+@given(programs())
+def test_a_program_prints_as_python_that_computes_the_same(program):
+    values: dict[str, Any] = {"array": np.array, "zeros": np.zeros, "bool": bool, **FUNCTIONS}
+    exec(str(program), values)
+    result = values[f"t{len(program.lines) - 1}"]
+    np.testing.assert_allclose(result, program(*program.inputs), rtol=1e-12)  # memory layout decides the last bits
+
+
+def test_programs_use_the_whole_table_and_share_their_values():
+    """Over the examples of one run: every kind of op, several inputs, empty and large values, views, repeated use."""
+    functions: Counter[str] = Counter()
+    seen: Counter[str] = Counter()
+
+    @settings(max_examples=500, derandomize=True, database=None)
+    @given(programs())
+    def look(program):
+        functions.update(line.function for line in program.lines)
+        used = Counter(name for line in program.lines for name in line.operands if isinstance(name, str))
+        seen["shared"] += any(n > 1 for n in used.values())
+        seen["long"] += len(program.lines) >= 5
+        seen["several inputs"] += len(used.keys() & set("abc")) > 1
+        seen["several values"] += program(*program.inputs).size > 1
+        seen["empty"] += program(*program.inputs).size == 0
+
+    look()
+    elementwise = {op.name for op in OPS.values() if op.differentiable and op.domain and op.name != "astype"}
+    others = {"matmul", "sum", "mean", "max", "min", "logsumexp", "softmax", "log_softmax", "reshape", "transpose"}
+    others |= {"broadcast_to", "getitem", "pad", "concatenate", "stack"}
+    assert elementwise | others <= set(functions)
+    assert min(seen[kind] for kind in ("shared", "long", "several inputs", "several values", "empty")) > 20
+
+
+def test_an_op_of_ones_own_takes_part_and_is_found_if_wrong():
+    def use(rule):
+        tg.unary("softsign", lambda x: x / (1 + np.abs(x)), rule, domain=(Domain(away=(0.0,)),))
+        used = []
+
+        @settings(max_examples=600, derandomize=True, database=None, phases=[Phase.generate])
+        @given(programs(max_lines=2))
+        def run(program):
+            if any(line.function == "softsign" for line in program.lines):
+                used.append(program)
+                check_derivatives(program, *program.inputs)
+
+        try:
+            run()
+        finally:
+            del OPS["softsign"]
+        assert used
+
+    use(lambda g, out, x: g / (1 + abs(x)) ** 2)
+    with pytest.raises(AssertionError, match=r"The cause is <op softsign>: the gradient is wrong"):
+        use(lambda g, out, x: g / (1 + x) ** 2)

@@ -1,0 +1,394 @@
+"""testing: the strategies give what they say, examples can be read, and a user's own op is tested in three lines."""
+
+import itertools
+import math
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import find, given, settings
+from hypothesis import strategies as st
+
+import tinygrad_mnist as tg
+import tinygrad_mnist.nn
+from tinygrad_mnist import OPS, Domain, Tensor, testing
+from tinygrad_mnist.gradcheck import GradientError
+from tinygrad_mnist.ops import NONZERO, POSITIVE, REALS
+from tinygrad_mnist.testing import (
+    LAYOUTS,
+    Case,
+    arrays,
+    axes,
+    broadcastable,
+    broadcastable_shapes,
+    check,
+    check_derivatives,
+    check_op,
+    grid,
+    indices,
+    laid_out,
+    matmul_operands,
+    operands,
+    operands_of,
+    shapes,
+)
+
+from .test_mutants import cases
+
+
+def examples(strategy, n=300):
+    """Return what the strategy gives in one run."""
+    found = []
+
+    @settings(max_examples=n, derandomize=True, database=None)
+    @given(strategy)
+    def collect(value):
+        found.append(value)
+
+    collect()
+    return found
+
+
+# --- numbers ----------------------------------------------------------------------------------------------------------
+
+DOMAINS = st.builds(
+    lambda low, width, away: Domain(low, low + width, tuple(low + width * part for part in away)),
+    st.floats(-100, 100),
+    st.floats(0.01, 1000),
+    st.lists(st.floats(0, 1), max_size=2),
+)
+
+
+@given(st.lists(DOMAINS, min_size=1, max_size=3))
+def test_grid_numbers_are_short_distinct_in_the_domain_and_away(domains):
+    dealt = grid(*domains)
+    everything = [x for numbers in dealt for x in numbers]
+    assert len(everything) == len(set(everything))
+    gap = min(abs(x - y) for x, y in itertools.pairwise(sorted(everything)))
+    for numbers, (low, high, away) in zip(dealt, domains, strict=True):
+        assert 4 <= len(numbers) <= 65
+        for x in numbers:
+            assert low <= x <= high
+            assert all(abs(x - point) >= gap / 4 for point in away)
+            assert np.float32(x) == x
+
+
+def test_grid_starts_with_the_simplest_numbers():
+    assert grid(REALS)[0][:6] == [0, 1, -1, 2, -2, 3]
+    assert grid(POSITIVE)[0][:3] == [1, 2, 3]
+    assert 0.0 not in grid(NONZERO)[0]
+    assert grid(Domain(0, math.inf))[0][0] == 0
+    assert max(grid(Domain(-math.inf, -2))[0]) == -2
+    with pytest.raises(ValueError, match="expected a domain with low < high, got 1 and 1"):
+        grid(Domain(1, 1))
+
+
+# --- arrays -----------------------------------------------------------------------------------------------------------
+
+
+def test_shapes_keep_to_their_bounds_and_reach_them():
+    found = set(examples(shapes()))
+    assert {len(shape) for shape in found} == {0, 1, 2, 3}
+    assert {n for shape in found for n in shape} == {0, 1, 2, 3}
+    found = set(examples(shapes(min_dims=1, max_dims=2, min_side=2, max_side=4)))
+    assert {len(shape) for shape in found} == {1, 2}
+    assert {n for shape in found for n in shape} == {2, 3, 4}
+
+
+@given(arrays(dtype=st.sampled_from([np.float64, np.int64, bool])), st.sampled_from(LAYOUTS))
+def test_layouts_hold_the_same_values(array, layout):
+    before = array.tobytes()
+    other = laid_out(array, layout)
+    assert (other.shape, other.dtype, other.tobytes(), array.tobytes()) == (array.shape, array.dtype, before, before)
+    assert other.flags.writeable == (layout != "read-only") or other is array
+
+
+def test_layouts_are_what_they_are_called():
+    x = np.arange(6.0).reshape(2, 3)
+    strides = {layout: laid_out(x, layout).strides for layout in LAYOUTS}
+    assert strides == {
+        "plain": (24, 8), "read-only": (24, 8), "transposed": (8, 16), "reversed": (-24, -8), "strided": (48, 16)
+    }  # fmt: skip
+    with pytest.raises(ValueError, match="expected one of plain, read-only, transposed, reversed, strided, got 'odd'"):
+        laid_out(x, "odd")
+
+
+def test_arrays_come_in_every_shape_dtype_and_layout():
+    dtypes = [np.float16, np.float32, np.float64, np.longdouble, np.int8, np.int64, np.uint8, np.bool_]
+    seen: Counter[str] = Counter()
+    for x in examples(arrays(dtype=st.sampled_from(dtypes)), 500):
+        seen[x.dtype.name] += 1
+        seen["0-d"] += x.ndim == 0
+        seen["empty"] += x.size == 0
+        seen["read-only"] += not x.flags.writeable
+        seen["reversed"] += any(stride < 0 for stride in x.strides)
+        seen["broadcast"] += x.size > 1 and any(s == 0 and n > 1 for s, n in zip(x.strides, x.shape, strict=True))
+        seen["transposed"] += x.flags.f_contiguous and not x.flags.c_contiguous
+        seen["strided"] += x.size > 1 and all(stride > x.itemsize for stride in x.strides)
+        seen["plain"] += x.size > 1 and x.flags.c_contiguous and x.flags.writeable
+    kinds = ["0-d", "empty", "read-only", "reversed", "broadcast", "transposed", "strided", "plain"]
+    assert min(seen[kind] for kind in [*kinds, *(np.dtype(dtype).name for dtype in dtypes)]) >= 10
+
+
+@given(arrays(distinct=True, dtype=st.sampled_from([np.float32, np.float64, np.int64])))
+def test_distinct_arrays_have_no_ties(x):
+    assert np.all(np.diff(np.sort(x, axis=None)) >= (1 / 8 if x.dtype.kind == "f" else 1))
+
+
+@given(arrays((2, 3), values=[1.0, 2.0]), arrays(values=Domain(0.5, 0.75)))
+def test_values_can_be_chosen(x, y):
+    assert set(x.flat) <= {1, 2}
+    assert np.all((y >= 0.5) & (y <= 0.75))
+
+
+@given(broadcastable(REALS, POSITIVE, NONZERO))
+def test_broadcastable_operands_broadcast_and_never_meet(found):
+    np.broadcast_shapes(*(x.shape for x in found))
+    for i, x in enumerate(found):
+        assert all(not np.isin(x, y).any() for y in found[i + 1 :])
+    assert np.all(found[1] >= 0.25)
+    assert np.all(found[2] != 0)
+
+
+def test_every_operand_is_stretched_often_and_can_be_zero():
+    stretched: Counter[int] = Counter()
+    zero: Counter[int] = Counter()
+    for found in examples(broadcastable(REALS, REALS)):
+        whole = np.broadcast_shapes(*(x.shape for x in found))
+        for i, x in enumerate(found):
+            stretched[i] += 0 < x.size < math.prod(whole)
+            zero[i] += 0 in x
+    assert min(*stretched.values(), *zero.values()) >= 20
+
+
+@given(st.data(), shapes())
+def test_shapes_broadcast_to_the_one_given(data, whole):
+    for narrow in data.draw(broadcastable_shapes(3, whole)):
+        assert np.broadcast_shapes(narrow, whole) == whole
+
+
+def test_matmul_operands_align_in_every_combination():
+    seen = set()
+    for x, y in examples(matmul_operands()):
+        product = np.matmul(x, y)
+        seen.add((min(x.ndim, 3), min(y.ndim, 3), product.size == 0, x.shape[-1] == 0))
+    assert {(m, n) for m, n, *_ in seen} == {(m, n) for m in (1, 2, 3) for n in (1, 2, 3)}
+    assert {(empty, none) for *_, empty, none in seen} >= {(False, False), (True, False), (False, True)}
+
+
+@given(st.data(), arrays())
+def test_axes_can_be_reduced(data, x):
+    np.sum(x, data.draw(axes(x.shape)))
+    axis = data.draw(axes(x.shape, empty=False))
+    reduced = range(x.ndim) if axis is None else np.atleast_1d(np.array(axis, int))
+    assert all(x.shape[i] > 0 for i in reduced)
+
+
+def test_axes_are_of_every_kind():
+    found = examples(axes((2, 3, 4)), 500)
+    assert {None, 0, -3, 2, -1, (), (1,)} <= {axis for axis in found if not isinstance(axis, tuple) or len(axis) < 2}
+    assert {len(axis) for axis in found if isinstance(axis, tuple)} == {0, 1, 2, 3}
+
+
+@given(st.data(), arrays())
+def test_indices_can_be_taken(data, x):
+    x[data.draw(indices(x.shape))]
+
+
+def test_indices_are_of_every_kind():
+    parts, repeated = set(), 0
+    for index in examples(indices((3, 2, 2)), 500):
+        for part in index if isinstance(index, tuple) else (index,):
+            parts.add(f"{part.dtype} array" if isinstance(part, np.ndarray) else type(part).__name__)
+            repeated += isinstance(part, np.ndarray) and part.dtype.kind == "i" and len(set(part.tolist())) < part.size
+    assert parts == {"bool array", "int64 array", "slice", "int", "NoneType", "ellipsis"}
+    assert repeated > 20
+
+
+def test_nothing_is_drawn_to_be_thrown_away():
+    assert not re.search(r"\bassume\(|\.filter\(|reject\(", Path(testing.__file__).read_text(encoding="utf-8"))
+
+
+# --- operands and cases -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_operands_are_in_the_domain(name):
+    """So that the op computes finite numbers, without a warning."""
+    for case in cases(name):
+        with np.errstate(all="raise", under="ignore"):
+            out = case.apply(*case.args)
+        assert np.all(np.isfinite(out))
+        for domain, x in zip(OPS[name].domain or (), case.args, strict=False):
+            if name not in ("pow", "where", "astype", "bitwise_and", "bitwise_or", "invert"):
+                assert np.all((np.asarray(x) >= domain.low) & (np.asarray(x) <= domain.high))
+
+
+def test_operands_of_an_op_by_any_name():
+    for op in (OPS["tanh"], tg.tanh, "tanh"):
+        assert {case.op for case in examples(operands(op), 5)} == {OPS["tanh"]}
+    assert {case.op for case in examples(operands(tg.concatenate), 5)} == {OPS["concatenate"]}
+    with pytest.raises(LookupError, match="there is no op 'sinh' in OPS; define it with unary, binary"):
+        operands("sinh")
+
+
+def test_some_operands_are_numbers():
+    kinds = Counter(type(x) for case in examples(operands("mul")) for x in case.args)
+    assert min(kinds[float], kinds[np.ndarray]) > 10
+
+
+@pytest.mark.parametrize("name", ["mul", "pow", "sum", "getitem", "astype", "conv2d", "softmax_cross_entropy", "where"])
+def test_a_case_prints_as_python_that_computes_the_same(name):
+    functions = {**{op.name: op.function for op in OPS.values()}, "getitem": testing.ops.getitem}
+    names = {"array": np.array, "zeros": np.zeros, "bool": bool, "float64": float, "longdouble": np.longdouble}
+    for case in cases(name):
+        result = eval(str(case), {**names, **functions})
+        np.testing.assert_allclose(result, case.apply(*case.args), rtol=1e-14)  # memory layout decides the last bit
+    assert any("# strides" in str(case) for case in cases(name))
+    assert any("read-only" in str(case) for case in cases(name))
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted", "shown"),
+    [
+        ("exp", lambda case: case.args[0].size > 1, "exp(array([0., 0.]))"),
+        ("mul", lambda case: all(np.size(x) > 1 for x in case.args), "mul(array([0., 0.]), array([0.25, 0.25]))"),
+        ("log", lambda case: True, "log(array(1.))"),
+        ("max", lambda case: case.params["axis"] == 0, "max(array([0.]), axis=0, keepdims=False)"),
+        ("matmul", lambda case: case.args[0].ndim > 1 < case.args[1].size, "matmul(array([[0.]]), array([[0., 0.]]))"),
+    ],
+)  # fmt: skip
+def test_examples_shrink_to_what_can_be_read(name, wanted, shown):
+    assert str(find(operands(name), wanted, settings=settings(derandomize=True, database=None))) == shown
+
+
+def test_a_failing_example_is_reported_in_words():
+    tg.unary("double", lambda x: 2 * x, lambda g, out, x: g)
+    try:
+        with pytest.raises(GradientError) as caught:
+            check_op("double")
+    finally:
+        del OPS["double"]
+    assert str(caught.value).startswith("double: the gradient is wrong in 1 of 1 entries\n")
+    assert any("case=double(array(0.))" in note for note in caught.value.__notes__)
+
+
+# --- one's own ops ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def table():
+    """Take ops out of the table again."""
+    before = set(OPS)
+    yield OPS
+    for name in set(OPS) - before:
+        del OPS[name]
+        testing._operands.pop(name, None)
+
+
+def test_an_op_of_ones_own_in_three_lines(table):
+    softsign = tg.unary("softsign", lambda x: x / (1 + np.abs(x)), lambda g, out, x: g / (1 + abs(x)) ** 2)
+
+    @given(operands(softsign))
+    def test_softsign(case):
+        check(case)
+
+    test_softsign()
+
+
+def test_its_domain_is_declared_where_it_is_defined(table):
+    seen = []
+
+    def arctanh(x):
+        seen.append(x)
+        return np.arctanh(x)
+
+    op = tg.unary("arctanh", arctanh, lambda g, out, x: g / (1 - x * x), domain=(Domain(-0.9, 0.9),))
+    check_op(op)
+    values = np.concatenate([np.ravel(np.real(x)) for x in seen])
+    assert np.all(np.abs(values) < 0.91)
+    assert values.size > 100
+
+
+def test_or_beside_it(table):
+    scale = tg.binary(
+        "scale_rows", lambda x, row, by: np.where(np.arange(len(x))[:, None] == row, by * x, x),
+        lambda g, out, x, row, by: scale(g, row, by=by), None, domain=None,
+    )  # fmt: skip
+
+    @operands_of("scale_rows")
+    @st.composite
+    def scale_rows_operands(draw):
+        x = draw(arrays(shapes(min_dims=2, max_dims=2, min_side=1)))
+        return Case((x, np.array(draw(st.integers(0, len(x) - 1)))), {"by": draw(st.sampled_from([2.0, -0.5]))})
+
+    check_op(scale)
+    assert examples(operands("scale_rows"), 5)[0].places == [0]
+
+
+def test_a_kink_where_operands_meet_is_never_met(table):
+    """The convention at equality is wrong on purpose: it is a convention, not a derivative."""
+    rule = lambda sign: lambda g, out, x, y: tg.where(x == y, 77 * g, sign * g * tg.where(x > y, 1, -1))  # noqa: E731
+    op = tg.binary("distance", lambda x, y: np.abs(x - y), rule(1), rule(-1))
+    for case in examples(operands(op), 100):
+        check_derivatives(case, *(case.args[i] for i in case.places))
+
+
+WRONG_OPS = {
+    "sign": (lambda g, out, x, y: -g * y, lambda g, out, x, y: g * x),
+    "second input": (lambda g, out, x, y: g * y, lambda g, out, x, y: g * y),
+    "stale": (lambda g, out, x, y: g * (out / 2 + y), lambda g, out, x, y: g * x),
+    "only when recorded": (lambda g, out, x, y: g * (y.detach() if isinstance(y, Tensor) else y),
+                           lambda g, out, x, y: g * x),
+    "writes": (lambda g, out, x, y: g.__imul__(y) if isinstance(g, np.ndarray) and g.shape == y.shape else g * y,
+               lambda g, out, x, y: g * x),
+    "float64 in float32": (lambda g, out, x, y: g * (y + 1e-3 * (y.dtype == np.float32)), lambda g, out, x, y: g * x),
+    "one Tensor twice": (lambda g, out, x, y: g * y + (x is y) * g, lambda g, out, x, y: g * x),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG_OPS)
+def test_what_is_wrong_with_an_op_is_found(table, name):
+    tg.binary("product", lambda x, y: x * y, *WRONG_OPS[name])
+    with pytest.raises(GradientError):
+        check_op("product")
+
+
+def test_an_op_without_rules_must_not_ask_for_gradients(table):
+    tg.unary("floor", np.floor, None, domain=(Domain(away=(0.0, 1.0)),))
+    check_op("floor")
+    object.__setattr__(OPS["floor"], "differentiable", False)
+    apply = OPS["floor"].function
+    object.__setattr__(OPS["floor"], "function", lambda x: tg.exp(x))
+    with pytest.raises(GradientError, match="floor has no rules, but its result requires gradients"):
+        check_op("floor")
+    object.__setattr__(OPS["floor"], "function", apply)
+
+
+def test_derivatives_of_functions_of_ones_own():
+    model = tg.nn.Sequential(tg.nn.Linear(2, 3, rng=np.random.default_rng(0)), tg.tanh)
+    check_derivatives(model, np.ones((4, 2)))
+    check_derivatives(lambda x: model(x).sum(), Tensor(np.ones(2)), parameters=model)
+    check_derivatives(lambda: model(np.ones(2, np.float32)).sum(), parameters=model.parameters())
+    with pytest.raises(GradientError, match="wrong in 6 of 11 entries"):
+        check_derivatives(lambda x: x @ model.layers[0].weight.detach(), np.ones(2), parameters=model)
+
+
+def test_one_tensor_in_two_places_is_told(table):
+    meet = tg.binary("meet", lambda x, y: x * y, lambda g, out, x, y: g * (y + (x is y)), lambda g, out, x, y: g * x)
+    with pytest.raises(GradientError, match="meet of one Tensor in 2 places: the gradient is wrong"):
+        check_op(meet)
+
+
+def test_a_case_without_its_op_is_refused():
+    with pytest.raises(TypeError, match=r"expected a case drawn from operands\(op\)"):
+        check(Case((np.ones(2),)))
+
+
+def test_hypothesis_is_imported_by_testing_alone():
+    code = "import sys, tinygrad_mnist.gradcheck, tinygrad_mnist.train; sys.exit('hypothesis' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(tg.__file__).parents[1]).returncode == 0
