@@ -370,12 +370,13 @@ def test_an_op_without_rules_must_not_ask_for_gradients(table):
 
 
 def test_derivatives_of_functions_of_ones_own():
-    model = tg.nn.Sequential(tg.nn.Linear(2, 3, rng=np.random.default_rng(0)), tg.tanh)
+    layer = tg.nn.Linear(2, 3, rng=np.random.default_rng(0))
+    model = tg.nn.Sequential(layer, tg.tanh)
     check_derivatives(model, np.ones((4, 2)))
     check_derivatives(lambda x: model(x).sum(), Tensor(np.ones(2)), parameters=model)
     check_derivatives(lambda: model(np.ones(2, np.float32)).sum(), parameters=model.parameters())
     with pytest.raises(GradientError, match="wrong in 6 of 11 entries"):
-        check_derivatives(lambda x: x @ model.layers[0].weight.detach(), np.ones(2), parameters=model)
+        check_derivatives(lambda x: x @ layer.weight.detach(), np.ones(2), parameters=model)
 
 
 def test_one_tensor_in_two_places_is_told(table):
