@@ -771,3 +771,17 @@ class TestOwnOps:
         x = variable([1.0, 2.0])
         total(x, 1.0, np.ones(2), x, factor=3).sum().backward()
         assert_array_equal(x.grad.data, [6, 6])
+
+
+@pytest.mark.parametrize("stride", [-1, 0, 1.5, (1, 2, 3)])
+def test_impossible_strides_are_refused_not_computed(stride):
+    images = constant(np.ones((1, 1, 4, 4)))
+    with pytest.raises(ValueError, match="expected a stride"):
+        tg.max_pool2d(images, 2, stride)
+    with pytest.raises(ValueError, match="expected a stride"):
+        tg.conv2d(images, np.ones((1, 1, 2, 2)), stride=stride)
+
+
+def test_tensor_in_the_place_of_a_parameter_is_refused_not_silently_without_gradient():
+    with pytest.raises(TypeError, match="slope is a parameter, to which no gradient flows"):
+        tg.leaky_relu(variable([-1.0, 2.0]), slope=variable(0.1))

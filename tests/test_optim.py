@@ -464,3 +464,17 @@ def test_the_reference_covers_what_it_should():
     assert any(s["schedule"] for s in settings)
     assert any(later != now for case in REFERENCE["cases"] for now, later in pairwise(case["after"]["lr"]["weights"]))
     assert any(step["biases"] is None for step in REFERENCE["gradients"])
+
+
+def test_result_of_an_op_is_refused_as_a_parameter_that_would_never_train():
+    with pytest.raises(TypeError, match="leaf Tensors that require gradients"):
+        SGD([Tensor([1.0], requires_grad=True) * 2], lr=0.1)
+
+
+def test_options_given_as_numpy_scalars_keep_float32_state():
+    p = Tensor([1.0], requires_grad=True)
+    optimizer = Momentum([{"params": [p], "weight_decay": np.float64(0.1)}], lr=0.1, momentum=np.float64(0.9))
+    for _ in range(2):
+        p.grad = Tensor([1.0])
+        optimizer.step()
+    assert optimizer.state[p].dtype == p.dtype == np.float32

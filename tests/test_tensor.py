@@ -527,3 +527,8 @@ def test_functions_of_the_package_give_plain_arrays_for_plain_arrays():
         tg.clip(3, 0, 1),
     ):
         assert type(result) is np.ndarray
+
+
+def test_nested_list_of_tensors_does_not_lose_their_gradients_silently():
+    with pytest.raises(TypeError, match="list of Tensors"):
+        Tensor([[variable(1.0)]])

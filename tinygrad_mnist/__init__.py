@@ -8,6 +8,8 @@
 (Tensor(-0.14914647, dtype=float32), Tensor(0.29829293, dtype=float32), Tensor(0.14914647, dtype=float32))
 """
 
+import builtins as _builtins
+
 from . import interop as interop  # attaches operators and methods to Tensor
 from .backward import grad as grad
 from .backward import no_grad as no_grad
@@ -48,3 +50,6 @@ from .ops import variadic as variadic
 from .ops import where as where
 from .replay import compile as compile
 from .tensor import Tensor as Tensor
+
+# `from tinygrad_mnist import *` leaves Python's own abs, max, min, sum and compile alone.
+__all__ = [name for name in dir() if not name.startswith("_") and name not in dir(_builtins)]

@@ -206,6 +206,9 @@ def _define(
         given, params = params, {**defaults, **params}
         if len(params) > len(defaults) or any(value is inspect.Parameter.empty for value in params.values()):
             raise TypeError(f"{name}: takes the parameters ({_listed(defaults)}), got ({_listed(given)})")
+        for key, value in params.items():
+            if isinstance(value, Tensor):
+                raise TypeError(f"{name}: {key} is a parameter, to which no gradient flows; pass a number, or t.item()")
         return _apply(op, inputs, {key: _frozen(value) for key, value in params.items()})
 
     # The general way takes 1 µs more than those for one, two and three operands.

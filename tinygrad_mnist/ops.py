@@ -355,23 +355,26 @@ pad = unary("pad", _pad,
 # Images: x of shape (..., channels, height, width)
 
 
-def _pair(value: Any) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else tuple(value)
+def _pair(name: str, value: Any, least: int = 1) -> tuple[int, int]:
+    pair = value if isinstance(value, tuple) else (value, value)
+    if len(pair) != 2 or not all(isinstance(n, int) and n >= least for n in pair):
+        raise ValueError(f"expected a {name} of one or two whole numbers of at least {least}, got {value!r}")
+    return pair
 
 
 def _windows(x: Array, size: Any, stride: Any = 1, padding: Any = 0) -> Array:
-    (down, right), (high, wide) = _pair(stride), _pair(padding)
+    (down, right), (high, wide) = _pair("stride", stride), _pair("padding", padding, 0)
     if high or wide:
         x = np.pad(x, [(0, 0)] * (x.ndim - 2) + [(high, high), (wide, wide)])
-    return sliding_window_view(x, _pair(size), (-2, -1))[..., ::down, ::right, :, :]
+    return sliding_window_view(x, _pair("size", size), (-2, -1))[..., ::down, ::right, :, :]
 
 
 def _fold(x: Array, shape: tuple[int, ...], size: Any, stride: Any = 1, padding: Any = 0) -> Array:
-    (down, right), (high, wide) = _pair(stride), _pair(padding)
+    (down, right), (high, wide) = _pair("stride", stride), _pair("padding", padding, 0)
     *stack, height, width = shape
     rows, columns = x.shape[-4:-2]
     result = np.zeros((*stack, height + 2 * high, width + 2 * wide), x.dtype)
-    for i, j in np.ndindex(_pair(size)):
+    for i, j in np.ndindex(_pair("size", size)):
         result[..., i : i + down * rows : down, j : j + right * columns : right] += x[..., i, j]
     return result[..., high : high + height, wide : wide + width]
 
@@ -396,6 +399,10 @@ def _conv2d_dkernel(g: Any, out: Any, x: Any, kernel: Any, stride: Any, padding:
     return weights.reshape(kernel.shape)
 
 
+def _max_pool2d(x: Array, size: Any = 2, stride: Any = None) -> Array:
+    return _windows(x, size, size if stride is None else stride).max((-2, -1))
+
+
 def _max_pool2d_dx(g: Any, out: Any, x: Any, size: Any, stride: Any) -> Any:
     step = size if stride is None else stride
     chosen = astype(windows(x, size, step) == out[..., None, None], g.dtype)
@@ -411,8 +418,7 @@ fold: OpFunction = unary("fold", _fold,
 conv2d = binary("conv2d", _conv2d, _conv2d_dx, _conv2d_dkernel,
                 sign="∗", domain=None,
                 doc="the cross-correlation of images (n, channels, h, w) with kernels (k, channels, i, j)")
-max_pool2d = unary("max_pool2d", lambda x, size=2, stride=None: _windows(x, size, stride or size).max((-2, -1)),
-                   _max_pool2d_dx,
+max_pool2d = unary("max_pool2d", _max_pool2d, _max_pool2d_dx,
                    domain=None, doc="the largest of each window; equals share the gradient equally")
 
 # fmt: on

@@ -27,6 +27,11 @@ import numpy as np
 from .tensor import Array, Tensor, changes, mode, tick
 
 
+def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options with Python's numbers for NumPy's: a float64 would make a float64 of every float32 it meets."""
+    return {key: value.item() if isinstance(value, np.generic) else value for key, value in options.items()}
+
+
 class Optimizer:
     """What all optimizers share: groups of parameters with options of their own, weight decay, state.
 
@@ -54,14 +59,14 @@ class Optimizer:
         given: list[Any] = [params] if isinstance(params, Tensor | Mapping) else list(params)
         if not any(isinstance(item, Mapping) for item in given):
             given = [{"params": given}]
-        defaults = {"lr": lr, "weight_decay": weight_decay, **options}
+        defaults = _plain({"lr": lr, "weight_decay": weight_decay, **options})
         self.groups: list[dict[str, Any]] = []
         for group in given:
             if not isinstance(group, Mapping) or "params" not in group or group.keys() - defaults.keys() != {"params"}:
                 raise TypeError(f"{self}: a group is a dict of 'params' and {', '.join(defaults)}; got {group!r:.80}")
             members = group["params"]
             members = [members] if isinstance(members, Tensor) else list(members)
-            self.groups.append({**defaults, **group, "params": members})
+            self.groups.append({**defaults, **_plain(group), "params": members})
         self.state: dict[Tensor, Array] = {}
         self._check()
 
@@ -72,8 +77,8 @@ class Optimizer:
                 if option != "params" and not (isinstance(value, int | float) and 0 <= value < limit):
                     raise ValueError(f"{self}: expected 0 <= {option} < {limit}, got {value!r}")
             for p in group["params"]:
-                if not isinstance(p, Tensor) or not p.requires_grad:
-                    raise TypeError(f"{self}: parameters are Tensors that require gradients, got {p!r:.80}")
+                if not isinstance(p, Tensor) or not p.requires_grad or p.op is not None:
+                    raise TypeError(f"{self}: parameters are leaf Tensors that require gradients, got {p!r:.80}")
         members = self._members()
         if not members:
             raise ValueError(f"{self}: got no parameters; pass network.parameters(), and a generator only once")

@@ -326,7 +326,7 @@ def _as_array(data: Any, dtype: Any) -> Array:
         if data._requires_grad:
             raise TypeError("Tensor: the data is a Tensor that requires gradients; use it as it is, or its .detach()")
         data = data._data
-    if isinstance(data, list | tuple) and any(isinstance(item, Tensor) for item in data):
+    if _has_tensors(data):
         raise TypeError("Tensor: the data is a list of Tensors; join them with stack() or concatenate()")
     try:
         array = np.asarray(data, dtype=dtype)
@@ -336,6 +336,10 @@ def _as_array(data: Any, dtype: Any) -> Array:
     if array.dtype.kind not in ("biuf" if numbers else "biufc"):
         raise TypeError(f"Tensor: expected real numbers, got dtype {array.dtype} from {_describe(data)}")
     return array.astype(np.float32) if numbers else array
+
+
+def _has_tensors(data: Any) -> bool:
+    return isinstance(data, list | tuple) and any(isinstance(item, Tensor) or _has_tensors(item) for item in data)
 
 
 def _describe(value: Any) -> str:

@@ -34,6 +34,8 @@ def main(network: type[Network], arguments: list[str] | None = None) -> int:
 
 def guarded(command: Callable[[], int]) -> int:
     """Run a command, and turn what went wrong into a line on stderr and an exit status."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 (None, where the caller closed it)
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal without η shows ? for it
@@ -46,7 +48,7 @@ def guarded(command: Callable[[], int]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (ValueError, OSError, ArithmeticError, RuntimeError, ImportError, MemoryError) as error:
-        text = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.strerror else str(error)
+        text = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
         print("error:", " ".join(text.split()), file=sys.stderr)
         return 1
 
