@@ -785,3 +785,9 @@ def test_impossible_strides_are_refused_not_computed(stride):
 def test_tensor_in_the_place_of_a_parameter_is_refused_not_silently_without_gradient():
     with pytest.raises(TypeError, match="slope is a parameter, to which no gradient flows"):
         tg.leaky_relu(variable([-1.0, 2.0]), slope=variable(0.1))
+
+
+def test_rule_of_a_ufunc_that_cannot_be_called_is_refused_when_the_op_is_made():
+    with pytest.raises(TypeError, match="a rule is called as"):
+        tg.unary("miscounted", np.exp, lambda g: g)
+    assert "miscounted" not in OPS

@@ -153,7 +153,7 @@ def _define(
         parameters = list(inspect.signature(forward).parameters.values())
         chosen = [p for p in parameters if p.kind is p.KEYWORD_ONLY] if variable else parameters[arity:]
         defaults = {p.name: p.default for p in chosen}
-        _check_rules(name, rules, arity, defaults)
+    _check_rules(name, rules, arity, defaults)
     required = inspect.Parameter.empty in defaults.values()
 
     def apply1(x: Any) -> Any:
@@ -235,7 +235,7 @@ def _check_rules(name: str, rules: tuple[Rule | None, ...] | Each, arity: int, d
                 inspect.signature(rule).bind(None, None, *[None] * (arity or 1), **defaults, **extra)
             except TypeError as error:
                 raise TypeError(
-                    f"op {name!r}: a rule is called as rule(g, out, *inputs, {', '.join([*defaults, *extra])}); {error}"
+                    f"op {name!r}: a rule is called as rule({', '.join(['g', 'out', '*inputs', *defaults, *extra])}); {error}"
                 ) from None
 
 
