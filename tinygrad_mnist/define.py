@@ -234,9 +234,8 @@ def _check_rules(name: str, rules: tuple[Rule | None, ...] | Each, arity: int, d
             try:
                 inspect.signature(rule).bind(None, None, *[None] * (arity or 1), **defaults, **extra)
             except TypeError as error:
-                raise TypeError(
-                    f"op {name!r}: a rule is called as rule({', '.join(['g', 'out', '*inputs', *defaults, *extra])}); {error}"
-                ) from None
+                call = ", ".join(["g", "out", "*inputs", *defaults, *extra])
+                raise TypeError(f"op {name!r}: a rule is called as rule({call}); {error}") from None
 
 
 def _apply(op: Op, inputs: tuple[Any, ...], params: Mapping[str, Any]) -> Any:
