@@ -765,3 +765,15 @@ def test_the_settings_in_words_are_those_of_the_command_line():
     assert in_words(Network3(lmbda=2.0, hidden=(30, 20))) == (
         "hidden 30 20, init scaled, cost quadratic, batch-size 10, lr 1.5, lmbda 2.0"
     )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_eager_and_compiled_training_give_the_same_bits(here, name):
+    common = (f"zoo.{name}", "--train-size", 500, "--batch-size", 32, "--epochs", 2)
+    printed = []
+    for option in ((), ("--eager",)):
+        status, out, err = here(*common, *option, "--save", f"{len(option)}.npz")
+        assert (status, err) == (0, "")
+        printed.append(re.sub(r"\d+\.\d\d s\n", "\n", out))
+    assert printed[0] == printed[1]
+    assert same_bits(weights("0.npz"), weights("1.npz"))

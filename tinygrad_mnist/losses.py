@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .ops import Domain, binary, log, log_softmax, maximum, softmax, sum
+from .ops import Domain, binary, log, log_softmax, maximum, softmax, sum, unary
 from .tensor import Array, Operand, Tensor
 
 _PROBABILITY = Domain(0.0625, 0.9375)
@@ -24,6 +24,13 @@ def _clamped_log(x: Array) -> Array:
 def _floor(x: Any) -> Any:
     """x, but not so small that 1 / x overflows."""
     return maximum(x, float(np.finfo(x.dtype).tiny))
+
+
+def _one_hot(labels: Array, classes: int, dtype: Any = np.float32) -> Array:
+    labels = np.asarray(labels)
+    if labels.size and not 0 <= labels.min() <= labels.max() < classes:
+        raise ValueError(f"{classes} outputs need labels from 0 to {classes - 1}, got {labels.min()} to {labels.max()}")
+    return (labels[:, None] == np.arange(classes)).astype(dtype)
 
 
 # fmt: off
@@ -44,6 +51,9 @@ _softmax_cross_entropy = binary(
     lambda g, out, z, y: (softmax(z) * sum(y, -1, True) - y) * (g / len(z)),
     lambda g, out, z, y: -log_softmax(z) * (g / len(z)),
     sign="H(y, softmax)", domain=None, doc="-1/n Σ y ln softmax(z)")
+one_hot = unary(
+    "one_hot", _one_hot, None,
+    domain=None, doc="a row of `classes` numbers for each integer label: 1 at the label, 0 elsewhere; no derivative")
 # fmt: on
 
 
@@ -97,14 +107,13 @@ def _rows(name: str, outputs: Tensor, targets: Any) -> Any:
     if isinstance(targets, _ARRAYS) and isinstance(outputs, _ARRAYS) and outputs.shape == targets.shape != ():
         return targets
     shape, given = np.shape(outputs), np.shape(targets)
-    labels = np.asarray(targets)
+    labels = targets if isinstance(targets, _ARRAYS) else np.asarray(targets)
     if len(shape) != 2 or given != shape[:1] or labels.dtype.kind not in "iu":
         raise ValueError(
             f"{name}: outputs of shape {shape} need targets of that shape or integer labels of shape {shape[:1]}, "
             f"got {labels.dtype} of shape {given}"
         )
-    if labels.size and not 0 <= labels.min() <= labels.max() < shape[1]:
-        raise ValueError(
-            f"{name}: {shape[1]} outputs need labels from 0 to {shape[1] - 1}, got {labels.min()} to {labels.max()}"
-        )
-    return (labels[:, None] == np.arange(shape[1])).astype(outputs.dtype)
+    try:
+        return one_hot(labels, shape[1], outputs.dtype)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None

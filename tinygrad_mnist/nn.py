@@ -225,6 +225,16 @@ class Flatten(Module):
         return ops.reshape(x, (len(x), math.prod(x.shape[1:])))
 
 
+# An op, so that a compiled step draws anew at each call.
+dropout_mask = ops.unary(
+    "dropout_mask",
+    lambda x, p, rng: ((rng.random(x.shape) >= p) / (1 - p)).astype(x.dtype),
+    None,
+    domain=None,
+    doc="for each x 0 with probability p, else 1 / (1 - p), drawn from the Generator rng; no derivative",
+)
+
+
 class Dropout(Module):
     """In training, 0 with probability p and else x / (1 - p), so that the mean stays; in evaluation x.
 
@@ -240,8 +250,7 @@ class Dropout(Module):
         """X with some of its elements dropped."""
         if not self.training or self.p == 0:
             return x
-        kept = self.rng.random(x.shape) >= self.p
-        return x * (kept / (1 - self.p)).astype(x.dtype)
+        return x * dropout_mask(x, p=self.p, rng=self.rng)
 
 
 class _Activation(Module):

@@ -29,6 +29,7 @@ from hypothesis.strategies import SearchStrategy
 from numpy.typing import DTypeLike
 
 from . import losses as losses  # its ops enter the table
+from . import nn as nn  # likewise
 from . import ops
 from .backward import grad
 from .gradcheck import GradientError, check_gradients, check_second_derivatives
@@ -577,6 +578,22 @@ def _quadratic_cost() -> SearchStrategy[Case]:
 @operands_of("cross_entropy_cost")
 def _cross_entropy_cost() -> SearchStrategy[Case]:
     return _batch(Domain(0.0625, 0.9375), Domain(0, 1))
+
+
+@operands_of("one_hot")
+@st.composite
+def _one_hot(draw: st.DrawFn) -> Case:
+    classes = draw(st.integers(1, 4))
+    labels = draw(hnp.arrays(draw(st.sampled_from((np.int64, np.uint8))), draw(st.integers(0, 3)),
+                             elements=st.integers(0, classes - 1)))  # fmt: skip
+    return Case((labels,), {"classes": classes})
+
+
+@operands_of("dropout_mask")
+@st.composite
+def _dropout_mask(draw: st.DrawFn) -> Case:
+    rng = np.random.default_rng(draw(st.integers(0, 9)))
+    return Case((draw(arrays()),), {"p": draw(st.sampled_from((0.0, 0.5, 0.9))), "rng": rng})
 
 
 # --- what must hold ---------------------------------------------------------------------------------------------------

@@ -43,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
     learning = result.add_argument_group("for all networks, in place of what each has for itself")
     commands.add_settings(learning, Network, COMMON, defaults=False)
     commands.add_recipe(learning, "see the help of each")
+    commands.add_eager(learning)
     commands.add_data(result.add_argument_group("data"))
     files = result.add_argument_group("files and what is shown")
     files.add_argument("--history", metavar="FILE.json", type=Path, help="every epoch of every run, as JSON")
@@ -67,7 +68,7 @@ def _run(options: argparse.Namespace, given: dict[str, Any]) -> int:
                 network = (kind.original if options.recipe == "original" else kind)(**given, seed=seed)
                 training = Training(network, data)
                 runs.append((name, network, training.history))
-                for _ in training.fit(progress_bar(options.quiet)):
+                for _ in training.fit(progress_bar(options.quiet), compiled=not options.eager):
                     if options.history:
                         _write(options.history, data, runs)
                 if not options.quiet and training.history:

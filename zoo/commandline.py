@@ -143,7 +143,7 @@ def _train(training: Training, options: argparse.Namespace) -> int:
     if options.history:
         write_history(training, options.history)
     try:
-        for epoch in training.fit(progress_bar(options.quiet)):
+        for epoch in training.fit(progress_bar(options.quiet), compiled=not options.eager):
             if options.save:
                 training.save(options.save)
                 file, saved = options.save, epoch.epoch

@@ -124,6 +124,13 @@ def add_recipe(parser: argparse._ArgumentGroup, original: str) -> None:
     )
 
 
+def add_eager(parser: argparse._ArgumentGroup) -> None:
+    """Add the choice of how a step is run."""
+    parser.add_argument(
+        "--eager", action="store_true", help="run every step op by op instead of compiled: the same bits, slower"
+    )
+
+
 def add_data(parser: argparse._ArgumentGroup) -> None:
     """Add what says which digits to train on."""
     parser.add_argument(
@@ -148,6 +155,7 @@ def parser_of(network: type[Network], name: str, description: str) -> argparse.A
     learning = parser.add_argument_group("the network and how it learns")
     add_settings(learning, network)
     add_recipe(learning, ", ".join(f"{key.replace('_', '-')} {value}" for key, value in network.ORIGINAL.items()))
+    add_eager(learning)
     add_data(parser.add_argument_group("data"))
     files = parser.add_argument_group("files")
     files.add_argument("--save", metavar="FILE", type=Path, help="a checkpoint (.npz), written after every epoch")

@@ -71,7 +71,7 @@ class Training:
         self.schedule = network.schedule(self.optimizer)
         self.history: list[Epoch] = []
 
-    def fit(self, progress: Callable[..., Iterable[Any]] | None = None) -> Iterator[Epoch]:
+    def fit(self, progress: Callable[..., Iterable[Any]] | None = None, *, compiled: bool = True) -> Iterator[Epoch]:
         """Train up to `network.epochs`, and yield a record for every epoch: `train.fit` with these settings."""
         for epoch in train.fit(
             self.model,
@@ -83,6 +83,7 @@ class Training:
             batch_size=self.network.digits_a_step,
             rng=self.rng,
             done=len(self.history),
+            compiled=compiled,
             progress=progress,
         ):
             self.history.append(epoch)
