@@ -103,7 +103,6 @@ def _propagate(
     pending = {output: _seed(output, gradient, tensors)}
     found: dict[Tensor, Any] = {}
     out: Any
-    array_mode = not tensors
     order = _topological_order(output)
     with _Recording(create_graph) if tensors else _NOTHING:
         for node in order:
@@ -114,20 +113,20 @@ def _propagate(
                 found[node] = g
             op, inputs, params = node.op, node.inputs, node.params
             # The one difference between the two modes: the rules are given arrays, or the Tensors that hold them.
-            if array_mode:
-                out, operands = node._data, [x._data if isinstance(x, Tensor) else x for x in inputs]
-            else:
+            if tensors:
                 out, operands = node, inputs
+            else:
+                out, operands = node._data, [x._data if isinstance(x, Tensor) else x for x in inputs]
             for x, rule in zip(inputs, op.rules):  # noqa: B905 (rules may be endless, or fewer than inputs)
                 if rule is None or not isinstance(x, Tensor) or not x._requires_grad:
                     continue
                 part = rule(g, out, *operands, **params)
-                array = x._data
-                if type(part) is not _ndarray or part.shape != array.shape or part.dtype is not array.dtype:
+                data = x._data
+                if type(part) is not _ndarray or part.shape != data.shape or part.dtype is not data.dtype:
                     part = _fitted(part, x, op, tensors)
                 if x in pending:
                     part = pending[x] + part
-                elif (x.op is None or wanted) and (part is g or (part if array_mode else part._data).base is not None):
+                elif (x.op is None or wanted) and (part is g or (part._data if tensors else part).base is not None):
                     part = copy(part)  # g itself or a view of it: others hold that memory too
                 pending[x] = part
     if not retain_graph:
@@ -154,7 +153,8 @@ def _seed(output: Tensor, gradient: Any, create_graph: bool) -> Any:
                 f"backward: an output of shape {output.shape} needs a gradient of that shape; "
                 "reduce it to a scalar first, as with .sum(), or pass gradient="
             )
-        one = np.array(1, output.dtype).reshape(output.shape)
+        one = np.array(1, output.dtype)
+        one = one.reshape(output.shape) if output.ndim else one
         return leaf(one) if create_graph else one
     if np.shape(gradient) != output.shape:
         raise ValueError(f"backward: expected a gradient of shape {output.shape}, got {np.shape(gradient)}")
@@ -171,26 +171,24 @@ def _topological_order(output: Tensor) -> list[Tensor]:
     An op's inputs are made before its result, so it is enough to collect the nodes and sort them by age.
     """
     order = []
-    seen = {output}
-    stack = [output]
+    stack = [output] if output.op is not None else []
+    seen = set(stack)
     while stack:
         node = stack.pop()
-        if node.op is None:
-            continue
         order.append(node)
+        created = node._created
         if node.inputs is None:
             raise RuntimeError(
                 f"backward: the graph of this {node.op.name} was freed by an earlier backward pass; "
                 "pass retain_graph=True to the first one, or compute the output again"
             )
-        created = node._created
         if node._changed is not None and node._changed[0] > created:
             _refuse_changed(node, node)
         for x in node.inputs:
             if isinstance(x, Tensor):
                 if x._changed is not None and x._changed[0] > created:
                     _refuse_changed(node, x)
-                if x._requires_grad and x not in seen:
+                if x.op is not None and x not in seen:
                     seen.add(x)
                     stack.append(x)
     order.sort(key=attrgetter("_created"), reverse=True)

@@ -109,7 +109,7 @@ class Optimizer:
         if mode.recorder is not None:
             mode.recorder.step(self)
             return
-        state = self.state
+        state, now = self.state, tick()
         for group in self.groups:
             for p in group["params"]:
                 if p._grad is None:
@@ -118,7 +118,7 @@ class Optimizer:
                 if velocity is not None:
                     state[p] = velocity
                 p._data -= change
-                changes(p)[0] = tick()
+                changes(p)[0] = now
 
     def zero_grad(self) -> None:
         """Set the gradient of every parameter to None, so that the next backward pass begins anew."""
