@@ -1,0 +1,417 @@
+"""One run of a training step, recorded: every op, what the optimizers do, and what stands in the way of a replay."""
+
+from __future__ import annotations
+
+import contextlib
+import copy as copying
+import linecache
+import os
+import random
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from . import ops
+from .backward import _propagate, no_grad
+from .define import Op
+from .optim import Optimizer
+from .program import Buffer, Instruction, Number
+from .tensor import Array, Tensor, changes, leaf, mode, tick
+from .watching import PACKAGE, PLAIN
+
+
+def layout(x: Array) -> tuple[tuple[int, ...], np.dtype[Any], tuple[int, ...]]:
+    """What two arrays must have in common for the same statements."""
+    return x.shape, x.dtype, x.strides
+
+
+class Option(float):
+    """An optimizer's option in the formula of its step: read at each replay where an op takes it as it is.
+
+    A branch that depends on it becomes a condition of the program.
+    """
+
+    number: Number
+    recorder: Recorder
+
+    def __bool__(self) -> bool:
+        value = float(self) != 0
+        self.recorder.truths[self.number] = value
+        return value
+
+    def _frozen(name: str) -> Any:  # type: ignore[misc] # noqa: N805
+        def method(self: Option, *others: Any) -> Any:
+            self.recorder.frozen.append(self.number)
+            return getattr(float(self), name)(*others)
+
+        return method
+
+    def __pos__(self) -> float:
+        """The plain number that an op is given, known to the recorder by its identity."""
+        plain = float.__add__(self, 0.0)
+        self.recorder.plain[id(plain)] = plain, self.number
+        return plain
+
+    __eq__, __ne__, __lt__, __le__, __gt__, __ge__, __int__, __round__ = map(
+        _frozen, "__eq__ __ne__ __lt__ __le__ __gt__ __ge__ __int__ __round__".split()
+    )
+    __hash__ = float.__hash__
+
+
+@dataclass(eq=False)
+class Slot:
+    """A place in an optimizer's state."""
+
+    optimizer: Optimizer
+    key: Tensor
+
+
+class _OpaqueError(Exception):
+    """Raised inside a forward function that is not made of ops alone."""
+
+
+class _Traced(Tensor):
+    """A Tensor inside a forward function that is tried out on Tensors, for the ops that it is made of."""
+
+    __slots__ = ()
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if ufunc is np.add and method == "reduce":
+            return ops.sum(*inputs, **kwargs)
+        return super().__array_ufunc__(ufunc, method, *inputs, **kwargs)  # type: ignore[misc]
+
+
+class Recorder:
+    """One run of a step, and what it did.
+
+    It is the observer of the running thread, told of every op; and its `mode.recorder`, which Tensors and optimizers
+    tell what is not an op.
+    """
+
+    def __init__(
+        self, arguments: list[tuple[str, Any]], names: Mapping[int, str], generators: list[np.random.Generator]
+    ) -> None:
+        self.names, self.generators = names, generators
+        self.instructions: list[Instruction] = []
+        self.failed = ""  # why this cannot be replayed
+        self.first = False  # whether an optimizer's state begins here: such a step is done once
+        self.updated: list[Tensor] = []
+        self.stores: list[tuple[Buffer, Buffer]] = []
+        self.groups: list[tuple[Optimizer, list[tuple[dict[str, Any], list[Tensor]]]]] = []
+        self.numbers: dict[tuple[int, str], Number] = {}
+        self.plain: dict[int, tuple[float, Number]] = {}
+        self.frozen: list[Number] = []
+        self.truths: dict[Number, bool] = {}
+        self.sources: list[Buffer] = []  # what was there before the step
+        self.outside: dict[int, tuple[Any, Buffer]] = {}  # by the id of what is kept beside it
+        self.results: dict[int, tuple[Array, Buffer]] = {}  # likewise
+        self.lines: dict[int, tuple[Tensor, str]] = {}  # likewise
+        self.gradients: dict[Buffer, Buffer] = {}
+        self.expanding: list[Op] = []
+        self.errors: dict[str, Any] = {**np.geterr()}
+        self.arrays: list[tuple[Array, Array]] = []  # that came without a Tensor, and what they held
+        self.inputs: list[Any] = []
+        self.given: list[tuple[Tensor, Tensor]] = []  # those of the inputs that stand for a Tensor, and which
+        self.arguments: list[Buffer] = []
+        for name, x in arguments:
+            if isinstance(x, Tensor | np.ndarray):
+                array = x._data if isinstance(x, Tensor) else x
+                tensor = leaf(array)
+                if isinstance(x, Tensor):
+                    tensor._requires_grad, tensor.name, tensor._grad = x._requires_grad, x.name, x._grad
+                    self.given.append((tensor, x))
+                buffer = Buffer("argument", *layout(array), array, name=name)
+                self.outside[id(tensor)] = tensor, buffer
+                self.arguments.append(buffer)
+                self.inputs.append(tensor)
+            else:
+                self.inputs.append(x)
+
+    def run(self, step: Callable[..., Any]) -> Any:
+        """What the step returns."""
+        drawn = _random_states(self.generators)
+        mode.observer, mode.recorder = self.observe, self
+        try:
+            value = step(*self.inputs)
+        finally:
+            mode.observer = mode.recorder = None
+        if drawn != _random_states(self.generators) and not any(i.impure for i in self.instructions):
+            self.failed = self.failed or "draws random numbers by itself; make that an op, or pass them as an argument"
+        return value
+
+    def stop(self, reason: str) -> None:
+        """Let the step go on eagerly, as it cannot be replayed."""
+        self.failed = self.failed or reason
+        mode.observer = mode.recorder = None
+
+    # --- what Tensors, ops and optimizers tell ---
+
+    def read(self, tensor: Tensor) -> None:
+        """A value is looked at."""
+        if self.expanding:
+            raise _OpaqueError
+        self.stop(f"looks at values, which a replay could not ({self._line()}); return the Tensor, and look afterwards")
+
+    def alias(self, tensor: Tensor, of: Tensor) -> None:
+        """Another Tensor for the same array has been made."""
+        if tensor._data is of._data:
+            self.outside[id(tensor)] = tensor, self._buffer(of)
+        else:
+            self.read(of)
+
+    def observe(self, result: Tensor, op: Op, inputs: tuple[Any, ...], params: Mapping[str, Any]) -> None:
+        """An op has been called."""
+        line = self._line()
+        self.lines[id(result)] = result, line
+        if self.expanding:
+            if op in self.expanding:
+                raise _OpaqueError
+            result.__class__ = _Traced
+        if not self._expand(result, op, inputs, params):
+            self._append(op, inputs, result._data, params, line)
+        if not self.expanding and self._known(result):
+            self._buffer(result).name = op.name
+        for x, kept in zip(inputs, result.inputs or (), strict=False):
+            if kept is not x:  # the copy of an array, for the backward pass
+                self._append(ops.OPS["copy"], (x,), kept._data, {}, line)
+
+    def step(self, optimizer: Optimizer) -> None:
+        """The optimizer changes its parameters: its formula is recorded with Tensors, and carried out."""
+        if any(p._grad is not None and not self._known(p._grad) for p in optimizer._members()):
+            self.stop("uses gradients from before the step; call zero_grad() in it")
+            optimizer.step()
+            return
+        self.groups.append((optimizer, [(group, list(group["params"])) for group in optimizer.groups]))
+        for group in optimizer.groups:
+            for p in group["params"]:
+                if p._grad is not None:
+                    self._change(optimizer, group, p, p._grad)
+
+    def _change(self, optimizer: Optimizer, group: dict[str, Any], p: Tensor, gradient: Tensor) -> None:
+        buffer, slot = self._buffer(p), None
+        name = buffer.root.name or p.name or "parameter"
+        gradients = self._buffer(gradient)
+        gradients.name = f"d_{name}"
+        velocity = None
+        if (state := optimizer.state.get(p)) is not None:
+            velocity = leaf(state)
+            slot = Buffer("outside", *layout(state), state, source=Slot(optimizer, p), name=f"v_{name}")
+            self.sources.append(slot)
+            self.outside[id(velocity)] = velocity, slot
+        start = len(self.instructions)
+        change = new = None
+        with no_grad(), contextlib.suppress(Exception):  # if it raises, it will again below
+            change, new = optimizer.change(p, gradient, velocity, self._options(group))
+            self._try_others(optimizer, group, [p, gradient, velocity], start)
+        if not isinstance(change, Tensor) or not isinstance(new, Tensor | None):
+            self.stop(f"has an optimizer, {optimizer}, whose formula is not made of ops")
+            change, new = optimizer.change(p._data, gradient._data, state, group)
+            change, new = leaf(change), new if new is None else leaf(new)
+        if new is not None:
+            if slot is None:
+                self.first = True
+            else:
+                self.stores.append((self._buffer(new), slot))
+            optimizer.state[p] = new._data
+        array = p._data
+        output = self._append(ops.OPS["sub"], (p, change), array, {}, self._line(), update=True)
+        self.outside[id(p)] = p, output
+        array -= change._data
+        changes(p)[0] = tick()
+        self.updated.append(p)
+
+    def _options(self, group: dict[str, Any], scale: float = 1.0) -> dict[str, Any]:
+        options = dict(group)
+        for key, value in group.items():
+            if type(value) in (int, float):
+                number = self.numbers.setdefault((id(group), key), Number(group, key, value))
+                other = scale if value == 0 and number not in self.truths else value * scale
+                options[key] = option = Option(value if scale == 1 else other)
+                option.number, option.recorder = number, self
+            elif key != "params":
+                self.frozen.append(Number(group, key, value))
+        return options
+
+    def _try_others(self, optimizer: Optimizer, group: dict[str, Any], operands: list[Any], start: int) -> None:
+        """Find out whether the formula computes with the options themselves, not in ops; then they are frozen.
+
+        With other options the same ops must come with the same numbers.
+        """
+        recorded, truths, frozen = self.instructions, dict(self.truths), list(self.frozen)
+        self.instructions = []
+        try:
+            copying.copy(optimizer).change(operands[0], operands[1], operands[2], self._options(group, 0.5))
+            others = self.instructions
+        except Exception:
+            others = []
+        self.instructions, self.truths, self.frozen = recorded, truths, frozen
+        own = recorded[start:]
+        if [(i.op, *map(told_apart, i.inputs)) for i in own] != [(i.op, *map(told_apart, i.inputs)) for i in others]:
+            self.frozen += [number for (owner, _), number in self.numbers.items() if owner == id(group)]
+
+    # --- what it makes of that ---
+
+    def _known(self, tensor: Tensor) -> bool:
+        """Whether a Tensor was computed in this step."""
+        return id(tensor._data) in self.results
+
+    def _buffer(self, x: Tensor) -> Buffer:
+        if id(x) in self.outside:
+            return self.outside[id(x)][1]
+        if id(x._data) in self.results:
+            return self.results[id(x._data)][1]
+        if x._requires_grad and x.op is not None:
+            self.stop("uses a result with a graph from before the step; compute it in the step, or detach() it")
+        return self._new(x, x._data, self.names.get(id(x)) or x.name or "")
+
+    def _new(self, source: Any, array: Array, name: str) -> Buffer:
+        tracked = isinstance(source, Tensor) and source._requires_grad
+        buffer = Buffer("outside", *layout(array), array, source=source, name=name, tracked=tracked)
+        self.outside[id(source)] = source, buffer
+        self.sources.append(buffer)
+        if any(isinstance(t, Tensor) and t._grad is source for t, _ in self.outside.values()):
+            self.stop("uses gradients from before the step; call zero_grad() in it")
+        if source is array:
+            self.arrays.append((array, array.copy()))
+        return buffer
+
+    def _input(self, x: Any) -> Any:
+        if isinstance(x, Tensor):
+            return self._buffer(x)
+        if isinstance(x, np.ndarray):
+            return self.outside[id(x)][1] if id(x) in self.outside else self._new(x, x, "")
+        return self.plain[id(x)][1] if id(x) in self.plain else x
+
+    def _append(
+        self, op: Op, inputs: tuple[Any, ...], array: Array, params: Mapping[str, Any], line: str, update: bool = False
+    ) -> Buffer:
+        operands = tuple(map(self._input, inputs))
+        shared = (x for x in operands if isinstance(x, Buffer) and np.may_share_memory(array, x.value))
+        base = operands[0] if update else next(shared, None)
+        if base is not None and not update and not op.view:
+            self.stop(f"uses the op {op.name}, which returns memory of its input; define it with view=True")
+        if op.name in ("getitem", "scatter") and any(b.dtype == bool for b in operands[1:]):
+            self.stop("takes elements by a mask, which are not as many every time; use where()")
+        output = Buffer("result", *layout(array), array, base)
+        errors: dict[str, Any] = {**np.geterr()}
+        errors = {key: value for key, value in errors.items() if value != self.errors[key]}
+        self.instructions.append(Instruction(op, operands, output, params, line, errors, update))
+        if not update:
+            self.results[id(array)] = array, output
+        return output
+
+    def _expand(self, result: Tensor, op: Op, inputs: tuple[Any, ...], params: Mapping[str, Any]) -> bool:
+        """Record in place of an op those that its forward function is made of: x @ weight + bias is two.
+
+        The forward function is called with Tensors to see. What is not made of ops alone, or gives other bits, stays as
+        it is; so do a user's own ops, which may do other things besides.
+        """
+        module = getattr(op.forward, "__module__", None) or ""
+        if not module.startswith(__package__) or any(isinstance(v, np.random.Generator) for v in params.values()):
+            return False
+        traced = []
+        for x in inputs:
+            if isinstance(x, Tensor | np.ndarray):
+                buffer, x = self._input(x), leaf(x._data if isinstance(x, Tensor) else x)
+                x.__class__ = _Traced
+                self.outside[id(x)] = x, buffer
+            traced.append(x)
+        start = len(self.instructions)
+        self.expanding.append(op)
+        made = None
+        try:
+            with no_grad():
+                made = op.forward(*traced, **params)
+        except Exception:
+            made = None
+        finally:
+            self.expanding.pop()
+        same = (
+            isinstance(made, Tensor)
+            and len(self.instructions) > start
+            and id(made._data) in self.results
+            and layout(made._data) == layout(result._data)
+            and identical(made._data, result._data)
+            and not np.may_share_memory(made._data, result._data)
+        )
+        if isinstance(made, Tensor) and same:
+            result._data = made._data  # so that views of it are views of what was recorded
+        else:
+            del self.instructions[start:]
+        return same
+
+    def _line(self) -> str:
+        """The line of the step that is running; in the backward pass, the line whose gradient is computed."""
+        frame = sys._getframe(1)
+        while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
+            if frame.f_code is _propagate.__code__ and not self.expanding:
+                node, g = frame.f_locals.get("node"), frame.f_locals.get("g")
+                if node is not None and id(node) in self.lines:
+                    if isinstance(g, Tensor) and self._known(g):
+                        self.gradients.setdefault(self._buffer(g), self._buffer(node))
+                    return "gradient of " + self.lines[id(node)][1].removeprefix("gradient of ")
+            frame = frame.f_back
+        code = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
+        return f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}  {code}".rstrip()
+
+    def finish(self, value: Any) -> tuple[Any, Any]:
+        """What the step returned, outside the graph; and the same with a `Buffer` for each Tensor."""
+        if not all(identical(a, b) for a, b in self.arrays):
+            self.failed = self.failed or "changes an array in place that ops use; make it an argument"
+        for tensor, x in self.given:
+            x._grad = tensor._grad
+        given = [x for x in self.inputs if isinstance(x, Tensor)]
+        mine = [t for t, _ in self.outside.values() if isinstance(t, Tensor) and t._grad is not None
+                and self._known(t._grad)]  # fmt: skip
+        if any(t is x for t in mine for x in given):
+            self.failed = self.failed or "leaves a gradient in an argument; return grad(...) instead"
+        elif mine and not self.updated:
+            self.failed = self.failed or "leaves gradients behind; call optimizer.step() in it, or return grad(...)"
+        buffers = self._tree(value) if not self.failed else None
+        if self.failed:
+            return value, None
+        for t in mine:
+            t._grad = None
+        return mapped(value, lambda t: t if self._buffer(t).root.source is t else leaf(t._data)), buffers
+
+    def _tree(self, value: Any) -> Any:
+        if not mapped(value, lambda t: None, check=True):
+            self.stop(f"returns {type(value).__name__}, and not Tensors, also in tuples, lists and dicts, or None")
+            return None
+        return mapped(value, self._buffer)
+
+
+def told_apart(x: Any) -> Any:
+    """What must be equal in two recordings, for things that are not looked at closer."""
+    return x.layout if isinstance(x, Buffer) else x if isinstance(x, Number) else (type(x), repr(x))
+
+
+def mapped(value: Any, function: Callable[[Tensor], Any], check: bool = False) -> Any:
+    """The same structure with the function's result for each Tensor; or with `check`, whether it is one."""
+    kind = type(value)
+    if kind in (tuple, list):
+        items = [mapped(item, function, check) for item in value]
+        return all(items) if check else kind(items)
+    if kind is dict:
+        if check:
+            return all(mapped(item, function, check) and isinstance(key, str) for key, item in value.items())
+        return {key: mapped(item, function) for key, item in value.items()}
+    if isinstance(value, Tensor):
+        return check or function(value)
+    return isinstance(value, PLAIN) if check else value
+
+
+def _random_states(generators: list[np.random.Generator]) -> Any:
+    """The states of the random number generators in reach, to see whether a step draws from them."""
+    states = [str(g.bit_generator.state) for g in generators]
+    return random.getstate(), str(np.random.get_state()), states  # noqa: NPY002
+
+
+def identical(a: Array, b: Array) -> bool:
+    """Whether two arrays of one shape and dtype hold the same bits."""
+    if a.dtype.char in "gG":  # has bytes that mean nothing
+        return np.array_equal(a, b, equal_nan=True)
+    return a.tobytes() == b.tobytes()
