@@ -698,3 +698,11 @@ def test_each_gradient_has_its_own_inputs_dtype(left, right):
     tg.concatenate([x.T, y]).sum().backward()
     assert (x.grad.dtype, y.grad.dtype) == (left, right)
     assert (x.grad.shape, y.grad.shape) == (x.shape, y.shape)
+
+
+def test_what_is_no_tensor_and_no_function_is_named():
+    x = Tensor([1.0], requires_grad=True)
+    with pytest.raises(TypeError, match="grad: expected a Tensor as the output, got 5"):
+        grad(5, x)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="no_grad: expected a function to decorate, or nothing, got 3"):
+        no_grad(3)

@@ -183,3 +183,18 @@ def test_targets_are_not_changed(cost):
     x = Tensor(np.full((2, 3), 0.5), requires_grad=True)
     cost(x, y).backward()
     assert np.array_equal(y, kept)
+
+
+@EACH_COST
+def test_an_empty_batch_is_refused(cost):
+    with pytest.raises(ValueError, match=f"{cost.__name__}: got a batch of 0 examples, which has no mean"):
+        cost(Tensor(np.zeros((0, 3))), np.zeros((0, 3)))
+
+
+def test_a_class_that_is_ruled_out_costs_nothing_and_gets_no_gradient():
+    logits = Tensor([[0.0, -np.inf, 0.0]], requires_grad=True)
+    loss = softmax_cross_entropy(logits, np.array([2]))
+    loss.backward()
+    assert loss.item() == pytest.approx(np.log(2))
+    assert logits.grad is not None
+    np.testing.assert_allclose(logits.grad.data, [[0.5, 0, -0.5]])

@@ -791,3 +791,17 @@ def test_rule_of_a_ufunc_that_cannot_be_called_is_refused_when_the_op_is_made():
     with pytest.raises(TypeError, match="a rule is called as"):
         tg.unary("miscounted", np.exp, lambda g: g)
     assert "miscounted" not in OPS
+
+
+def test_clip_takes_numpys_newer_names():
+    x = Tensor([-2.0, 0.5, 2.0], requires_grad=True)
+    y = np.clip(x, min=-1, max=1)
+    y.sum().backward()
+    np.testing.assert_array_equal(y, [-1, 0.5, 1])
+    np.testing.assert_array_equal(x.grad, [0, 1, 0])
+    with pytest.raises(TypeError, match="clip: a bound is given twice"):
+        tg.clip(x, -1, min=-1)
+
+
+def test_logsumexp_of_nothing_but_minus_infinity_is_minus_infinity():
+    assert tg.logsumexp(np.full(3, -np.inf)) == -np.inf

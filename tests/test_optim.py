@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tinygrad_mnist import Tensor
+from tinygrad_mnist.nn import Linear
 from tinygrad_mnist.optim import SGD, Momentum, Nesterov, Optimizer, StepLR
 
 REFERENCE = json.loads((Path(__file__).parent / "reference" / "sgd_trajectories.json").read_text(encoding="utf-8"))
@@ -478,3 +479,40 @@ def test_options_given_as_numpy_scalars_keep_float32_state():
         p.grad = Tensor([1.0])
         optimizer.step()
     assert optimizer.state[p].dtype == p.dtype == np.float32
+
+
+def test_options_set_later_as_numpy_scalars_keep_float32():
+    w = Tensor(np.ones(2, np.float32), requires_grad=True)
+    optimizer = Momentum([w], lr=0.5, momentum=0.5)
+    optimizer.groups[0]["momentum"] = np.float64(0.9)
+    optimizer.groups[0]["lr"] = np.float64(0.1)
+    for _ in range(2):
+        w.grad = Tensor(np.ones(2, np.float32))
+        optimizer.step()
+    assert optimizer.state[w].dtype == w.dtype == np.float32
+    assert [type(optimizer.groups[0][key]) for key in ("lr", "momentum")] == [float, float]
+
+
+def test_a_state_with_options_out_of_range_is_refused_and_nothing_taken_over():
+    optimizer = Momentum([Tensor([1.0], requires_grad=True)], lr=0.5)
+    state = optimizer.state_dict()
+    state["groups"][0] |= {"lr": 0.25, "momentum": 2.0}
+    with pytest.raises(ValueError, match="expected 0 <= momentum < 1, got 2"):
+        optimizer.load_state_dict(state)
+    assert (optimizer.groups[0]["lr"], optimizer.groups[0]["momentum"]) == (0.5, 0.9)
+
+
+def test_a_network_in_place_of_its_parameters_is_named_with_the_remedy():
+    network = Linear(2, 1, rng=np.random.default_rng(0))
+    with pytest.raises(TypeError, match=r"SGD: expected parameters, got Linear\(2, 1\); pass its \.parameters\(\)"):
+        SGD(network, lr=1)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="StepLR: expected an optimizer, got 5"):
+        StepLR(5, 1)  # type: ignore[arg-type]
+
+
+def test_a_schedule_takes_numpys_whole_numbers():
+    schedule = StepLR(SGD([Tensor([1.0], requires_grad=True)], lr=1.0), np.int64(2), np.float64(0.5))  # type: ignore[arg-type]
+    schedule.step()
+    schedule.step()
+    assert schedule.optimizer.groups[0]["lr"] == 0.5
+    assert type(schedule.step_size) is int

@@ -175,3 +175,9 @@ def test_right_results_are_the_same_with_it():
         np.testing.assert_array_equal(np.asarray(p.grad), g)
     with pytest.raises(RuntimeError, match="freed"):
         loss.backward()
+
+
+def test_a_sum_of_finite_gradients_that_overflows_is_found():
+    x = Tensor([0.5], requires_grad=True, name="x")
+    with detect_anomaly(), pytest.raises(FloatingPointError, match=r"the sum of the gradients of x became inf"):
+        (x * 3e38 - x * -3e38).sum().backward()

@@ -567,3 +567,35 @@ def test_10_000_real_digits_suffice_for_90_percent():
     model = Sequential(Linear(784, 30, rng=rng), sigmoid, Linear(30, 10, rng=rng), sigmoid)
     record = run(data, model, Momentum(model.parameters(), 1.5, 0.5), epochs=1)[0]
     assert record.validation > 0.9
+
+
+@pytest.mark.parametrize("bits", [np.random.PCG64, np.random.MT19937, np.random.Philox, np.random.SFC64])
+def test_every_generator_of_numpy_can_be_saved(bits, tmp_path):
+    data = made_up()
+    model = network(data)
+    optimizer = SGD(model.parameters(), 0.5)
+    rng = np.random.Generator(bits(3))
+    rng.random(5)
+    train.save(tmp_path / "x.npz", model, optimizer, rng=rng)
+    other = np.random.Generator(bits(4))
+    train.load(tmp_path / "x.npz").restore(model, optimizer, rng=other)
+    assert (rng.integers(0, 2**63, 700) == other.integers(0, 2**63, 700)).all()
+
+
+def test_what_does_not_fit_leaves_everything_as_it_was(tmp_path):
+    data = made_up()
+    model = network(data)
+    train.save(tmp_path / "x.npz", model, SGD(model.parameters(), 0.5))
+    checkpoint = train.load(tmp_path / "x.npz")
+    for p in model.parameters():
+        p.data = p.data + 1
+    before = model.state_dict()
+    with pytest.raises(CheckpointError, match="does not fit"):
+        checkpoint.restore(model, Momentum(model.parameters(), 0.5, 0.9))
+    assert all(np.array_equal(array, before[name]) for name, array in model.state_dict().items())
+
+
+def test_an_optimizer_of_other_parameters_is_refused():
+    data = made_up()
+    with pytest.raises(ValueError, match="the optimizer has none of the model's parameters; pass it"):
+        run(data, network(data), SGD(network(data).parameters(), 0.5))

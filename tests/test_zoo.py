@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tinygrad_mnist import mnist, train
+from tinygrad_mnist import Tensor, mnist, train
 from zoo import pictures
 from zoo.__main__ import main as all_four
 from zoo.commandline import in_words, line, main, rate
+from zoo.custom import Adam, Convolutional
 from zoo.network import Network
 from zoo.network1 import Network1
 from zoo.network2 import Network2
@@ -777,3 +778,35 @@ def test_eager_and_compiled_training_give_the_same_bits(here, name):
         printed.append(re.sub(r"\d+\.\d\d s\n", "\n", out))
     assert printed[0] == printed[1]
     assert same_bits(weights("0.npz"), weights("1.npz"))
+
+
+# ---- A network of one's own
+
+
+def test_the_example_of_ones_own_network_trains(zoo):
+    common = ("zoo.custom", "--epochs", 2, "--train-size", 300, "--seed", 3)
+    eager, compiled = (zoo(*common, *options).stdout for options in (["--eager"], []))
+    costs = re.findall(r"cost (\S+)", compiled)
+    assert [line.split("  lr")[0] for line in eager.splitlines()] == [
+        line.split("  lr")[0] for line in compiled.splitlines()
+    ]
+    assert float(costs[1]) < float(costs[0])
+
+
+def test_adam_is_the_published_formula():
+    rng = np.random.default_rng(0)
+    start, gradients = rng.standard_normal((3, 2)), rng.standard_normal((4, 3, 2))
+    w = Tensor(start.copy(), requires_grad=True)
+    optimizer = Adam([w], lr=0.1)
+    expected, m, s = start, 0.0, 0.0
+    for t, gradient in enumerate(gradients, 1):
+        w.grad = Tensor(gradient)
+        optimizer.step()
+        m, s = 0.9 * m + 0.1 * gradient, 0.999 * s + 0.001 * gradient**2
+        expected = expected - 0.1 * (m / (1 - 0.9**t)) / (np.sqrt(s / (1 - 0.999**t)) + 1e-8)
+        np.testing.assert_allclose(w.data, expected, rtol=1e-12)
+
+
+def test_the_example_refuses_images_too_small_for_it():
+    with pytest.raises(ValueError, match=r"needs images of at least 16 x 16 pixels, got \(12, 28\)"):
+        Convolutional((12, 28), 10, np.random.default_rng(0))

@@ -75,6 +75,8 @@ def grad(
     >>> grad(slope.sum(), x)
     Tensor([ 6., 12.], dtype=float32)
     """
+    if not isinstance(output, Tensor):
+        raise TypeError(f"grad: expected a Tensor as the output, got {output!r:.60}; compute it from Tensors")
     wanted = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     for x in wanted:
         if not isinstance(x, Tensor) or not x.requires_grad:
@@ -132,6 +134,9 @@ def _propagate(
     if not retain_graph:
         for node in order:
             node.inputs = None
+    if (observe := getattr(mode.observer, "gradient", None)) is not None:
+        for x, g in pending.items():
+            observe(x, g)
     found.update(pending)  # what is left are the leaves
     return found
 
@@ -145,7 +150,7 @@ def _seed(output: Tensor, gradient: Any, create_graph: bool) -> Any:
     if not output._requires_grad:
         raise RuntimeError(
             "backward: nothing here requires gradients; "
-            "was it computed under no_grad(), detached, or from constants alone?"
+            "was it computed under no_grad(), detached, or from constants alone (as the slope of a straight line is)?"
         )
     if gradient is None:
         if output.size != 1:
@@ -246,6 +251,8 @@ class _Recording:
         mode.recording = mode.outer.pop()
 
     def __call__(self, function: Function) -> Function:
+        if not callable(function):
+            raise TypeError(f"no_grad: expected a function to decorate, or nothing, got {function!r:.60}")
         if any(kind(function) for kind in (isgeneratorfunction, iscoroutinefunction, isasyncgenfunction)):
             raise TypeError(
                 f"no_grad: {function.__name__} is suspended and resumed, and others would run inside; "

@@ -26,6 +26,13 @@ def _floor(x: Any) -> Any:
     return maximum(x, float(np.finfo(x.dtype).tiny))
 
 
+def _log_likelihood(z: Array, y: Array) -> Array:
+    logarithms = log_softmax(z)
+    # 0 ln 0 = 0: what a logit of -inf rules out costs nothing, unless it is the target.
+    products = np.zeros(logarithms.shape, np.result_type(y, logarithms))
+    return -np.sum(np.multiply(y, logarithms, where=y != 0, out=products)) / len(z)
+
+
 def _one_hot(labels: Array, classes: int, dtype: Any = np.float32) -> Array:
     labels = np.asarray(labels)
     if labels.size and not 0 <= labels.min() <= labels.max() < classes:
@@ -47,7 +54,7 @@ _cross_entropy = binary(
     sign="H(y, a)", domain=None, doc="-1/n Σ (y ln a + (1 - y) ln(1 - a))")
 _softmax_cross_entropy = binary(
     "softmax_cross_entropy",
-    lambda z, y: -np.sum(y * log_softmax(z)) / len(z),
+    _log_likelihood,
     lambda g, out, z, y: (softmax(z) * sum(y, -1, True) - y) * (g / len(z)),
     lambda g, out, z, y: -log_softmax(z) * (g / len(z)),
     sign="H(y, softmax)", domain=None, doc="-1/n Σ y ln softmax(z)")
@@ -103,6 +110,8 @@ _ARRAYS = (Tensor, np.ndarray)
 
 def _rows(name: str, outputs: Tensor, targets: Any) -> Any:
     """The targets as rows of the outputs' shape."""
+    if isinstance(outputs, _ARRAYS) and outputs.shape[:1] == (0,):
+        raise ValueError(f"{name}: got a batch of 0 examples, which has no mean; leave empty batches out")
     # First what is fast: np.shape(t) of a Tensor takes 1.5 µs, by way of __array_function__.
     if isinstance(targets, _ARRAYS) and isinstance(outputs, _ARRAYS) and outputs.shape == targets.shape != ():
         return targets

@@ -244,6 +244,8 @@ class Dropout(Module):
     def __init__(self, p: float = 0.5, *, rng: np.random.Generator) -> None:
         if not 0 <= p < 1:
             raise ValueError(f"Dropout: expected a probability 0 <= p < 1, got {p}")
+        if not isinstance(rng, np.random.Generator):
+            raise TypeError(f"rng: expected a numpy.random.Generator, as from np.random.default_rng(seed), got {rng!r}")
         self.p, self.rng = p, rng
 
     def forward(self, x: Any) -> Any:

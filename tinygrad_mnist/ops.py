@@ -231,7 +231,8 @@ def _top(x: Array, axis: Any) -> Array:
 def _logsumexp(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
     x = _real(x)
     top = _top(x, axis)
-    result = np.log(np.sum(np.exp(x - top), axis, keepdims=True)) + top
+    with np.errstate(divide="ignore"):  # ln 0 = -inf is right where all are -inf
+        result = np.log(np.sum(np.exp(x - top), axis, keepdims=True)) + top
     return result if keepdims else np.squeeze(result, axis)
 
 
@@ -451,8 +452,21 @@ def stack(arrays: Sequence[Operand], axis: int = 0) -> Any:
     return _stack(*arrays, axis=axis)
 
 
-def clip(x: Operand, a_min: Operand | None = None, a_max: Operand | None = None) -> Any:
-    """min(max(x, a_min), a_max), where None is no bound; on a border the gradient goes to x."""
+def clip(
+    x: Operand,
+    a_min: Operand | None = None,
+    a_max: Operand | None = None,
+    *,
+    min: Operand | None = None,
+    max: Operand | None = None,
+) -> Any:
+    """min(max(x, a_min), a_max), where None is no bound; on a border the gradient goes to x.
+
+    `min` and `max` are NumPy's newer names of the bounds.
+    """
+    if (a_min is not None and min is not None) or (a_max is not None and max is not None):
+        raise TypeError("clip: a bound is given twice; use a_min and a_max, or min and max")
+    a_min, a_max = (min if a_min is None else a_min), (max if a_max is None else a_max)
     lowest, highest = -math.inf, math.inf
     if isinstance(x, Tensor) and x.dtype.kind in "iu":
         lowest, highest = np.iinfo(x.dtype).min, np.iinfo(x.dtype).max

@@ -32,6 +32,13 @@ def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value.item() if isinstance(value, np.generic) else value for key, value in options.items()}
 
 
+class _Group(dict[str, Any]):
+    """A group's parameters and options; an option that is set later becomes a plain number too."""
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        super().__setitem__(key, value.item() if isinstance(value, np.generic) else value)
+
+
 class Optimizer:
     """What all optimizers share: groups of parameters with options of their own, weight decay, state.
 
@@ -56,6 +63,8 @@ class Optimizer:
         weight_decay: float = 0.0,
         **options: float,
     ) -> None:
+        if hasattr(params, "parameters"):
+            raise TypeError(f"{self}: expected parameters, got {params!r:.60}; pass its .parameters()")
         given: list[Any] = [params] if isinstance(params, Tensor | Mapping) else list(params)
         if not any(isinstance(item, Mapping) for item in given):
             given = [{"params": given}]
@@ -66,7 +75,7 @@ class Optimizer:
                 raise TypeError(f"{self}: a group is a dict of 'params' and {', '.join(defaults)}; got {group!r:.80}")
             members = group["params"]
             members = [members] if isinstance(members, Tensor) else list(members)
-            self.groups.append({**defaults, **_plain(group), "params": members})
+            self.groups.append(_Group({**defaults, **_plain(group), "params": members}))
         self.state: dict[Tensor, Array] = {}
         self._check()
 
@@ -143,8 +152,15 @@ class Optimizer:
                 raise ValueError(
                     f"{self}: the saved velocity {i} of shape {np.shape(array)} belongs to another network"
                 )
+        before = [dict(group) for group in self.groups]
         for group, saved in zip(self.groups, groups, strict=True):
-            group.update(saved)
+            group.update(_plain(saved))
+        try:
+            self._check()
+        except ValueError:
+            for group, former in zip(self.groups, before, strict=True):
+                group.update(former)
+            raise
         self.state = {members[int(i)]: np.array(array, members[int(i)].dtype) for i, array in velocity.items()}
 
 
@@ -214,11 +230,13 @@ class StepLR:
     """
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
-        if not isinstance(step_size, int) or step_size < 1:
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"StepLR: expected an optimizer, got {optimizer!r:.60}")
+        if not isinstance(step_size, int | np.integer) or step_size < 1:
             raise ValueError(f"StepLR: expected a whole number step_size >= 1, got {step_size!r}")
         if not 0 < gamma < math.inf:
             raise ValueError(f"StepLR: expected gamma > 0, got {gamma!r}")
-        self.optimizer, self.step_size, self.gamma = optimizer, step_size, gamma
+        self.optimizer, self.step_size, self.gamma = optimizer, int(step_size), float(gamma)
         self.epoch = 0
         self.first = [group["lr"] for group in optimizer.groups]
 

@@ -110,6 +110,9 @@ class _Tracer:
             self.outer(result, op, inputs, params)
         result.origin = self.origin()
 
+    def gradient(self, x: Tensor, gradient: Any) -> None:
+        """The gradient of a leaf, all its parts added up."""
+
     def origin(self) -> Origin:
         """Where the running op was called, read off Python's stack."""
         frames = [frame := sys._getframe(1)]
@@ -138,6 +141,10 @@ class _Detector(_Tracer):
             _refuse(result._data, f"{op.name} gave", names, inputs, result.origin)
         if result.op is not None:
             result.op = dataclasses.replace(op, rules=_CheckedRules(self, op, names, result.origin))
+
+    def gradient(self, x: Tensor, gradient: Any) -> None:
+        """Refuse a sum of finite parts that is not finite: no rule sees it."""
+        _refuse(gradient, f"the sum of the gradients of {x.name or 'a leaf'} became", [""], [x], self.origin())
 
 
 class _CheckedRules:

@@ -100,6 +100,10 @@ def fit(
         DivergedError: the cost, or an output after the epoch, became infinite or not a number. The parameters are
             spoilt by then: make the model anew, or load a checkpoint.
     """
+    if isinstance(model, Module):
+        own = {id(p) for p in model.parameters()}
+        if not any(id(p) in own for group in optimizer.groups for p in group["params"]):
+            raise ValueError("fit: the optimizer has none of the model's parameters; pass it model.parameters()")
     rows = np.eye(data.n_classes, dtype=optimizer.groups[0]["params"][0].dtype)
 
     def step(images: Tensor, targets: Tensor) -> Tensor:
@@ -206,7 +210,8 @@ class Checkpoint:
         schedule: StepLR | None = None,
         rng: np.random.Generator | None = None,
     ) -> None:
-        """Put the saved state into what is given; a CheckpointError if that is of another kind or size."""
+        """Put the saved state into what is given; if it does not fit, a CheckpointError, and nothing is changed."""
+        before = [(thing, thing.state_dict()) for thing in (model, optimizer, schedule) if thing is not None]
         try:
             model.load_state_dict(self.model)
             if optimizer is not None:
@@ -216,6 +221,8 @@ class Checkpoint:
             if rng is not None:
                 rng.bit_generator.state = dict(self.rng or {})
         except (ValueError, KeyError, TypeError) as error:
+            for thing, state in before:
+                thing.load_state_dict(state)
             raise CheckpointError(f"{self.path}: does not fit: {error}; restore into what it was saved from") from None
 
 
@@ -242,7 +249,12 @@ def save(
     arrays = {f"model/{name}": array for name, array in model.state_dict().items()}
     arrays |= {f"velocity/{i}": array for i, array in state["velocity"].items()}
     with whole(path) as part, open(part, "wb") as file:
-        np.savez(file, allow_pickle=False, notes=np.array(json.dumps(notes)), **arrays)
+        np.savez(file, allow_pickle=False, notes=np.array(json.dumps(notes, default=_listed)), **arrays)
+
+
+def _listed(array: Any) -> Any:
+    """The arrays in the state of some random number generators, as lists, which their setters take too."""
+    return array.tolist()
 
 
 def load(path: str | os.PathLike[str]) -> Checkpoint:

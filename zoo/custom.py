@@ -1,0 +1,109 @@
+"""A network of one's own: convolution, an op for the cost that the framework has, an optimizer that it has not.
+
+    python -m zoo.custom
+
+Take this file as a start for yours. `Convolutional` is the model: any Module with a `forward`. `Adam` is the
+optimizer: one formula (Kingma and Ba, 2015). All else is `train.fit`, as for the other networks.
+
+Defaults. DOC
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tinygrad_mnist import Tensor, nn, relu, train
+from tinygrad_mnist.losses import softmax_cross_entropy
+from tinygrad_mnist.optim import Optimizer, StepLR
+
+from . import options as commands
+from .commandline import guarded, line, load, progress_bar, sizes
+
+
+class Convolutional(nn.Module):
+    """Two layers of 5 x 5 kernels, each with ReLU and 2 x 2 max pooling, and a layer of weighted inputs ("logits").
+
+    28 x 28 pixels become 8 maps of 12 x 12, then 16 maps of 4 x 4, then a number for each class. Nielsen's chapter 6
+    builds networks of this kind.
+    """
+
+    def __init__(self, image_shape: tuple[int, int], n_classes: int, rng: np.random.Generator) -> None:
+        self.image_shape = image_shape
+        self.first = nn.Conv2d(1, 8, 5, rng=rng)
+        self.second = nn.Conv2d(8, 16, 5, rng=rng)
+        self.pool, self.flatten = nn.MaxPool2d(2), nn.Flatten()
+        rows, columns = (((side - 4) // 2 - 4) // 2 for side in image_shape)
+        if min(rows, columns) < 1:
+            raise ValueError(f"this network needs images of at least 16 x 16 pixels, got {image_shape}")
+        self.output = nn.Linear(16 * rows * columns, n_classes, rng=rng)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The logits of images in rows of pixels, shape (n, pixels)."""
+        x = x.reshape((len(x), 1, *self.image_shape))
+        x = self.pool(relu(self.first(x)))
+        x = self.pool(relu(self.second(x)))
+        return self.output(self.flatten(x))
+
+
+class Adam(Optimizer):
+    """Steps of about the same length for every weight: m / √s, running means of the gradient and of its square.
+
+    m <- 0.9 m + 0.1 g; s <- 0.999 s + 0.001 g²; both start at 0, which is made up for by 1 - 0.9^t and 1 - 0.999^t
+    after t steps. What `Optimizer` keeps for each parameter as its velocity is here m, s and t in one array.
+    """
+
+    def direction(self, gradient: Any, velocity: Any, options: Mapping[str, Any]) -> tuple[Any, Any]:
+        """The step m / √s, and the new m, s and t."""
+        m, s, t = np.zeros((3, *gradient.shape), gradient.dtype) if velocity is None else velocity
+        m, s, t = 0.9 * m + 0.1 * gradient, 0.999 * s + 0.001 * gradient**2, t + 1
+        step = m / (1 - 0.9**t) / (np.sqrt(s / (1 - 0.999**t)) + 1e-8)
+        return step, np.stack([m, s, t])
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; return its exit status. Wrong usage exits with 2."""
+    return guarded(lambda: _run(_parser().parse_args(arguments)))
+
+
+def _run(options: argparse.Namespace) -> int:
+    data = load(options.data, options.train_size)
+    print(sizes(data), flush=True)
+    rng = np.random.default_rng(options.seed)
+    network = Convolutional(data.image_shape, data.n_classes, rng)
+    optimizer = Adam(network.parameters(), lr=0.002)
+    for epoch in train.fit(
+        network,
+        data,
+        cost=softmax_cross_entropy,
+        optimizer=optimizer,
+        schedule=StepLR(optimizer, step_size=1, gamma=0.5),
+        epochs=options.epochs,
+        batch_size=32,
+        rng=rng,
+        compiled=not options.eager,
+        progress=progress_bar(quiet=False),
+    ):
+        print(line(epoch, options.epochs), flush=True)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m zoo.custom",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    learning = parser.add_argument_group("how it learns")
+    learning.add_argument("--epochs", metavar="N", type=commands.whole_number(1), default=4, help="default: 4")
+    learning.add_argument("--seed", metavar="N", type=commands.whole_number(0), default=0, help="default: 0")
+    commands.add_eager(learning)
+    commands.add_data(parser.add_argument_group("data"))
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
