@@ -1,0 +1,222 @@
+"""The sweep engine: what is kept, what is named, what a killed worker costs; and that figures are drawn from files."""
+
+import functools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from graphs import figure
+from graphs.sweep import SweepError, forget, processes, sweep
+
+ROOT = Path(__file__).parent.parent
+FIGURES = ("batches_graph", "eta_graph1", "eta_graph2", "L2_graph", "learning", "compare", "saturation",
+           "initialization", "vanishing", "overfitting", "step_decay", "hidden_weights")  # fmt: skip
+
+
+class Here(Executor):
+    """Runs at once, in this process."""
+
+    def submit(self, fn, /, *args, **kwargs):
+        future: Future = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+def draws(setting, seed):
+    """A run that notes that it was done."""
+    with open(setting["log"], "a") as log:
+        log.write(f"{setting['n']} {seed}\n")
+    if setting.get("fails") == seed:
+        raise ArithmeticError("no\nluck")
+    return np.random.default_rng(seed).random(setting["n"]).tolist()
+
+
+def deadly(setting, seed):
+    """A run that kills its worker: always, or the first time only."""
+    mark = Path(setting["folder"]) / f"started-{seed}"
+    times = len(mark.read_text()) if mark.exists() else 0
+    mark.write_text("x" * (times + 1))
+    if times < setting["deaths"].get(str(seed), 0):
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(0.05)
+    return seed
+
+
+def started(folder):
+    return {int(mark.name[8:]): len(mark.read_text()) for mark in folder.glob("started-*")}
+
+
+def settings_in(folder, **more):
+    return {label: {"n": n, "log": str(folder / "log"), **more} for label, n in (("two", 2), ("three", 3))}
+
+
+def test_results_come_by_label_and_seed_whatever_the_workers(tmp_path):
+    expected = {label: [np.random.default_rng(s).random(n).tolist() for s in (4, 1)]
+                for label, n in (("two", 2), ("three", 3))}  # fmt: skip
+    for i, (executor, workers) in enumerate([(Here, 1), (lambda: ThreadPoolExecutor(1), 3), (processes, 2)]):
+        found = sweep(
+            draws, settings_in(tmp_path), [4, 1], folder=tmp_path / str(i), executor=executor, workers=workers
+        )
+        assert found == expected
+
+
+def test_runs_that_are_kept_are_not_run_again_until_they_are_forgotten(tmp_path):
+    settings, kept = settings_in(tmp_path), tmp_path / "kept"
+    again = functools.partial(sweep, draws, settings, [0, 1], folder=kept, executor=Here)
+    first = again()
+    files = sorted(kept.iterdir())
+    assert len(files) == 4
+    files[0].unlink()
+    files[1].write_text('{"result": [0.')  # as a crash of the machine could leave it
+    told = []
+    assert again(finished=lambda: told.append(1)) == first
+    assert len(told) == 4
+    assert len((tmp_path / "log").read_text().splitlines()) == 4 + 2
+    forget(kept, draws, settings, [0, 1])
+    assert not [*kept.iterdir()]
+
+
+def test_a_run_that_raises_is_named_and_the_others_are_kept(tmp_path):
+    settings = settings_in(tmp_path, fails=1)
+    with pytest.raises(SweepError) as caught:
+        sweep(draws, settings, [0, 1, 2], folder=tmp_path / "kept", executor=Here)
+    assert sorted(str(caught.value).splitlines()) == [
+        "three, seed 1: ArithmeticError: no luck",
+        "two, seed 1: ArithmeticError: no luck",
+    ]
+    assert len([*(tmp_path / "kept").iterdir()]) == 4
+
+
+def test_a_killed_worker_costs_the_run_that_it_was_at(tmp_path):
+    settings = {"all": {"folder": str(tmp_path), "deaths": {"1": 1}}}
+    found = sweep(deadly, settings, range(6), folder=tmp_path / "kept", executor=processes, workers=2)
+    assert found == {"all": [0, 1, 2, 3, 4, 5]}
+    assert started(tmp_path) == {seed: 2 if seed == 1 else 1 for seed in range(6)}
+
+
+def test_a_run_that_kills_every_worker_is_named_and_the_others_are_kept(tmp_path):
+    settings = {"all": {"folder": str(tmp_path), "deaths": {"2": 9}}}
+    with pytest.raises(SweepError, match=r"^all, seed 2: RuntimeError: the worker was killed, and the one after it$"):
+        sweep(deadly, settings, range(4), folder=tmp_path / "kept", executor=processes, workers=2)
+    assert started(tmp_path) == {0: 1, 1: 1, 2: 2, 3: 1}
+    assert len([*(tmp_path / "kept").iterdir()]) == 3
+
+
+def test_workers_have_one_blas_thread():
+    with processes() as executor:
+        assert executor.submit(os.getenv, "OPENBLAS_NUM_THREADS").result() == "1"
+
+
+SLOW = """
+import pathlib, sys, time
+from graphs.sweep import processes, sweep
+
+def run(setting, seed):
+    pathlib.Path(setting["folder"], f"started-{seed}").write_text("x")
+    time.sleep(0 if seed < 2 else 60)
+    return seed
+
+if __name__ == "__main__":
+    folder = pathlib.Path(sys.argv[1])
+    try:
+        sweep(run, {"all": {"folder": str(folder)}}, range(4), folder=folder / "kept", executor=processes, workers=2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+"""
+
+
+def test_an_interrupted_sweep_ends_at_once_and_keeps_what_was_done(tmp_path):
+    script = tmp_path / "slow.py"
+    script.write_text(SLOW)
+    with subprocess.Popen([sys.executable, str(script), str(tmp_path)], env=os.environ | {"PYTHONPATH": str(ROOT)},
+                          stderr=subprocess.PIPE, text=True) as process:  # fmt: skip
+        for _ in range(600):
+            if len(started(tmp_path)) == 4 and len([*(tmp_path / "kept").iterdir()]) == 2:
+                break
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (130, "")
+    assert len([*(tmp_path / "kept").iterdir()]) == 2
+
+
+def test_a_cluster_gives_the_same_numbers(tmp_path):
+    distributed = pytest.importorskip("distributed")
+    settings = {"small": {"network": "network2", "epochs": 2, "train_size": 100, "batch_size": 20}}
+    run = functools.partial(sweep, figure.train_network, settings, [0, 1])
+    here = run(folder=tmp_path / "here", executor=Here)
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        figure.on_cluster(cluster.scheduler_address) as (executor, workers),
+    ):
+        there = run(folder=tmp_path / "there", executor=executor, workers=workers)
+    assert workers == 2
+    for results in (here, there):
+        for one in results["small"]:
+            for epoch in one["epochs"]:
+                del epoch["seconds"]
+    assert json.loads(json.dumps(here)) == json.loads(json.dumps(there))
+
+
+# --- the figures ---
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_is_drawn_again_from_its_json(name, tmp_path):
+    record = (ROOT / "graphs" / f"{name}.json").read_text()
+    (tmp_path / f"{name}.json").write_text(record)
+    assert figure.command(name, ["--replot", "--output", str(tmp_path)]) == 0
+    assert (tmp_path / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
+    assert sorted(file.name for file in tmp_path.iterdir()) == [f"{name}.json", f"{name}.png"]
+
+
+def test_a_figure_is_run_drawn_and_told(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(figure, "HERE", tmp_path)
+    assert figure.command("L2_graph", ["--quick", "--epochs", "1", "--seeds", "3", "5", "--output", str(tmp_path)]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    told = [line.split("  ")[0] for line in out.splitlines()[::2]]
+    assert told == ["λ 0.1", "λ 1.5", "λ 3.0", f"written: {tmp_path}/L2_graph-quick.json"]
+    record = json.loads((tmp_path / "L2_graph-quick.json").read_text())
+    assert [(run["label"], run["seed"]) for run in record["runs"]][:3] == [("λ 0.1", 3), ("λ 0.1", 5), ("λ 1.5", 3)]
+    assert record["versions"]["numpy"] == np.__version__
+    assert not [*(tmp_path / ".runs").iterdir()]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["--replot", "--output", "."], 1, "there is no learning.json; run the command without --replot first"),
+        (["--output", "nowhere"], 1, "--output: there is no directory nowhere; make it first"),
+        (["--jobs", "0"], 2, "expected a whole number of at least 1, got '0'"),
+        (["--seeds", "-1"], 2, "expected"),
+    ],
+)
+def test_wrong_usage_is_one_line(arguments, status, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found: object
+    try:
+        found = figure.command("learning", arguments)
+    except SystemExit as usage:
+        found = usage.code
+    error = capsys.readouterr().err.splitlines()
+    assert found == status
+    assert message in error[-1]
+    assert status == 2 or len(error) == 1
+
+
+def test_a_damaged_json_is_named(tmp_path, capsys):
+    (tmp_path / "learning.json").write_text('{"runs": [1]}')
+    assert figure.command("learning", ["--replot", "--output", str(tmp_path)]) == 1
+    assert "not the results of this figure" in capsys.readouterr().err
