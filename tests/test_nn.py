@@ -291,3 +291,20 @@ def test_a_share_to_drop_must_be_below_one(p):
 def test_nothing_is_recorded_without_gradients():
     with no_grad():
         assert Nested()(np.ones((2, 3), np.float32)).op is None
+
+
+HALF: Any = 2.5
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda rng: Linear(0, 2, rng=rng), r"expected sizes that are whole numbers of at least 1, got \(0, 2\)"),
+        (lambda rng: Linear(HALF, 2, rng=rng), r"whole numbers of at least 1, got \(2\.5, 2\)"),
+        (lambda rng: Conv2d(1, 2, HALF, rng=rng), r"whole numbers of at least 1, got \(2, 1, 2\.5, 2\.5\)"),
+        (lambda rng: Sequential(HALF), r"expected Modules or functions, got 2\.5; unpack a list with \*"),
+    ],
+)
+def test_impossible_layers_are_refused_when_they_are_made(make, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        make(np.random.default_rng(0))

@@ -805,3 +805,12 @@ def test_clip_takes_numpys_newer_names():
 
 def test_logsumexp_of_nothing_but_minus_infinity_is_minus_infinity():
     assert tg.logsumexp(np.full(3, -np.inf)) == -np.inf
+
+
+@pytest.mark.parametrize("op", [tg.max, tg.min])
+def test_no_gradient_and_no_warning_where_an_extremum_is_nan(op):
+    x = Tensor([[1.0, math.nan], [2.0, 3.0]], requires_grad=True)
+    op(x, axis=1).sum().backward()
+    assert x.grad is not None
+    assert_array_equal(x.grad.data[0], [0, 0])
+    assert x.grad.data[1].sum() == 1

@@ -506,6 +506,8 @@ def test_a_network_in_place_of_its_parameters_is_named_with_the_remedy():
     network = Linear(2, 1, rng=np.random.default_rng(0))
     with pytest.raises(TypeError, match=r"SGD: expected parameters, got Linear\(2, 1\); pass its \.parameters\(\)"):
         SGD(network, lr=1)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"SGD: expected parameters, got 5; pass a network's \.parameters\(\)"):
+        SGD(5, lr=1)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="StepLR: expected an optimizer, got 5"):
         StepLR(5, 1)  # type: ignore[arg-type]
 

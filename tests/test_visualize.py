@@ -564,3 +564,8 @@ def test_an_op_of_the_users_own_is_drawn():
         assert picture.labels[picture.called("∂v1/∂w")][1] == "= ∂v1/∂v1 * 3 * w ** 2"
     finally:
         del OPS["cube"]
+
+
+def test_a_digit_without_activations_to_show_is_refused():
+    with pytest.raises(ValueError, match="digit: got no activations; pass one for each class, or None"):
+        visualize.digit(np.zeros(784), activations=[])

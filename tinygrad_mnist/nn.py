@@ -34,6 +34,8 @@ def initial(
         raise ValueError(f"init: expected one of {', '.join(INITIALIZERS)}, got {init!r}")
     if not isinstance(rng, np.random.Generator):
         raise TypeError(f"rng: expected a numpy.random.Generator, as from np.random.default_rng(seed), got {rng!r}")
+    if not all(isinstance(n, int | np.integer) and n >= 1 for n in shape):
+        raise ValueError(f"weights: expected sizes that are whole numbers of at least 1, got {shape}")
     values = rng.standard_normal(shape) * INITIALIZERS[init](fan_in, fan_out)
     return Tensor(values.astype(dtype), requires_grad=True, name="weight")
 
@@ -195,7 +197,7 @@ class Conv2d(Module):
         rng: np.random.Generator,
         dtype: DTypeLike = np.float32,
     ) -> None:
-        height, width = (size, size) if isinstance(size, int) else size
+        height, width = size if isinstance(size, tuple) else (size, size)
         shape, area = (n_out, n_in, height, width), height * width
         self.weight = initial(shape, n_in * area, n_out * area, init, rng, dtype)
         self.bias = _initial_bias((n_out, 1, 1), init, rng, dtype)
@@ -293,6 +295,9 @@ class Sequential(Module):
     """One layer after the other. A layer is a Module or any function of a Tensor: `Sequential(Linear(...), relu)`."""
 
     def __init__(self, *layers: Callable[[Any], Any]) -> None:
+        for layer in layers:
+            if not callable(layer):
+                raise TypeError(f"Sequential: expected Modules or functions, got {layer!r:.60}; unpack a list with *")
         self.layers = list(layers)
 
     def forward(self, x: Any) -> Any:

@@ -211,7 +211,8 @@ def _share(out: Any, x: Any) -> float:
 
 def _extremum_dx(g: Any, out: Any, x: Any, axis: Any, keepdims: bool) -> Any:
     chosen = x == _kept(out, x, axis, keepdims)
-    return where(chosen, _kept(g, x, axis, keepdims) / sum(chosen, axis, True), 0)
+    # Where the extremum is NaN nothing equals it, and no gradient flows.
+    return where(chosen, _kept(g, x, axis, keepdims) / maximum(sum(chosen, axis, True), 1), 0)
 
 
 _ARRAYS = (np.ndarray, Tensor)  # made once: writing np.ndarray | Tensor below would take 0.2 µs at each call

@@ -63,8 +63,9 @@ class Optimizer:
         weight_decay: float = 0.0,
         **options: float,
     ) -> None:
-        if hasattr(params, "parameters"):
-            raise TypeError(f"{self}: expected parameters, got {params!r:.60}; pass its .parameters()")
+        if hasattr(params, "parameters") or not isinstance(params, Iterable):
+            remedy = "its" if hasattr(params, "parameters") else "a network's"
+            raise TypeError(f"{self}: expected parameters, got {params!r:.60}; pass {remedy} .parameters()")
         given: list[Any] = [params] if isinstance(params, Tensor | Mapping) else list(params)
         if not any(isinstance(item, Mapping) for item in given):
             given = [{"params": given}]
@@ -234,7 +235,7 @@ class StepLR:
             raise TypeError(f"StepLR: expected an optimizer, got {optimizer!r:.60}")
         if not isinstance(step_size, int | np.integer) or step_size < 1:
             raise ValueError(f"StepLR: expected a whole number step_size >= 1, got {step_size!r}")
-        if not 0 < gamma < math.inf:
+        if not isinstance(gamma, int | float | np.number) or not 0 < gamma < math.inf:
             raise ValueError(f"StepLR: expected gamma > 0, got {gamma!r}")
         self.optimizer, self.step_size, self.gamma = optimizer, int(step_size), float(gamma)
         self.epoch = 0

@@ -319,6 +319,8 @@ def digit(
         raise ValueError(
             f"digit: {image.size} pixels do not make an image of shape {shape}; pass shape=(height, width)"
         )
+    if activations is not None and np.size(activations) == 0:
+        raise ValueError("digit: got no activations; pass one for each class, or None")
     image = np.clip(np.nan_to_num(image / (255 if image.dtype.kind in "iu" and image.max(initial=0) > 1 else 1)), 0, 1)
     image = np.pad(image.reshape(shape), [(0, shape[0] % 2), (0, 0)])
     style = _best_style() if style == "auto" else style
