@@ -294,7 +294,7 @@ def test_a_graph_that_stays_too_large_is_refused_with_the_count_and_the_remedy()
         t = t * a
     with pytest.raises(ValueError, match=r"^graph: 201 nodes are too many .*limit=150.; .*trace\(\).* a higher limit$"):
         visualize.graph(t, limit=150)
-    with pytest.raises(ValueError, match=r"^graph: 402 nodes .*; leave out backward=True"):
+    with pytest.raises(ValueError, match=r"^graph: 402 nodes .*trace\(\).* a higher limit$"):
         visualize.graph(t, backward=True)
     assert len(Picture(visualize.graph(t)).labels) == 201
 
@@ -569,3 +569,46 @@ def test_an_op_of_the_users_own_is_drawn():
 def test_a_digit_without_activations_to_show_is_refused():
     with pytest.raises(ValueError, match="digit: got no activations; pass one for each class, or None"):
         visualize.digit(np.zeros(784), activations=[])
+
+
+class Layered(nn.Module):
+    def __init__(self):
+        rng = np.random.default_rng(0)
+        self.hidden, self.output = nn.Linear(3, 2, rng=rng), nn.Linear(2, 1, rng=rng)
+
+    def forward(self, x):
+        return sigmoid(self.output(sigmoid(self.hidden(x))))
+
+
+def traced_cost():
+    with visualize.trace():
+        cost = quadratic_cost(Layered()(named(np.ones((1, 3)), "x")), named(np.ones((1, 1)), "y"))
+    cost.name = "C"
+    return cost
+
+
+def test_gradients_stand_in_the_frame_of_the_module_of_their_value():
+    source = visualize.graph(traced_cost(), backward=True).source
+    frame = source[source.index("hidden: Linear") : source.index("output: Linear")]
+    for name in ("hidden.weight", "hidden.bias", "∂C/∂hidden.weight", "∂C/∂hidden.bias", "∂C/∂v1"):
+        assert f"<B>{name}</B>" in frame
+    assert "∂C/∂output" not in frame
+
+
+def test_a_backward_picture_collapses_by_module_with_the_gradients_beside():
+    source = visualize.graph(traced_cost(), backward=True, collapse=1).source
+    assert "<B>∂ hidden</B><BR/>" in source
+    assert source.count("3 gradients") == 2
+    assert "<B>hidden.weight</B>" not in source
+    keys = dict(re.findall(r"(n\d+) \[label=<<B>([^<]*)</B>", source))
+    pairs = {(keys.get(a), keys.get(b)) for a, b in re.findall(r"(n\d+) -> (n\d+) \[dir=none style=dotted\]", source)}
+    assert {("hidden", "∂ hidden"), ("output", "∂ output")} <= pairs
+
+
+def test_a_large_backward_picture_is_collapsed_as_far_as_needed():
+    rng = np.random.default_rng(0)
+    deep = nn.Sequential(*(nn.Sequential(nn.Linear(2, 2, rng=rng), sigmoid) for _ in range(50)))
+    with visualize.trace():
+        cost = deep(named(np.ones((1, 2)), "x")).sum()
+    nodes = re.findall(r"^\s*n\d+ \[label", visualize.graph(cost, backward=True, limit=250).source, re.MULTILINE)
+    assert 100 < len(nodes) <= 250

@@ -85,7 +85,7 @@ def gradients_beside(
         formula = expression((g.op, g.inputs, g.params), names, steps)[0] if g.op else value_text(g) or "0"
         value = value_text(g) if values else ""
         notes = [*wrap(f"= {formula}", 44), *([f"= {value}"] if value not in ("", formula) else []), shape_text(g)]
-        at[g] = Node("gradient", names[g], "", notes, tensor=g, beside=at[t])
+        at[g] = Node("gradient", names[g], "", notes, at[t].boxes, tensor=g, beside=at[t])
     for g in slopes.values():
         seen = {x: None for x in g.inputs if isinstance(x, Tensor)}
         stack = list(seen)
@@ -114,41 +114,50 @@ def frames(tensors: Iterable[Tensor], model: Module | None) -> dict[Call, Box]:
 def fit(nodes: list[Node], collapse: int | Collection[str] | None, limit: int) -> list[Node]:
     """The nodes; with Modules collapsed and repeated layers drawn once, if that is asked or else as far as needed."""
     deepest = max(len(node.boxes) for node in nodes)
-    by_need = [None] if nodes[-1].beside else [None, *range(deepest, -1, -1)]
+    by_need = [None, *range(deepest, -1, -1)]
     for chosen in by_need if collapse is None else [{collapse} if isinstance(collapse, str) else collapse]:
-        fitting = nodes if chosen is None else rolled(collapsed(nodes, chosen))
+        fitting = nodes if chosen is None else collapsed(nodes, chosen)
+        if chosen is not None and not nodes[-1].beside:
+            fitting = rolled(fitting)
         if len(fitting) <= limit:
             return fitting
-    smaller = (
-        "leave out backward=True" if nodes[-1].beside else "compute it under visualize.trace(), so that Modules fold"
-    )
     raise ValueError(
-        f"graph: {len(fitting):,} nodes are too many to read (limit={limit}); {smaller}, begin at an earlier result, "
-        "or pass a higher limit"
+        f"graph: {len(fitting):,} nodes are too many to read (limit={limit}); compute it under visualize.trace(), so "
+        "that Modules fold, begin at an earlier result, or pass a higher limit"
     )
 
 
 def collapsed(nodes: list[Node], chosen: int | Collection[str]) -> list[Node]:
-    """The nodes with some boxes as one node each: those at depth `chosen`, or with names in it."""
-    members: dict[Node | Box, list[Node]] = {}
+    """The nodes with some boxes as one node each: those at depth `chosen`, or with names in it.
+
+    The gradients in such a box become one node beside it.
+    """
+    members: dict[Any, list[Node]] = {}
     for node in nodes:
         hits = (
             box for i, box in enumerate(node.boxes) if (i == chosen if isinstance(chosen, int) else box.name in chosen)
         )
-        members.setdefault(next(hits, node), []).append(node)
+        box = next(hits, None)
+        members.setdefault((box, node.beside is None) if box else node, []).append(node)
     whole: dict[Node, Node] = {}
     for key, inside in members.items():
         one = replace(inside[0])
-        if isinstance(key, Box):
+        if isinstance(key, tuple):
+            box, forward = key
             ops = [node for node in inside if node.kind == "op"]
             size = sum(node.tensor.size for node in inside if node.kind == "parameter" and node.tensor is not None)
             counts = [f"{len(ops)} ops"] * (len(ops) > 1) + [f"{size:,} parameters"] * (size > 0)
-            notes = [shape_text(ops[-1].tensor), ", ".join(counts), *ops[-1].notes[1:]]
-            boxes = inside[0].boxes[: inside[0].boxes.index(key)]
-            one = Node("module", key.name, key.kind, notes, boxes, style=ops[-1].style)
+            boxes = inside[0].boxes[: inside[0].boxes.index(box)]
+            if forward:
+                notes = [shape_text(ops[-1].tensor), ", ".join(counts), *ops[-1].notes[1:]]
+                one = Node("module", box.name, box.kind, notes, boxes, style=ops[-1].style)
+            else:
+                one = Node("gradient", f"∂ {box.name or box.kind}", "", [f"{len(inside)} gradients"], boxes)
+                one.beside = inside[0].beside
         whole |= dict.fromkeys(inside, one)
     for inside in members.values():
         one = whole[inside[0]]
+        one.beside = whole[one.beside] if one.beside else None
         arrows = [(whole[x], text) for node in inside for x, text in node.inputs if whole[x] is not one]
         one.inputs = arrows if one.kind == "op" else list(dict.fromkeys(arrows))
     return list(dict.fromkeys(whole.values()))

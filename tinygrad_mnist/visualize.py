@@ -97,7 +97,7 @@ def graph(
         names |= made_up_names(t for t in tensors if t not in names)
     tracked = [t for t in tensors if t.requires_grad] if gradients or backward else []
     slopes = dict(zip(tracked, _gradients(outputs[0], tracked, backward), strict=True)) if tracked else {}
-    nodes = draw(tensors, names, {} if backward else frames(tensors, model), values, shapes)
+    nodes = draw(tensors, names, frames(tensors, model), values, shapes)
     legend = [_color(nodes, slopes, values)] if gradients else []
     if backward:
         names |= {g: f"∂{names[outputs[0]]}/∂{names[t]}" for t, g in slopes.items()}
@@ -182,9 +182,6 @@ def _digraph(nodes: list[Node], legend: list[str]) -> Digraph:
                 picture.edge(keys[x], keys[node], style="dashed", color="#aaaaaa", constraint="false")
             else:
                 picture.edge(keys[x], keys[node], headport=side, **text)
-        if node.beside:
-            with picture.subgraph(graph_attr={"rank": "same"}) as level:
-                level.edge(keys[node.beside], keys[node], style="dotted", dir="none")
     return picture
 
 
@@ -198,6 +195,9 @@ def _fill(picture: Any, tree: Mapping[Any, Any], keys: Mapping[Node, str], numbe
                 _fill(frame, inside, keys, number)
         else:
             picture.node(keys[item], _label(item), **{**STYLES[item.kind], **item.style})
+            if item.beside:  # in the same frame: outside of it, the same rank would pull the node out
+                with picture.subgraph(graph_attr={"rank": "same"}) as level:
+                    level.edge(keys[item.beside], keys[item], style="dotted", dir="none")
 
 
 def _label(node: Node) -> str:

@@ -48,7 +48,8 @@ def graph(training: Training, file: Path) -> Path:
     """
     images, labels = next(mnist.batches(training.data.train, training.network.digits_a_step))
     targets = np.eye(training.data.n_classes, dtype=images.dtype)[labels]
-    outputs = training.model(Tensor(images, name="images"))
+    with visualize.trace():  # so that a network too large to read is folded by layers
+        outputs = training.model(Tensor(images, name="images"))
     loss = COSTS[training.network.cost](outputs, Tensor(targets, name="targets"))
     loss.name = "C"
     return visualize.save(visualize.graph(loss, model=training.model, backward=True, shapes=True), file)
