@@ -159,6 +159,8 @@ def collapsed(nodes: list[Node], chosen: int | Collection[str]) -> list[Node]:
         one = whole[inside[0]]
         one.beside = whole[one.beside] if one.beside else None
         arrows = [(whole[x], text) for node in inside for x, text in node.inputs if whole[x] is not one]
+        if one.kind == "gradient":
+            arrows = list({x: (x, text) for x, text in arrows}.values())  # whatever shapes it needs, one arrow
         one.inputs = arrows if one.kind == "op" else list(dict.fromkeys(arrows))
     return list(dict.fromkeys(whole.values()))
 
