@@ -47,9 +47,10 @@ def main() -> None:
     HERE.mkdir(exist_ok=True)
 
     network = Network(np.random.default_rng(0))
-    cost = quadratic_cost(network(x), y)
+    with visualize.trace():
+        cost = quadratic_cost(network(x), y)
     cost.name = "C"
-    print(visualize.save(visualize.graph(cost, model=network, backward=True), HERE / "step.svg"))
+    print(visualize.save(visualize.graph(cost, backward=True), HERE / "step.svg"))
 
     rng = np.random.default_rng(0)
     deep = nn.Sequential(Layer(784, 30, rng), *(Layer(30, 30, rng) for _ in range(6)), Layer(30, 10, rng))
