@@ -284,7 +284,7 @@ def test_source_reads_like_backpropagation_written_by_hand() -> None:
     source = step.source
     assert "# gradient of test_replay.py:" in source
     assert "loss = cost(model(x), y)" in source
-    assert "add.reduce(d_linear, axis=(0,), out=d_layers_0_bias" in source
+    assert "add.reduce(d_linear, axis=0, out=d_layers_0_bias" in source
     assert "forward_" not in source  # the ops of such a network all have a form that writes into given memory
     assert "subtract(layers_0_weight, lr_d_layers_0_weight, out=layers_0_weight)" in source
     assert max(map(len, source.splitlines())) < 200

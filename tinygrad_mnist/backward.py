@@ -49,7 +49,13 @@ def backward(
     found = _propagate(self, gradient, (), retain_graph or create_graph, create_graph)
     for x, value in found.items():
         if x._grad is None:
-            x._grad = value if isinstance(value, Tensor) else leaf(np.asarray(value))
+            x._grad = (
+                leaf(value)
+                if type(value) is _ndarray
+                else value
+                if isinstance(value, Tensor)
+                else leaf(np.asarray(value))
+            )
         else:
             with _Recording(create_graph):
                 x._grad = x._grad + value
@@ -124,8 +130,10 @@ def _propagate(
                     continue
                 part = rule(g, out, *operands, **params)
                 data = x._data
-                if type(part) is not _ndarray or part.shape != data.shape or part.dtype is not data.dtype:
+                if type(part) is not _ndarray or part.dtype is not data.dtype:
                     part = _fitted(part, x, op, tensors)
+                elif part.shape != data.shape:
+                    part = _unbroadcast(part, data.shape, op)
                 if x in pending:
                     part = pending[x] + part
                 elif (x.op is None or wanted) and (part is g or (part._data if tensors else part).base is not None):
@@ -223,11 +231,9 @@ def _fitted(part: Any, x: Tensor, op: Op, create_graph: bool) -> Any:
 
 def _unbroadcast(part: Any, shape: tuple[int, ...], op: Op) -> Any:
     """Sum over the axes along which broadcasting repeated an input of this shape."""
+    if part.shape[1:] == shape:  # the common case, a bias: with the general way below it takes 2.8 µs instead of 1.5
+        return np.add.reduce(part, 0) if isinstance(part, _ndarray) else sum_over(part, 0)
     new = part.ndim - len(shape)
-    if part.shape[new:] == shape and new > 0:
-        # The common case, a bias. NumPy's own reduction takes 1.1 µs of a step's 80, the table's sum 2.5.
-        total = np.add.reduce if isinstance(part, _ndarray) else sum_over
-        return total(part, tuple(range(new)))
     if new < 0 or any(n not in (1, m) for n, m in zip(shape, part.shape[new:], strict=True)):
         raise ValueError(
             f"{op.name}: a rule returned a gradient of shape {part.shape} for an input of shape {shape}; "
