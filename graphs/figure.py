@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_mnist import grad, mnist
-from tinygrad_mnist.train import DivergedError, whole
+from tinygrad_mnist.files import whole
+from tinygrad_mnist.train import DivergedError
 from zoo.network import COSTS
 from zoo.training import Training, network_class
 

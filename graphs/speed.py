@@ -35,6 +35,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import numpy as np  # noqa: E402 (NumPy reads the number of threads when it is imported)
 
 from tinygrad_mnist import Tensor, nn, ops, optim  # noqa: E402
+from tinygrad_mnist.files import whole  # noqa: E402
 from tinygrad_mnist.losses import quadratic_cost  # noqa: E402
 from tinygrad_mnist.replay import compile  # noqa: E402
 from tinygrad_mnist.tensor import Array  # noqa: E402
@@ -646,9 +647,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             (directory / "speed.json", lambda p: p.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")),
             (directory / "speed.png", lambda p: draw(results, p)),
         ):
-            unfinished = path.with_name(f".{path.name}.{os.getpid()}{path.suffix}")
-            write(unfinished)
-            os.replace(unfinished, path)
+            with whole(path) as part:
+                write(part)
             print(f"written: {path}")
     return 0
 

@@ -19,7 +19,7 @@ from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tinygrad_mnist.train import whole
+from tinygrad_mnist.files import whole
 
 Setting = Mapping[str, Any]
 Run = Callable[[Setting, int], Any]

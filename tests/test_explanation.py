@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from tinygrad_mnist import OPS, Tensor, concatenate, grad, nn, no_grad, ops, sigmoid, unary, visualize
-from tinygrad_mnist.explanation import explain, value_text
 from tinygrad_mnist.losses import cross_entropy_cost, quadratic_cost
+from tinygrad_mnist.visualize import explain
+from tinygrad_mnist.visualize.notation import value_text
 
 
 def named(value, name, requires_grad=True):

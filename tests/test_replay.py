@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 
 import tinygrad_mnist as tg
-from tinygrad_mnist import OPS, Tensor, grad, losses, mnist, nn, no_grad, optim, tracing
+from tinygrad_mnist import OPS, Tensor, grad, losses, mnist, nn, no_grad, optim, visualize
 from tinygrad_mnist.replay import compile
 from tinygrad_mnist.testing import Program, operands, programs
 from zoo.network import COSTS
@@ -906,6 +906,6 @@ def test_an_observer_sees_every_op() -> None:
     step = compile(lambda x: x.log())
     for _ in range(3):
         step(np.ones(2, F))
-    with pytest.raises(FloatingPointError, match="log gave"), tracing.detect_anomaly():
+    with pytest.raises(FloatingPointError, match="log gave"), visualize.detect_anomaly():
         step(np.zeros(2, F))
     assert step(np.ones(2, F)).sum().item() == 0

@@ -10,7 +10,7 @@ import pytest
 
 from tinygrad_mnist import Tensor, exp, grad, log, nn, no_grad, sigmoid, sqrt
 from tinygrad_mnist.tensor import mode
-from tinygrad_mnist.tracing import calls_around, detect_anomaly, trace
+from tinygrad_mnist.visualize.tracing import calls_around, detect_anomaly, trace
 
 
 def named(value, name, requires_grad=True):

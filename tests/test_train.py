@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinygrad_mnist import Tensor, mnist, no_grad, sigmoid, train
+from tinygrad_mnist.files import whole
 from tinygrad_mnist.losses import cross_entropy_cost, quadratic_cost, softmax_cross_entropy
 from tinygrad_mnist.mnist import Dataset, Split
 from tinygrad_mnist.nn import Dropout, Linear, Module, Sequential
@@ -417,7 +418,7 @@ def test_an_interruption_in_the_middle_leaves_the_old_file(tmp_path):
     (tmp_path / "a.txt").write_text("old")
 
     def interrupted():
-        with train.whole(tmp_path / "a.txt") as part:
+        with whole(tmp_path / "a.txt") as part:
             part.write_text("new")
             raise KeyboardInterrupt
 

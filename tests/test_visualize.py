@@ -14,6 +14,8 @@ import pytest
 
 from tinygrad_mnist import OPS, Tensor, exp, grad, nn, relu, sigmoid, tanh, unary, visualize
 from tinygrad_mnist.losses import quadratic_cost
+from tinygrad_mnist.visualize.picture import RAMP
+from tinygrad_mnist.visualize.render import rendered
 
 ELEMENTWISE = [name for name, op in OPS.items() if op.domain and op.differentiable]
 
@@ -316,12 +318,12 @@ def test_gradients_of_every_node_are_computed_and_nothing_of_the_users_is_touche
 def test_vanishing_gradients_are_seen_in_the_colours():
     picture = Picture(visualize.graph(deep(8), gradients=True))
     colors = [picture.attributes[picture.called(f"layers.{i}.weight")]["fillcolor"] for i in range(0, 16, 2)]
-    ranks = [visualize.RAMP.index(color) for color in colors]
+    ranks = [RAMP.index(color) for color in colors]
     assert ranks == sorted(ranks)
     assert ranks[0] <= 2
     assert ranks[-1] > 6
     assert "1e-" in picture.legend
-    assert all(color in picture.legend for color in visualize.RAMP)
+    assert all(color in picture.legend for color in RAMP)
 
 
 def test_gradients_that_are_zero_infinite_or_missing_are_marked():
@@ -488,7 +490,7 @@ def test_graphviz_reads_every_kind_of_picture_without_a_warning(tmp_path):
     kinds: Any = ({}, {"collapse": 1}, {"gradients": True}, {"backward": True}, both)
     for options in kinds:
         source = visualize.graph(cost, **options).source
-        read = json.loads(visualize._rendered(source, "json"))
+        read = json.loads(rendered(source, "json"))
         assert len([o for o in read["objects"] if "shape" in o]) == len(
             Picture(visualize.graph(cost, **options)).labels
         )

@@ -46,7 +46,7 @@ def backward(
             changed in place after it was used.
         ValueError: a Tensor of several elements without `gradient`, or a gradient of another shape.
     """
-    found = _propagate(self, gradient, (), retain_graph or create_graph, create_graph)
+    found = propagate(self, gradient, (), retain_graph or create_graph, create_graph)
     for x, value in found.items():
         if x._grad is None:
             x._grad = (
@@ -89,7 +89,7 @@ def grad(
             raise ValueError(
                 f"grad: expected inputs that require gradients, got {x!r}; make it with requires_grad=True"
             )
-    found = _propagate(output, gradient, set(wanted), retain_graph or create_graph, create_graph)
+    found = propagate(output, gradient, set(wanted), retain_graph or create_graph, create_graph)
     gradients = []
     for i, x in enumerate(wanted):
         g = found[x] if x in found else np.zeros_like(x._data)
@@ -99,7 +99,7 @@ def grad(
     return gradients[0] if isinstance(inputs, Tensor) else gradients
 
 
-def _propagate(
+def propagate(
     output: Tensor, gradient: Any, wanted: Collection[Tensor], retain_graph: bool, create_graph: bool
 ) -> dict[Tensor, Any]:
     """The gradients of all leaves and of the wanted results in between, each in memory of its own.
@@ -111,7 +111,7 @@ def _propagate(
     pending = {output: _seed(output, gradient, tensors)}
     found: dict[Tensor, Any] = {}
     out: Any
-    order = _topological_order(output)
+    order = topological_order(output)
     with _Recording(create_graph) if tensors else _NOTHING:
         for node in order:
             g = pending.pop(node, None)
@@ -131,7 +131,7 @@ def _propagate(
                 part = rule(g, out, *operands, **params)
                 data = x._data
                 if type(part) is not _ndarray or part.dtype is not data.dtype:
-                    part = _fitted(part, x, op, tensors)
+                    part = fitted(part, x, op, tensors)
                 elif part.shape != data.shape:
                     part = _unbroadcast(part, data.shape, op)
                 if x in pending:
@@ -178,7 +178,7 @@ def _seed(output: Tensor, gradient: Any, create_graph: bool) -> Any:
     return leaf(np.array(gradient, dtype=output.dtype))
 
 
-def _topological_order(output: Tensor) -> list[Tensor]:
+def topological_order(output: Tensor) -> list[Tensor]:
     """The results that the output's gradient flows through, each before its inputs.
 
     An op's inputs are made before its result, so it is enough to collect the nodes and sort them by age.
@@ -216,7 +216,7 @@ def _refuse_changed(node: Tensor, x: Tensor) -> None:
         )
 
 
-def _fitted(part: Any, x: Tensor, op: Op, create_graph: bool) -> Any:
+def fitted(part: Any, x: Tensor, op: Op, create_graph: bool) -> Any:
     """What a rule returned, as a gradient of x: broadcasting undone, and in the dtype of x."""
     if create_graph:
         if not isinstance(part, Tensor):

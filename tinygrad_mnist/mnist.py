@@ -29,6 +29,8 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from .files import whole
+
 __all__ = ["FILES", "MIRRORS", "DataError", "Dataset", "Split", "batches", "download", "load"]
 
 # Size in bytes and SHA-256 of each file of MNIST, both uncompressed: mirrors may compress differently.
@@ -266,12 +268,8 @@ def download(directory: str | os.PathLike[str], mirror: str | None = None) -> No
             print(f"{there}: already there, verified", flush=True)
             continue
         content = _fetch(name, MIRRORS if mirror is None else [mirror])
-        part = path.with_name(f"{path.name}.{os.getpid()}.part")
-        try:
+        with whole(path) as part:
             part.write_bytes(content)
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
         print(f"{path}: {len(content):,} bytes, verified", flush=True)
 
 

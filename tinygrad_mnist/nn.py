@@ -75,7 +75,7 @@ class Module:
 
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
         """Every parameter (a leaf that requires gradients) with its name; one that is used twice comes once."""
-        return ((name, t) for name, t in _named(self, Tensor) if t.requires_grad and t.op is None)
+        return ((name, t) for name, t in named(self, Tensor) if t.requires_grad and t.op is None)
 
     def parameters(self) -> list[Tensor]:
         """All parameters, in the order of their names."""
@@ -83,7 +83,7 @@ class Module:
 
     def modules(self) -> list[Module]:
         """The module and all modules inside it."""
-        return [module for _, module in _named(self, Module)]
+        return [module for _, module in named(self, Module)]
 
     def train(self, training: bool = True) -> Module:
         """Switch to training (dropout drops), or with False to evaluation; returns the module."""
@@ -102,11 +102,11 @@ class Module:
 
     def state_dict(self) -> dict[str, Array]:
         """A copy of the values of every Tensor in the module, frozen ones too, by name."""
-        return {name: tensor.data.copy() for name, tensor in _named(self, Tensor)}
+        return {name: tensor.data.copy() for name, tensor in named(self, Tensor)}
 
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
         """Take over values from `state_dict()`: all of them, or after a ValueError that names the key, none."""
-        own = dict(_named(self, Tensor))
+        own = dict(named(self, Tensor))
         for key in own.keys() ^ state.keys():
             where = "is missing from the state" if key in own else f"is not in this {type(self).__name__}"
             raise ValueError(f"load_state_dict: {key!r} {where}; expected the keys {', '.join(own)}")
@@ -121,7 +121,7 @@ class Module:
         return f"{type(self).__name__}({', '.join(inside)})"
 
 
-def _named(root: Any, kind: type) -> Iterator[tuple[str, Any]]:
+def named(root: Any, kind: type) -> Iterator[tuple[str, Any]]:
     """Everything of a kind that attributes, lists, tuples and dicts lead to, each once, with its dotted name."""
     seen = set()
     stack = [("", root)]

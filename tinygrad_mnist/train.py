@@ -12,7 +12,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import os
@@ -26,6 +25,7 @@ import numpy as np
 
 from . import mnist
 from .backward import no_grad
+from .files import whole
 from .losses import softmax_cross_entropy
 from .nn import Module
 from .ops import softmax
@@ -281,29 +281,3 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
             f"{path}: expected a checkpoint of tinygrad_mnist, found a file that is damaged, of another kind, or "
             "pickled, which is never loaded; name another"
         ) from None
-
-
-@contextlib.contextmanager
-def whole(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a path to write to, beside `path`; what is there after the block replaces `path` in one stroke.
-
-    After an exception in the block, or a crash at any moment, `path` is as it was.
-    """
-    target = Path(os.path.realpath(path))
-    part = target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")
-    try:
-        yield part
-        _to_disk(part)
-        os.replace(part, target)
-        if os.name == "posix":
-            _to_disk(target.parent)  # the new name
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _to_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

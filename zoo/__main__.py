@@ -15,7 +15,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tinygrad_mnist import mnist, train
+from tinygrad_mnist import mnist
+from tinygrad_mnist.files import whole
 from tinygrad_mnist.train import Epoch
 
 from . import options as commands
@@ -121,7 +122,7 @@ def _write(file: Path, data: mnist.Dataset, runs: list[tuple[str, Network, list[
             for name, network, history in runs
         ],
     }
-    with train.whole(file) as part:
+    with whole(file) as part:
         part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tinygrad_mnist import mnist, train
+from tinygrad_mnist.files import whole
 from tinygrad_mnist.train import CheckpointError, Epoch
 
 from . import options as commands
@@ -263,5 +264,5 @@ def write_history(training: Training, file: Path) -> None:
         "data": describe(training.data),
         "epochs": [asdict(epoch) for epoch in training.history],
     }
-    with train.whole(file) as part:
+    with whole(file) as part:
         part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

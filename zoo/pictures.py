@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from tinygrad_mnist import Tensor, mnist, train, visualize
+from tinygrad_mnist.files import whole
 
 from .commandline import in_words
 from .network import COSTS
@@ -37,7 +38,7 @@ def plot(training: Training, file: Path) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
     figure.suptitle(f"{network_name(training.network)}: {in_words(training.network)}", fontsize="medium")
-    with train.whole(file) as part, matplotlib.rc_context({"svg.hashsalt": "zoo"}):
+    with whole(file) as part, matplotlib.rc_context({"svg.hashsalt": "zoo"}):
         figure.savefig(part, dpi=120)
 
 

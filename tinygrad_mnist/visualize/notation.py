@@ -1,4 +1,4 @@
-"""The backward pass in words: what was computed, and which rule passed which gradient on to what."""
+"""How things are called and written: names of Tensors, shapes, values, and ops as formulas."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from .backward import _fitted, _topological_order, no_grad
-from .define import Op, Rule
-from .nn import Module, _named
-from .ops import ARRAY
-from .tensor import Tensor, leaf, mode
+from tinygrad_mnist.define import Op
+from tinygrad_mnist.nn import Module, named
+from tinygrad_mnist.ops import ARRAY
+from tinygrad_mnist.tensor import Tensor
+
 from .tracing import calls_around
 
 # fmt: off
@@ -25,75 +25,6 @@ NOTATION = {  # how Python writes an op, and how tightly that binds; all others 
 # fmt: on
 _ATOM = 6
 Step: TypeAlias = tuple[Op, Sequence[Any], Mapping[str, Any]]  # an op, its inputs and its parameters
-
-
-def explain(output: Tensor, *, model: Module | None = None) -> str:
-    """The computation of `output` and its backward pass as text, one step a line, in the order in which they happen.
-
-    First what each op computed; then every rule of the backward pass as a formula. It is found by watching the rule
-    compute, so it is what really happens, for an op of your own too. `∂x` stands for d output / d x, `+=` adds to the
-    gradient that came along another path, and small arrays show their numbers. Results without a name are called v1,
-    v2, ... No `.grad` is touched, and the graph is kept.
-
-    Args:
-        output: a Tensor with one element, computed from Tensors that require gradients.
-        model: names its parameters, as in `hidden.weight`.
-
-    Raises:
-        RuntimeError: the graph has been freed.
-        ValueError: `output` has several elements or requires no gradients.
-
-    >>> a, b, c = (Tensor(v, requires_grad=True, name=n) for v, n in ((2.0, "a"), (-1.0, "b"), (0.5, "c")))
-    >>> print(explain((a * b + c).sigmoid()))
-    forward
-    a                            parameter  scalar  2
-    b                            parameter  scalar  -1
-    v1 = a * b                   mul        scalar  -2
-    c                            parameter  scalar  0.5
-    v2 = v1 + c                  add        scalar  -1.5
-    v3 = sigmoid(v2)             sigmoid    scalar  0.1824
-    backward, where ∂x stands for d v3 / d x
-    ∂v3 = 1                                 scalar  1
-    ∂v2 = ∂v3 * (v3 * (1 - v3))  sigmoid    scalar  0.1491
-    ∂v1 = ∂v2                    add        scalar  0.1491
-    ∂c = ∂v2                     add        scalar  0.1491
-    ∂a = ∂v1 * b                 mul        scalar  -0.1491
-    ∂b = ∂v1 * a                 mul        scalar  0.2983
-    """
-    if not output.requires_grad or output.size != 1:
-        raise ValueError(
-            f"explain: expected one number that requires gradients, got shape {output.shape} and "
-            f"requires_grad={output.requires_grad}; reduce it first, as with .sum()"
-        )
-    tensors = collect([output])
-    names = names_of(tensors, model)
-    names |= made_up_names(t for t in tensors if t not in names)
-    steps = [
-        (f"{names[t]} = {expression((t.op, t.inputs, t.params), names, {})[0]}", t.op.name, t)
-        if t.op is not None
-        else (names[t], "parameter" if t.requires_grad else "input", t)
-        for t in tensors
-        if names[t] != value_text(t)
-    ]
-    forward = len(steps)
-    gradients = {output: leaf(np.ones_like(output.data))}
-    steps.append((f"∂{names[output]} = 1", "", gradients[output]))
-    for node in _topological_order(output):
-        if node in gradients:
-            names[gradients[node]] = f"∂{names[node]}"
-        for x, rule in zip(node.inputs, node.op.rules if node in gradients else ()):  # noqa: B905 (rules may be endless)
-            if rule is not None and isinstance(x, Tensor) and x.requires_grad:
-                part, formula = _watched(rule, gradients[node], node, names)
-                fitted = _fitted(np.asarray(part), x, node.op, False)
-                formula += f", summed to {shape_text(x)}" if np.shape(part) != x.shape else ""
-                formula = f"∂{names[x]} {'+=' if x in gradients else '='} {formula}"
-                gradients[x] = leaf(np.asarray(gradients[x].data + fitted if x in gradients else fitted))
-                steps.append((formula, node.op.name, gradients[x]))
-    formulas, ops = (min(max(len(step[i]) for step in steps), 60) for i in (0, 1))
-    lines = [f"{text:{formulas}}  {op:{ops}}  {shape_text(t)}  {value_text(t)}".rstrip() for text, op, t in steps]
-    return "\n".join(
-        ["forward", *lines[:forward], f"backward, where ∂x stands for d {names[output]} / d x", *lines[forward:]]
-    )
 
 
 def collect(outputs: Iterable[Tensor]) -> list[Tensor]:
@@ -117,7 +48,7 @@ def collect(outputs: Iterable[Tensor]) -> list[Tensor]:
 
 def names_of(tensors: Iterable[Tensor], model: Module | None = None) -> dict[Tensor, str]:
     """The names that Tensors have: in the model (or the models that were called under `trace()`), or of their own."""
-    known = {t: name for root in _roots(tensors, model) for name, t in _named(root, Tensor)}
+    known = {t: name for root in _roots(tensors, model) for name, t in named(root, Tensor)}
     names: dict[Tensor, str] = {}
     times: Counter[str] = Counter()
     for t in tensors:
@@ -132,7 +63,7 @@ def names_of(tensors: Iterable[Tensor], model: Module | None = None) -> dict[Ten
 
 def module_names(tensors: Iterable[Tensor], model: Module | None = None) -> dict[int, str]:
     """The names of the modules in the model (or the models that were called under `trace()`), by their ids."""
-    return {id(module): printable(name) for root in _roots(tensors, model) for name, module in _named(root, Module)}
+    return {id(module): printable(name) for root in _roots(tensors, model) for name, module in named(root, Module)}
 
 
 def _roots(tensors: Iterable[Tensor], model: Module | None) -> list[Module]:
@@ -178,26 +109,7 @@ def value_text(t: Any, most: int = 6) -> str:
     return np.array2string(array, separator=", ", formatter=formats).replace("\n", "")  # type: ignore[arg-type]
 
 
-def _watched(rule: Rule, g: Tensor, node: Tensor, names: Mapping[Tensor, str]) -> tuple[Any, str]:
-    """What a rule gives, and the formula that it computed."""
-    steps: dict[Tensor, Step] = {}
-
-    def note(result: Tensor, op: Op, inputs: tuple[Any, ...], params: Mapping[str, Any]) -> None:
-        steps[result] = op, inputs, params
-
-    before, mode.observer = mode.observer, note
-    try:
-        with no_grad():
-            part = rule(g, node, *node.inputs, **node.params)
-        return part, _written(part, names, steps)[0]
-    except Exception:  # a rule that is written for arrays alone: its formula cannot be seen
-        arrays = [x.data if isinstance(x, Tensor) else x for x in node.inputs]
-        return rule(g.data, node.data, *arrays, **node.params), f"the rule of {node.op.name}"
-    finally:
-        mode.observer = before
-
-
-def _written(x: Any, names: Mapping[Tensor, str], steps: Mapping[Tensor, Step]) -> tuple[str, int]:
+def operand_text(x: Any, names: Mapping[Tensor, str], steps: Mapping[Tensor, Step]) -> tuple[str, int]:
     """An operand and how tightly it binds: its name, or the expression that computed it, or its value."""
     if isinstance(x, Tensor) and x in names:
         return names[x], _ATOM
@@ -210,7 +122,7 @@ def _written(x: Any, names: Mapping[Tensor, str], steps: Mapping[Tensor, Step]) 
 def expression(step: Step, names: Mapping[Tensor, str], steps: Mapping[Tensor, Step]) -> tuple[str, int]:
     """An op on its operands as Python writes it, and how tightly that binds; `steps` made operands without a name."""
     op, inputs, params = step
-    written = [_written(x, names, steps) for x in inputs]
+    written = [operand_text(x, names, steps) for x in inputs]
 
     def operand(i: int, lowest: int) -> str:
         text, binding = written[i]

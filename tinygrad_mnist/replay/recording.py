@@ -14,18 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from . import ops
-from .backward import _propagate, no_grad
-from .define import Op
-from .optim import Optimizer
-from .program import Buffer, Instruction, Number
-from .tensor import Array, Tensor, changes, leaf, mode, tick
-from .watching import PACKAGE, PLAIN
+from tinygrad_mnist import ops
+from tinygrad_mnist.backward import no_grad, propagate
+from tinygrad_mnist.define import Op
+from tinygrad_mnist.files import PACKAGE
+from tinygrad_mnist.optim import Optimizer
+from tinygrad_mnist.tensor import Array, Tensor, changes, leaf, mode, tick
 
-
-def layout(x: Array) -> tuple[tuple[int, ...], np.dtype[Any], tuple[int, ...]]:
-    """What two arrays must have in common for the same statements."""
-    return x.shape, x.dtype, x.strides
+from .program import Buffer, Instruction, Number, is_ours, layout
+from .watching import PLAIN
 
 
 class Option(float):
@@ -309,8 +306,7 @@ class Recorder:
         The forward function is called with Tensors to see. What is not made of ops alone, or gives other bits, stays as
         it is; so do a user's own ops, which may do other things besides.
         """
-        module = getattr(op.forward, "__module__", None) or ""
-        if not module.startswith(__package__) or any(isinstance(v, np.random.Generator) for v in params.values()):
+        if not is_ours(op) or any(isinstance(v, np.random.Generator) for v in params.values()):
             return False
         traced = []
         for x in inputs:
@@ -347,7 +343,7 @@ class Recorder:
         """The line of the step that is running; in the backward pass, the line whose gradient is computed."""
         frame = sys._getframe(1)
         while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
-            if frame.f_code is _propagate.__code__ and not self.expanding:
+            if frame.f_code is propagate.__code__ and not self.expanding:
                 node, g = frame.f_locals.get("node"), frame.f_locals.get("g")
                 if node is not None and id(node) in self.lines:
                     if isinstance(g, Tensor) and self._known(g):

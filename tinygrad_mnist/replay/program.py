@@ -18,8 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from .define import Op
-from .tensor import Array
+from tinygrad_mnist.define import Op
+from tinygrad_mnist.tensor import Array
+
+
+def layout(x: Array) -> tuple[tuple[int, ...], np.dtype[Any], tuple[int, ...]]:
+    """What two arrays must have in common for the same statements to give the same bits: shape, dtype and strides."""
+    return x.shape, x.dtype, x.strides
 
 
 @dataclass(eq=False, slots=True)
@@ -61,7 +66,7 @@ class Buffer:
 
     @property
     def layout(self) -> tuple[Any, ...]:
-        """Shape, dtype and strides: what two arrays must share for the same bits."""
+        """As that of an array: shape, dtype and strides."""
         return self.shape, self.dtype, self.strides
 
 
@@ -111,6 +116,12 @@ class Instruction:
     def elementwise(self) -> bool:
         """Whether NumPy computes it element by element, so that the output may overwrite an input."""
         return (isinstance(self.op.forward, np.ufunc) and self.op.forward.signature is None) or squares(self)
+
+
+def is_ours(op: Op) -> bool:
+    """Whether an op is of this package: its forward function computes, and does nothing besides."""
+    module = getattr(op.forward, "__module__", None) or ""
+    return module.partition(".")[0] == __name__.partition(".")[0]
 
 
 def squares(i: Instruction) -> bool:

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from .program import Block, Buffer, Instruction, Number, Program, plan, squares
-from .tensor import Array
+from tinygrad_mnist.tensor import Array
+
+from .program import Block, Buffer, Instruction, Number, Program, is_ours, plan, squares
 
 KERNELS: dict[str, Callable[..., list[str]]] = {
     "sum": lambda i, out, x: [f"add.reduce({x}, axis={i.params['axis']}, out={out}, keepdims={i.params['keepdims']})"],
@@ -199,7 +200,7 @@ class NumPyText:
         params = [f"{key}={self._literal(value)}" for key, value in i.params.items()]
         function = self._named(i.op.forward, f"forward_{i.op.name}")
         call = f"{function}({', '.join([*names, *params])})"
-        if getattr(i.op.forward, "__module__", "").startswith(str(__package__)):
+        if is_ours(i.op):
             return f"asarray({call})"
         return f"{self._named(_as_recorded, 'as_recorded')}({call}, {self._named(i.output.layout, 'layout')})"
 

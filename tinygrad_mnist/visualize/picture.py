@@ -1,46 +1,27 @@
-"""Looking at things: computation graphs as pictures, and a digit as text.
-
-    with visualize.trace():
-        loss = quadratic_cost(network(x), y)
-    visualize.save(visualize.graph(loss), "net.svg")
-
-`explain`, `trace` and `detect_anomaly` are at hand here too.
-"""
+"""A computation graph as a picture: `graph`, its colours, and the DOT text."""
 
 from __future__ import annotations
 
 import math
-import os
-import shutil
-import subprocess
-import sys
-import sysconfig
 from collections.abc import Collection, Mapping
-from functools import cache
 from html import escape
 from itertools import zip_longest
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from .backward import grad
-from .define import Op
-from .drawing import Box, Node, draw, fit, frames, gradients_beside
-from .explanation import collect, made_up_names, names_of, printable, value_text
-from .explanation import explain as explain
-from .nn import Module
-from .tensor import Array, Tensor, mode, tick
-from .tracing import detect_anomaly as detect_anomaly
-from .tracing import trace as trace
-from .train import whole
+from tinygrad_mnist.backward import grad
+from tinygrad_mnist.define import Op
+from tinygrad_mnist.nn import Module
+from tinygrad_mnist.tensor import Tensor, mode, tick
+
+from .folding import fit
+from .nodes import Box, Node, draw, frames, gradients_beside
+from .notation import collect, made_up_names, names_of, printable, value_text
+from .render import picture_class
 
 if TYPE_CHECKING:
     from graphviz import Digraph
-
-# ----------------------------------------------------------------------------------------------------------------------
-# A computation graph as a picture
 
 STYLES = {  # of the kinds of nodes, which differ in shape as well as in colour
     "parameter": {"shape": "box", "fillcolor": "#fbdca0"},
@@ -155,7 +136,7 @@ def _color(nodes: list[Node], slopes: Mapping[Tensor, Tensor], values: bool) -> 
 
 def _digraph(nodes: list[Node], legend: list[str]) -> Digraph:
     """The DOT text. Nodes are numbered in order, never by id(): an id is used again after its object has gone."""
-    picture = _picture_class()(
+    picture = picture_class()(
         graph_attr={"fontname": "Arial", "fontsize": "11", "nodesep": "0.3", "ranksep": "0.35"},
         node_attr={"fontname": "Arial", "fontsize": "11", "style": "filled", "height": "0.3"},
         edge_attr={"fontname": "Arial", "fontsize": "9", "color": "#555555", "arrowsize": "0.7"},
@@ -210,165 +191,3 @@ def _label(node: Node) -> str:
 def _html(text: str) -> str:
     """The text as graphviz's HTML-like labels write it."""
     return escape(printable(text)).replace("\\", "\\\\")
-
-
-@cache
-def _picture_class() -> type[Digraph]:
-    """A Digraph that shows itself in Jupyter without the system's dot too."""
-    import graphviz
-
-    class Picture(graphviz.Digraph):
-        def _repr_mimebundle_(self, *args: Any, **kwargs: Any) -> dict[str, str]:
-            try:
-                return {"image/svg+xml": _rendered(self.source, "svg").decode()}
-            except RuntimeError as error:
-                return {"text/plain": f"{self.source}\n{error}"}
-
-    return Picture
-
-
-# ----------------------------------------------------------------------------------------------------------------------
-# A picture as a file
-
-
-def save(picture: Digraph, path: str | os.PathLike[str]) -> Path:
-    """Write a picture to a file and return its path; by the suffix as .svg, .png, .pdf, or as DOT text (.dot, .gv).
-
-    Drawn by the system's `dot`, or without one by graphviz-pure's (which has no PDF). Where neither can, the DOT text
-    is written beside it instead, and a line on standard error says how to get the picture. The file is written whole
-    or not at all.
-
-    Raises:
-        ValueError: an unknown suffix.
-        OSError: the file cannot be written.
-    """
-    path = Path(path)
-    kind = path.suffix.lower()[1:]
-    if kind not in ("svg", "png", "pdf", "dot", "gv"):
-        raise ValueError(f"save: expected a file name that ends in .svg, .png, .pdf, .dot or .gv, got {str(path)!r}")
-    content, problem = picture.source.encode(), ""
-    if kind in ("svg", "png", "pdf"):
-        try:
-            content = _rendered(picture.source, kind)
-        except RuntimeError as error:
-            path, problem = path.with_suffix(".gv"), str(error)
-    try:
-        with whole(path) as part:
-            part.write_bytes(content)
-    except OSError as error:
-        raise OSError(f"save: cannot write {path}: {error.strerror}; choose another place") from None
-    if problem:
-        print(f"save: wrote {path} instead, for {problem}", file=sys.stderr)
-    return path
-
-
-def _rendered(source: str, kind: str) -> bytes:
-    """The picture, drawn by the first program that can; a RuntimeError that says why and what to do if none can."""
-    places = os.pathsep.join([os.environ.get("PATH", os.defpath), sysconfig.get_path("scripts")])
-    programs = filter(None, (shutil.which("dot"), shutil.which("graphviz-pure", path=places)))
-    reason = "no dot program was found"
-    for program in programs:
-        sharp = ["-Gdpi=144"] if kind == "png" else []
-        try:
-            run = subprocess.run(
-                [program, f"-T{kind}", *sharp], input=source.encode(), capture_output=True, timeout=120
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            reason = f"{program} failed: {error}"
-            continue
-        if run.returncode == 0 and run.stdout:
-            return run.stdout
-        says = run.stderr.decode(errors="replace").split("\n")[0]
-        reason = f"{program} did not draw it as {kind} ({says})"
-    raise RuntimeError(f"{reason}; install Graphviz (graphviz.org), or for SVG and PNG: pip install graphviz-pure")
-
-
-# ----------------------------------------------------------------------------------------------------------------------
-# A digit as text
-
-_RAMPS = {"blocks": " ░▒▓█", "ascii": " .:-=+*#%@"}
-
-
-def digit(
-    pixels: Tensor | ArrayLike,
-    shape: tuple[int, int] = (28, 28),
-    *,
-    style: str = "auto",
-    activations: Tensor | ArrayLike | None = None,
-    label: int | None = None,
-) -> str:
-    """An image as lines of text, two pixels to a character; what the network said of it beside.
-
-    Args:
-        pixels: height x width numbers from 0 (empty) to 1 (ink), or integers from 0 to 255.
-        shape: height and width.
-        style: "ansi", half blocks in 24 greys, for terminals; "blocks", half blocks and four shades without colours;
-            "ascii"; or "auto", the best that `sys.stdout` can show.
-        activations: the network's outputs, one a class, drawn as bars from 0 to 1; the largest is what it says.
-        label: the class that it is.
-
-    Raises:
-        ValueError: an unknown style, or the number of pixels does not fit the shape.
-
-    >>> print(digit([0, 0, 1, 1, 0, 0, 0, 1], (2, 4), style="ascii", activations=[0.25, 0.75], label=0))
-      =@  0 #####                0.25 < is
-          1 ###############      0.75 < says
-    """
-    image = np.asarray(pixels)
-    if image.size != shape[0] * shape[1]:
-        raise ValueError(
-            f"digit: {image.size} pixels do not make an image of shape {shape}; pass shape=(height, width)"
-        )
-    if activations is not None and np.size(activations) == 0:
-        raise ValueError("digit: got no activations; pass one for each class, or None")
-    image = np.clip(np.nan_to_num(image / (255 if image.dtype.kind in "iu" and image.max(initial=0) > 1 else 1)), 0, 1)
-    image = np.pad(image.reshape(shape), [(0, shape[0] % 2), (0, 0)])
-    style = _best_style() if style == "auto" else style
-    if style not in ("ansi", *_RAMPS):
-        raise ValueError(f"digit: expected style 'auto', 'ansi', 'blocks' or 'ascii', got {style!r}")
-    rows = [_row(top, bottom, style) for top, bottom in zip(image[::2], image[1::2], strict=True)]
-    beside = _bars(np.asarray(activations, dtype=float).ravel(), label, style) if activations is not None else []
-    if activations is None and label is not None:
-        beside = [f"{label}"]
-    blank = " " * shape[1]
-    lines = max(len(rows), len(beside))
-    rows += [blank] * (lines - len(rows))
-    beside += [""] * (lines - len(beside))
-    return "\n".join(f"{row}  {text}" if text else row for row, text in zip(rows, beside, strict=True))
-
-
-def _best_style() -> str:
-    """The style for standard output: escape sequences on terminals only, half blocks where its encoding has them."""
-    try:
-        "░▒▓█▀▄▏▎▍▌▋▊▉◂".encode(getattr(sys.stdout, "encoding", None) or "ascii")
-    except (UnicodeEncodeError, LookupError):
-        return "ascii"
-    plain = not sys.stdout.isatty() or "NO_COLOR" in os.environ or os.environ.get("TERM", "dumb") == "dumb"
-    return "blocks" if plain else "ansi"
-
-
-def _row(top: Array, bottom: Array, style: str) -> str:
-    """Two rows of pixels as one line of text."""
-    if style == "ansi":
-        greys = [(232 + round(float(a) * 23), 232 + round(float(b) * 23)) for a, b in zip(top, bottom, strict=True)]
-        return "".join(f"\x1b[38;5;{a};48;5;{b}m▀" for a, b in greys) + "\x1b[0m"
-    ramp = _RAMPS[style]
-    row = [ramp[round(float(a + b) / 2 * (len(ramp) - 1))] for a, b in zip(top, bottom, strict=True)]
-    if style == "blocks":  # where the halves differ much, the edge says more than their mean
-        row = ["▀" if d > 0.5 else "▄" if d < -0.5 else c for c, d in zip(row, top - bottom, strict=True)]
-    return "".join(row)
-
-
-def _bars(activations: Array, label: int | None, style: str, width: int = 20) -> list[str]:
-    """One line a class: its number, a bar, the activation, and whether the network says so and it is so."""
-    parts, arrow = ("#", "<") if style == "ascii" else (" ▏▎▍▌▋▊▉█", "◂")
-    finest = max(len(parts) - 1, 1)
-    said = int(np.argmax(activations))
-    lines = []
-    for i, value in enumerate(activations.tolist()):
-        full, rest = divmod(round(min(max(value, 0), 1) * width * finest) if value == value else 0, finest)
-        bar = parts[-1] * full + (parts[rest] if rest else "")
-        verdict = " and ".join(["says"] * (i == said) + ["is"] * (label is not None and i == label))
-        line = f"{i:{len(str(len(activations) - 1))}} {bar:{width}} {value:.2f}"
-        lines.append(f"{line} {arrow} {verdict}" if verdict else line)
-    return lines

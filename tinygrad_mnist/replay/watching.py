@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,13 +11,46 @@ from typing import Any
 
 import numpy as np
 
-from .nn import Module
-from .optim import Optimizer
-from .tensor import Tensor
+from tinygrad_mnist.files import PACKAGE
+from tinygrad_mnist.nn import Module
+from tinygrad_mnist.optim import Optimizer
+from tinygrad_mnist.tensor import Tensor
 
-PACKAGE = os.path.dirname(__file__) + os.sep
+from .program import layout
+
 PLAIN = (int, float, complex, bool, str, bytes, type(None), np.generic)
 """Values that are the same when they are equal."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Kind:
+    """What an argument must be like for the same program.
+
+    Attributes:
+        layout: of an array; None for what is not one.
+        tracked: whether it is a Tensor that requires gradients.
+        value: what is not an array.
+        plain: whether that is the same when it is equal.
+    """
+
+    layout: Any = None
+    tracked: bool = False
+    value: Any = None
+    plain: bool = False
+
+    @classmethod
+    def of(cls, x: Any) -> Kind:
+        """The kind of an argument."""
+        if isinstance(x, Tensor):
+            return cls(layout(x._data), x._requires_grad)
+        return cls(layout(x)) if type(x) is np.ndarray else cls(value=x, plain=isinstance(x, PLAIN))
+
+    def admits(self, other: Kind) -> bool:
+        """Whether an argument of another kind is one of this."""
+        if self.layout is not None or other.layout is not None:
+            return self.layout == other.layout and self.tracked == other.tracked
+        same = self.plain and type(self.value) is type(other.value) and self.value == other.value
+        return self.value is other.value or bool(same)
 
 
 class Opaque:

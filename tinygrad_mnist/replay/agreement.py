@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from .program import Buffer, Number
-from .recording import Recorder, Slot, identical, layout, told_apart
-from .tensor import Array
+from tinygrad_mnist.tensor import Array
+
+from .program import Buffer, Number, layout
+from .recording import Recorder, Slot, identical, told_apart
 from .watching import PLAIN
 
 

@@ -1,35 +1,24 @@
-"""compile(step): record what a training step does, then replay it as straight-line NumPy.
-
-While a step is recorded it runs as it always does, and every op that is called on Tensors is noted. The backward pass
-is ops of the same table, since its rules are called with Tensors, and so is the optimizer's formula. What comes out is
-one list of instructions: forward, backward and update (`recording.py`); `program.py` makes a program of it, and
-`numpy_text.py` Python text of that.
-
-A replay must never be wrong. So whatever is not an op is looked after here: numbers that change between steps are read
-at each replay (`recording.Option`); what the step refers to is watched, and a change means a new recording
-(`watching.py`); a value that is read while recording makes the step run eagerly (`Recorder.read`); and two recordings
-must agree (`agreement.py`).
-"""
+"""A compiled step: the programs recorded of it, and which of them a call is for."""
 
 from __future__ import annotations
 
 import inspect
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from .agreement import DiffersError, agree
-from .numpy_text import NumPyText, writes
-from .program import Buffer, Program, improve
-from .recording import Recorder, Slot, layout, mapped
-from .tensor import Tensor, changes, leaf, mode, tick
-from .watching import PLAIN, Opaque, watched
+from tinygrad_mnist.tensor import Tensor, leaf, mode
 
-_MISS = object()  # what a replay returns if something is not as it was recorded
+from .agreement import DiffersError, agree
+from .binding import MISS, bind
+from .numpy_text import NumPyText, writes
+from .program import Buffer, Program, improve, layout
+from .recording import Recorder, Slot, mapped
+from .watching import Kind, Opaque, watched
+
 _MOST = 16  # variants of a step that are recorded before it is run eagerly
 _log = logging.getLogger("tinygrad_mnist")
 
@@ -95,7 +84,7 @@ class Compiled(Opaque):
         """What the step returns for these arguments."""
         if not kwargs:
             result = self._last(*args)
-            if result is not _MISS:
+            if result is not MISS:
                 return result
         return self._other(args, kwargs)
 
@@ -139,7 +128,7 @@ class Compiled(Opaque):
 
 
 def _no_program(*args: Any) -> Any:
-    return _MISS
+    return MISS
 
 
 def _as_tensor(x: Any) -> Any:
@@ -157,7 +146,7 @@ class _Variant:
         self.compiled = compiled
         self.linked = mode.recording
         self.watches, self.names, self.generators = watched(compiled.step)
-        self.arguments = [_kind(x) for x in args]
+        self.arguments = list(map(Kind.of, args))
         self.recorder: Recorder | None = None  # the first one
         self.tree: Any = None
         self.text: NumPyText | None = None
@@ -174,7 +163,7 @@ class _Variant:
         """What is not as it was; empty if all is."""
         if self.linked != mode.recording:
             return "no_grad()"
-        if len(args) != len(self.arguments) or not all(map(_same_kind, self.arguments, map(_kind, args))):
+        if len(args) != len(self.arguments) or not all(map(Kind.admits, self.arguments, map(Kind.of, args))):
             return "the arguments"
         changed = next((w.path for w in self.watches if not w.holds()), "")
         if changed or self.recorder is None:
@@ -211,11 +200,11 @@ class _Variant:
             raise RuntimeError(self.refused)
         if self.text is not None:
             result = self.replay(*args)
-            if result is _MISS:  # other arrays than before, or gradients from before
+            if result is MISS:  # other arrays than before, or gradients from before
                 self.replay = self._bind(self.text)
                 result = self.replay(*args)
             self.compiled._last = self.replay
-            return self._once(args) if result is _MISS else result
+            return self._once(args) if result is MISS else result
         if self.eager:
             return step(*map(_as_tensor, args))
         recorder = Recorder(list(zip(self._argument_names(len(args)), args, strict=True)), self.names, self.generators)
@@ -275,120 +264,9 @@ class _Variant:
             kept.clear()
 
     def _bind(self, text: NumPyText) -> Callable[..., Any]:
-        """The program with the arrays that there are now, behind a test that all is as it was recorded."""
-        r = self.recorder
-        assert r is not None
-        space: dict[str, Any] = {
-            "MISS": _MISS, "mode": mode, "Tensor": Tensor, "ndarray": np.ndarray, "leaf": leaf, "tick": tick,
-            "lock": self.compiled._lock,
-        }  # fmt: skip
-
-        def named(value: Any) -> str:
-            space[name := f"k{len(space)}"] = value
-            return name
-
-        lines, tests, arrays = [], [f"mode.recording is {self.linked}"], {}
-        names = [f"a{i}" for i in range(len(self.arguments))]
-        for a, kind in zip(names, self.arguments, strict=True):
-            if not isinstance(kind, _Array):
-                lines.append(f"if type({a}) is not {named(type(kind.value))}: return MISS")
-                tests.append(f"{a} == {named(kind.value)}" if kind.plain else f"{a} is {named(kind.value)}")
-                continue
-            lines += [f"if {a}.__class__ is Tensor:",
-                      f"    if {a}._requires_grad is not {kind.tracked}: return MISS",
-                      f"    {a} = {a}._data",
-                      f"elif {kind.tracked} or {a}.__class__ is not ndarray: return MISS"]  # fmt: skip
-            shape, dtype, strides = map(named, kind.layout)
-            tests += [f"{a}.shape == {shape}", f"{a}.dtype is {dtype}", f"{a}.strides == {strides}"]
-        for b in text.program.outside():
-            source = b.source
-            if isinstance(source, Tensor):
-                arrays[b] = source._data
-                t = named(source)
-                tests.append(f"{t}._data is {named(source._data)}")
-                tests.append(f"{t}._requires_grad is {b.tracked}")
-            elif isinstance(source, Slot):
-                state = source.optimizer.state
-                arrays[b] = state[source.key] = state[source.key].copy(order="K")
-                tests.append(f"{named(source.optimizer)}.state[{named(source.key)}] is {named(arrays[b])}")
-            else:
-                arrays[b] = source
-        tests += [f"{named(b.source)}._grad is None" for b in r.sources if isinstance(b.source, Tensor) and b.tracked]
-        for w in self.watches:
-            owner = named(w.owner)
-            tests.append(f"{owner}.{w.key} is {named(w.value)}" if w.attribute
-                         else f"{owner}[{w.key!r}] is {named(w.value)}")  # fmt: skip
-        for optimizer, groups in r.groups:
-            o = named(optimizer)
-            tests.append(f"len({o}.groups) == {len(groups)}")
-            for place, (group, members) in enumerate(groups):
-                g = named(group)
-                tests += [f"{o}.groups[{place}] is {g}", f"{g}['params'] is {named(group['params'])}",
-                          f"len({g}['params']) == {len(members)}"]  # fmt: skip
-        tests += [f"{named(n.owner)}[{n.key!r}] == {named(n.value)}" for n in r.frozen]
-        tests += [f"({named(n.owner)}[{n.key!r}] != 0) is {value}" for n, value in r.truths.items()]
-        for n in text.numbers:
-            name = f"number{len(names)}"
-            lines.append(f"{name} = {named(n.owner)}[{n.key!r}]")
-            tests.append(f"{name}.__class__ is {named(type(n.value))}")
-            names.append(name)
-        shown = [name for name, kind in zip(names, self.arguments, strict=False) if isinstance(kind, _Array)]
-        call = f"{named(text.bind(arrays))}({', '.join([*shown, *names[len(self.arguments) :]])})"
-        count = len(text.program.results)
-        results = ", ".join(f"r{i}" for i in range(count))
-        leaves = iter(range(count))
-        cells = [f"{named(changes(p))}[0]" for p in dict.fromkeys(r.updated)]
-        body = [" = ".join([*cells, "tick()"])] if cells else []
-        body.append(f"{results} = {call}" if count else call)
-        lines_text = "\n        ".join(lines)
-        tests_text = "\n            and ".join(tests)
-        body_text = "\n        ".join(body)
-        parameters = [*(f"{name}=MISS" for name in names[: len(self.arguments)]), "*others"]
-        source = f"""def replay({", ".join(parameters)}):
-    if others or mode.observer is not None:
-        return MISS
-    try:
-        {lines_text}
-        if not (
-            {tests_text}
-        ):
-            return MISS
-    except (AttributeError, LookupError, ValueError):
-        return MISS
-    with lock:
-        {body_text}
-    return {_rebuilt(self.tree, leaves, named)}
-"""
-        exec(source, space)
-        replay: Callable[..., Any] = space["replay"]
-        return replay
-
-
-@dataclass(frozen=True)
-class _Array:
-    layout: Any
-    tracked: bool
-
-
-@dataclass(frozen=True, eq=False)
-class _Value:
-    value: Any
-    plain: bool
-
-
-def _kind(x: Any) -> _Array | _Value:
-    """What two arguments must have in common for the same program."""
-    if isinstance(x, Tensor):
-        return _Array(layout(x._data), x._requires_grad)
-    if type(x) is np.ndarray:
-        return _Array(layout(x), False)
-    return _Value(x, isinstance(x, PLAIN))
-
-
-def _same_kind(a: _Array | _Value, b: _Array | _Value) -> bool:
-    if isinstance(a, _Value) and isinstance(b, _Value):
-        return a.value is b.value or (a.plain and type(a.value) is type(b.value) and a.value == b.value)
-    return a == b
+        assert self.recorder is not None
+        lock, linked = self.compiled._lock, self.linked
+        return bind(text, self.recorder, self.arguments, self.watches, linked=linked, tree=self.tree, lock=lock)
 
 
 def _returned(tree: Any, tensors: Mapping[Buffer, Tensor]) -> Any:
@@ -404,15 +282,3 @@ def _leaves(tree: Any) -> list[Buffer]:
     if isinstance(tree, tuple | list | dict):
         return [b for item in (tree.values() if isinstance(tree, dict) else tree) for b in _leaves(item)]
     return [tree] if isinstance(tree, Buffer) else []
-
-
-def _rebuilt(tree: Any, count: Iterator[int], named: Callable[[Any], str]) -> str:
-    """The text of what a step returns, with r0, r1, ... for its Tensors."""
-    if isinstance(tree, Buffer):
-        return f"leaf(r{next(count)}{'.copy()' if tree.kind == 'constant' else ''})"
-    if isinstance(tree, dict):
-        return f"{{{', '.join(f'{key!r}: {_rebuilt(item, count, named)}' for key, item in tree.items())}}}"
-    if isinstance(tree, tuple | list):
-        text = "".join(f"{_rebuilt(item, count, named)}, " for item in tree)
-        return f"({text})" if isinstance(tree, tuple) else f"[{text}]"
-    return named(tree)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import linecache
-import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,11 +15,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .define import Op, Rule
-from .nn import Module
-from .tensor import Tensor, mode
-
-_PACKAGE = os.path.dirname(__file__) + os.sep
+from tinygrad_mnist.define import Op, Rule
+from tinygrad_mnist.files import PACKAGE
+from tinygrad_mnist.nn import Module
+from tinygrad_mnist.tensor import Tensor, mode
 
 
 class Call:
@@ -125,7 +123,7 @@ class _Tracer:
                 nested = depth > 0 and self.stack[depth - 1][1].module is module  # super().forward(): the same call
                 self.stack[depth:] = [(frame, self.stack[depth - 1][1] if nested else Call(module))]
         calls = tuple(dict.fromkeys(call for _, call in self.stack[: len(modules)]))
-        user = next((frame for frame in frames if not frame.f_code.co_filename.startswith(_PACKAGE)), frames[-1])
+        user = next((frame for frame in frames if not frame.f_code.co_filename.startswith(PACKAGE)), frames[-1])
         return Origin(calls, user.f_code.co_filename, user.f_lineno, user.f_code.co_name)
 
 

@@ -1,0 +1,170 @@
+"""The function that replays: a program with the arrays that there are now, behind a test that all is as recorded.
+
+It is written as Python text, so that the test is one expression, and checked at each call in a few microseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from tinygrad_mnist.tensor import Tensor, changes, leaf, mode, tick
+
+from .numpy_text import NumPyText
+from .program import Buffer
+from .recording import Recorder, Slot
+from .watching import Kind, Watch
+
+MISS = object()
+"""What a replay returns if something is not as it was recorded."""
+
+
+def bind(
+    text: NumPyText,
+    recorder: Recorder,
+    kinds: Sequence[Kind],
+    watches: Sequence[Watch],
+    *,
+    linked: bool,
+    tree: Any,
+    lock: Any,
+) -> Callable[..., Any]:
+    """Make the function that replays a program.
+
+    Args:
+        text: the program.
+        recorder: of the recording that it was made from.
+        kinds: what the arguments must be like.
+        watches: what else must be as it was.
+        linked: whether results were linked to the graph.
+        tree: what the step returns, with buffers for its Tensors.
+        lock: held while the program runs, since its memory is that of all its calls.
+    """
+    return _Binder(text, recorder, lock).function(kinds, watches, linked, tree)
+
+
+class _Binder:
+    """Collects the text of the function: statements for its arguments, and tests."""
+
+    def __init__(self, text: NumPyText, recorder: Recorder, lock: Any) -> None:
+        self.text, self.recorder = text, recorder
+        self.space: dict[str, Any] = {
+            "MISS": MISS, "mode": mode, "Tensor": Tensor, "ndarray": np.ndarray, "leaf": leaf, "tick": tick,
+            "lock": lock,
+        }  # fmt: skip
+        self.lines: list[str] = []
+        self.tests: list[str] = []
+
+    def named(self, value: Any) -> str:
+        """A name for a value in the text."""
+        self.space[name := f"k{len(self.space)}"] = value
+        return name
+
+    def function(self, kinds: Sequence[Kind], watches: Sequence[Watch], linked: bool, tree: Any) -> Callable[..., Any]:
+        """The function itself."""
+        self.tests.append(f"mode.recording is {linked}")
+        names = [f"a{i}" for i in range(len(kinds))]
+        for name, kind in zip(names, kinds, strict=True):
+            self._expect_argument(name, kind)
+        arrays = self._outside()
+        for w in watches:
+            place = f".{w.key}" if w.attribute else f"[{w.key!r}]"
+            self.tests.append(f"{self.named(w.owner)}{place} is {self.named(w.value)}")
+        self._expect_optimizers()
+        numbers = [self._number(n, i) for i, n in enumerate(self.text.numbers)]
+        given = [name for name, kind in zip(names, kinds, strict=True) if kind.layout is not None]
+        call = f"{self.named(self.text.bind(arrays))}({', '.join([*given, *numbers])})"
+        results = [f"r{i}" for i in range(len(self.text.program.results))]
+        updated = [f"{self.named(changes(p))}[0]" for p in dict.fromkeys(self.recorder.updated)]
+        body = [" = ".join([*updated, "tick()"])] if updated else []
+        body.append(f"{', '.join(results)} = {call}" if results else call)
+        returned = self._rebuilt(tree, iter(results))
+        exec(self._source(names, body, returned), self.space)
+        replay: Callable[..., Any] = self.space["replay"]
+        return replay
+
+    def _expect_argument(self, name: str, kind: Kind) -> None:
+        if kind.layout is None:
+            self.lines.append(f"if type({name}) is not {self.named(type(kind.value))}: return MISS")
+            self.tests.append(f"{name} {'==' if kind.plain else 'is'} {self.named(kind.value)}")
+            return
+        self.lines += [f"if {name}.__class__ is Tensor:",
+                       f"    if {name}._requires_grad is not {kind.tracked}: return MISS",
+                       f"    {name} = {name}._data",
+                       f"elif {kind.tracked} or {name}.__class__ is not ndarray: return MISS"]  # fmt: skip
+        shape, dtype, strides = map(self.named, kind.layout)
+        self.tests += [f"{name}.shape == {shape}", f"{name}.dtype is {dtype}", f"{name}.strides == {strides}"]
+
+    def _outside(self) -> dict[Buffer, Any]:
+        """The arrays of the buffers outside the step, which must stay the same ones."""
+        arrays: dict[Buffer, Any] = {}
+        for b in self.text.program.outside():
+            source = b.source
+            if isinstance(source, Tensor):
+                arrays[b] = source._data
+                t = self.named(source)
+                self.tests += [f"{t}._data is {self.named(source._data)}", f"{t}._requires_grad is {b.tracked}"]
+            elif isinstance(source, Slot):
+                state = source.optimizer.state
+                arrays[b] = state[source.key] = state[source.key].copy(order="K")
+                owner, key = self.named(source.optimizer), self.named(source.key)
+                self.tests.append(f"{owner}.state[{key}] is {self.named(arrays[b])}")
+            else:
+                arrays[b] = source
+        tracked = [b.source for b in self.recorder.sources if isinstance(b.source, Tensor) and b.tracked]
+        self.tests += [f"{self.named(t)}._grad is None" for t in tracked]
+        return arrays
+
+    def _expect_optimizers(self) -> None:
+        for optimizer, groups in self.recorder.groups:
+            o = self.named(optimizer)
+            self.tests.append(f"len({o}.groups) == {len(groups)}")
+            for place, (group, members) in enumerate(groups):
+                g = self.named(group)
+                self.tests += [f"{o}.groups[{place}] is {g}", f"{g}['params'] is {self.named(group['params'])}",
+                               f"len({g}['params']) == {len(members)}"]  # fmt: skip
+        for n in self.recorder.frozen:
+            self.tests.append(f"{self.named(n.owner)}[{n.key!r}] == {self.named(n.value)}")
+        for n, value in self.recorder.truths.items():
+            self.tests.append(f"({self.named(n.owner)}[{n.key!r}] != 0) is {value}")
+
+    def _number(self, number: Any, place: int) -> str:
+        """The name of a number that is read at each replay."""
+        name = f"number{place}"
+        self.lines.append(f"{name} = {self.named(number.owner)}[{number.key!r}]")
+        self.tests.append(f"{name}.__class__ is {self.named(type(number.value))}")
+        return name
+
+    def _rebuilt(self, tree: Any, results: Iterator[str]) -> str:
+        """The text of what a step returns."""
+        if isinstance(tree, Buffer):
+            return f"leaf({next(results)}{'.copy()' if tree.kind == 'constant' else ''})"
+        if isinstance(tree, dict):
+            return f"{{{', '.join(f'{key!r}: {self._rebuilt(item, results)}' for key, item in tree.items())}}}"
+        if isinstance(tree, tuple | list):
+            text = "".join(f"{self._rebuilt(item, results)}, " for item in tree)
+            return f"({text})" if isinstance(tree, tuple) else f"[{text}]"
+        return self.named(tree)
+
+    def _source(self, names: Sequence[str], body: Sequence[str], returned: str) -> str:
+        parameters = ", ".join([*(f"{name}=MISS" for name in names), "*others"])
+        lines = "\n        ".join(self.lines)
+        tests = "\n            and ".join(self.tests)
+        statements = "\n        ".join(body)
+        return f"""def replay({parameters}):
+    if others or mode.observer is not None:
+        return MISS
+    try:
+        {lines}
+        if not (
+            {tests}
+        ):
+            return MISS
+    except (AttributeError, LookupError, ValueError):
+        return MISS
+    with lock:
+        {statements}
+    return {returned}
+"""

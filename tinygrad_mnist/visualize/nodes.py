@@ -1,0 +1,118 @@
+"""What stands in a picture of a graph: its nodes, and the frames around them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import takewhile
+from textwrap import wrap
+from typing import Any
+
+from tinygrad_mnist.nn import Module, named
+from tinygrad_mnist.tensor import Tensor
+
+from .notation import NOTATION, collect, expression, module_names, params_text, shape_text, value_text
+from .tracing import Call, calls_around
+
+
+@dataclass(eq=False)
+class Box:
+    """A frame around nodes: one call of a Module, or layers that repeat."""
+
+    name: str
+    kind: str = ""
+    holds: Collection[Tensor] = ()
+
+
+@dataclass(eq=False)
+class Node:
+    """A node: its name, what it computes as a sign, small notes such as its shape, and what goes into it."""
+
+    kind: str
+    name: str = ""
+    sign: str = ""
+    notes: list[str] = field(default_factory=list)
+    boxes: tuple[Box, ...] = ()  # the outermost first
+    inputs: list[tuple[Node, str]] = field(default_factory=list)  # with the text on the arrow
+    style: dict[str, str] = field(default_factory=dict)
+    tensor: Tensor | None = None
+    beside: Node | None = None  # of a gradient: its value
+
+
+def draw(
+    tensors: Iterable[Tensor], names: Mapping[Tensor, str], boxes: Mapping[Call, Box], values: bool, shapes: bool
+) -> list[Node]:
+    """A node for each Tensor, which come in order, and for each number that went into them."""
+    nodes: dict[Any, Node] = {}
+    held = {t for box in boxes.values() for t in box.holds}
+    for t in tensors:
+        node = Node("op", names.get(t, ""), tensor=t)
+        for i, x in enumerate(t.inputs):
+            number = None if isinstance(x, Tensor) else nodes.setdefault((t, i), Node("constant", sign=value_text(x)))
+            node.inputs.append((number or nodes[x], shape_text(x) if shapes else ""))
+        nodes[t] = node
+        value = value_text(t) if values or t.op is None else ""
+        if t.op is not None:
+            node.boxes = tuple(boxes[call] for call in calls_around(t) if call in boxes)
+            name = "" if t.op.name == t.op.sign or (t.op.name in NOTATION and len(t.op.sign) == 1) else t.op.name
+            changed = all(x.dtype != t.dtype for x in t.inputs if isinstance(x, Tensor))
+            details = [name, *params_text(t.op, t.params), shape_text(t), str(t.dtype) if changed else ""]
+            node.sign, node.notes = t.op.sign, [" ".join(filter(None, details))]
+        elif not (t.requires_grad or t in held) and (node.name in ("", value) and t.size <= 3):
+            node.kind, node.name, node.sign, value = "constant", "", value, ""
+        else:
+            node.kind = "parameter" if t.requires_grad or t in held else "input"
+            node.notes = [f"{node.kind} {shape_text(t)} {t.dtype}"]
+        if values and value:
+            node.notes.append(f"= {value}")
+    for node, uses in users_of(nodes.values()).items():
+        if node.kind in ("parameter", "constant"):  # stands with what uses it, inside the Module that holds it
+            levels = takewhile(lambda level: len(set(level)) == 1, zip(*(use.boxes for use in uses), strict=False))
+            node.boxes = tuple(box for (box, *_) in levels if node.kind == "constant" or node.tensor in box.holds)
+    return list(nodes.values())
+
+
+def gradients_beside(
+    nodes: list[Node], slopes: Mapping[Tensor, Tensor], names: Mapping[Tensor, str], values: bool, shapes: bool
+) -> list[Node]:
+    """A node for every gradient, with its recorded computation as a formula."""
+    at = {node.tensor: node for node in nodes}
+    made = [t for t in collect(slopes.values()) if t.op is not None and t not in at and t not in names]
+    steps = {t: (t.op, t.inputs, t.params) for t in made}
+    for t, g in slopes.items():
+        formula = expression((g.op, g.inputs, g.params), names, steps)[0] if g.op else value_text(g) or "0"
+        value = value_text(g) if values else ""
+        notes = [*wrap(f"= {formula}", 44), *([f"= {value}"] if value not in ("", formula) else []), shape_text(g)]
+        at[g] = Node("gradient", names[g], "", notes, at[t].boxes, tensor=g, beside=at[t])
+    for g in slopes.values():
+        seen = {x: None for x in g.inputs if isinstance(x, Tensor)}
+        stack = list(seen)
+        while stack:
+            x = stack.pop()
+            if x not in at:
+                new = {y: None for y in x.inputs if isinstance(y, Tensor) and y not in seen}
+                seen |= new
+                stack.extend(new)
+        at[g].inputs = [(at[x], shape_text(x) if shapes else "") for x in seen if x in at]
+    return [at[g] for g in slopes.values()]
+
+
+def frames(tensors: Iterable[Tensor], model: Module | None) -> dict[Call, Box]:
+    """A box for every call of a Module in which one of the Tensors was made."""
+    names = module_names(tensors, model)
+    boxes: dict[Call, Box] = {}
+    for t in tensors:
+        for call in calls_around(t):
+            if call not in boxes:
+                holds = {held for _, held in named(call.module, Tensor)}
+                boxes[call] = Box(names.get(id(call.module), ""), type(call.module).__name__, holds)
+    return boxes
+
+
+def users_of(nodes: Iterable[Node]) -> dict[Node, list[Node]]:
+    """For each node those that it goes into."""
+    users: dict[Node, list[Node]] = {}
+    for node in nodes:
+        for x, _ in node.inputs:
+            users.setdefault(x, []).append(node)
+    return users
