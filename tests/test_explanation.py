@@ -8,7 +8,7 @@ import pytest
 from tinygrad_mnist import OPS, Tensor, concatenate, grad, nn, no_grad, ops, sigmoid, unary, visualize
 from tinygrad_mnist.losses import cross_entropy_cost, quadratic_cost
 from tinygrad_mnist.visualize import explain
-from tinygrad_mnist.visualize.notation import value_text
+from tinygrad_mnist.visualize.notation import in_lines, value_text
 
 
 def named(value, name, requires_grad=True):
@@ -171,3 +171,15 @@ def test_a_long_chain_takes_linear_time():
     for _ in range(3000):
         t = t * 1.0001
     assert len(explain(t).splitlines()) == 3000 * 2 + 4
+
+
+def test_made_up_names_are_none_that_a_tensor_has():
+    v1, x1 = named(2.0, "v1"), named(3.0, "x1")
+    assert "v2 = v1 * x1 " in explain(v1 * x1)
+
+
+def test_a_long_formula_has_a_line_for_each_term_of_its_sum():
+    assert in_lines("= a @ b + c", 44) == ["= a @ b + c"]
+    long = "= v4.T @ ∂v8 + f(v2 + v1) * (h + 1) + h0[a + b] @ ∂v1"
+    assert in_lines(long, 30) == ["= v4.T @ ∂v8", "+ f(v2 + v1) * (h + 1)", "+ h0[a + b] @ ∂v1"]
+    assert in_lines("= " + "a * " * 12 + "a", 30)[1].startswith("    ")

@@ -45,19 +45,19 @@ _quadratic = binary(
     "quadratic_cost", lambda a, y: 0.5 / len(a) * np.add.reduce((a - y) ** 2, None),
     lambda g, out, a, y: (a - y) * (g / len(a)),
     lambda g, out, a, y: (y - a) * (g / len(a)),
-    sign="½Σ(a−y)²", domain=None, doc="1/n Σ ½ (a - y)²")
+    sign="1/n Σ ½(a−y)²", domain=None, doc="1/n Σ ½ (a - y)²")
 _cross_entropy = binary(
     "cross_entropy_cost",
     lambda a, y: -np.sum(y * _clamped_log(a) + (1 - y) * _clamped_log(1 - a)) / len(a),
     lambda g, out, a, y: ((1 - y) / _floor(1 - a) - y / _floor(a)) * (g / len(a)),
     lambda g, out, a, y: (log(_floor(1 - a)) - log(_floor(a))) * (g / len(a)),
-    sign="H(y, a)", domain=None, doc="-1/n Σ (y ln a + (1 - y) ln(1 - a))")
+    sign="1/n Σ H(y, a)", domain=None, doc="-1/n Σ (y ln a + (1 - y) ln(1 - a))")
 _softmax_cross_entropy = binary(
     "softmax_cross_entropy",
     _log_likelihood,
     lambda g, out, z, y: (softmax(z) * sum(y, -1, True) - y) * (g / len(z)),
     lambda g, out, z, y: -log_softmax(z) * (g / len(z)),
-    sign="H(y, softmax)", domain=None, doc="-1/n Σ y ln softmax(z)")
+    sign="1/n Σ H(y, softmax z)", domain=None, doc="-1/n Σ y ln softmax(z)")
 one_hot = unary(
     "one_hot", _one_hot, None,
     domain=None, doc="a row of `classes` numbers for each integer label: 1 at the label, 0 elsewhere; no derivative")

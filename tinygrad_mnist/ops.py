@@ -68,6 +68,8 @@ astype: OpFunction = unary("astype", lambda x, dtype: np.asarray(x).astype(dtype
 def _pow_dx(g: Any, out: Any, x: Any, y: Any) -> Any:
     # y x^(y-1); at x = y = 0 with the exponent 0, since 0 * 0^-1 would be NaN where the derivative is 0.
     if isinstance(y, int | float):
+        if y == 2:
+            return g * (2 * x)
         return g * (y * x ** (y - 1 if y != 0 else 0))
     return g * (y * x ** where((x == 0) & (y == 0), 0, y - 1))
 
@@ -80,7 +82,7 @@ def _pow_dy(g: Any, out: Any, x: Any, y: Any) -> Any:
 
 
 pow = binary("pow", operator.pow, _pow_dx, _pow_dy,
-             numpy=(np.power,), sign="^", domain=(POSITIVE, REALS), doc="x to the power of y")
+             numpy=(np.power,), sign="x ** y", domain=(POSITIVE, REALS), doc="x to the power of y")
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Functions of one number
@@ -418,7 +420,7 @@ fold: OpFunction = unary("fold", _fold,
              lambda g, out, x, shape, size, stride, padding: windows(g, size, stride, padding),
              domain=None, doc="windows added up where they came from, the reverse of windows")
 conv2d = binary("conv2d", _conv2d, _conv2d_dx, _conv2d_dkernel,
-                sign="∗", domain=None,
+                sign="conv(x, W)", domain=None,
                 doc="the cross-correlation of images (n, channels, h, w) with kernels (k, channels, i, j)")
 max_pool2d = unary("max_pool2d", _max_pool2d, _max_pool2d_dx,
                    domain=None, doc="the largest of each window; equals share the gradient equally")

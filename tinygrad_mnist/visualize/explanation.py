@@ -12,7 +12,7 @@ from tinygrad_mnist.define import Op, Rule
 from tinygrad_mnist.nn import Module
 from tinygrad_mnist.tensor import Tensor, leaf, mode
 
-from .notation import Step, collect, expression, made_up_names, names_of, operand_text, shape_text, value_text
+from .notation import Step, all_named, collect, expression, names_of, operand_text, shape_text, value_text
 
 
 def explain(output: Tensor, *, model: Module | None = None) -> str:
@@ -54,8 +54,7 @@ def explain(output: Tensor, *, model: Module | None = None) -> str:
             f"requires_grad={output.requires_grad}; reduce it first, as with .sum()"
         )
     tensors = collect([output])
-    names = names_of(tensors, model)
-    names |= made_up_names(t for t in tensors if t not in names)
+    names = all_named(tensors, names_of(tensors, model))
     steps = [
         (f"{names[t]} = {expression((t.op, t.inputs, t.params), names, {})[0]}", t.op.name, t)
         if t.op is not None

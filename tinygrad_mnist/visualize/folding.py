@@ -40,19 +40,7 @@ def collapsed(nodes: list[Node], chosen: int | Collection[str]) -> list[Node]:
         members.setdefault((box, node.beside is None) if box else node, []).append(node)
     whole: dict[Node, Node] = {}
     for key, inside in members.items():
-        one = replace(inside[0])
-        if isinstance(key, tuple):
-            box, forward = key
-            ops = [node for node in inside if node.kind == "op"]
-            size = sum(node.tensor.size for node in inside if node.kind == "parameter" and node.tensor is not None)
-            counts = [f"{len(ops)} ops"] * (len(ops) > 1) + [f"{size:,} parameters"] * (size > 0)
-            boxes = inside[0].boxes[: inside[0].boxes.index(box)]
-            if forward:
-                notes = [shape_text(ops[-1].tensor), ", ".join(counts), *ops[-1].notes[1:]]
-                one = Node("module", box.name, box.kind, notes, boxes, style=ops[-1].style)
-            else:
-                one = Node("gradient", f"∂ {box.name or box.kind}", "", [f"{len(inside)} gradients"], boxes)
-                one.beside = inside[0].beside
+        one = _folded(inside, *key) if isinstance(key, tuple) else replace(inside[0])
         whole |= dict.fromkeys(inside, one)
     for inside in members.values():
         one = whole[inside[0]]
@@ -62,6 +50,22 @@ def collapsed(nodes: list[Node], chosen: int | Collection[str]) -> list[Node]:
             arrows = list({x: (x, text) for x, text in arrows}.values())  # whatever shapes it needs, one arrow
         one.inputs = arrows if one.kind == "op" else list(dict.fromkeys(arrows))
     return list(dict.fromkeys(whole.values()))
+
+
+def _folded(inside: list[Node], box: Box, forward: bool) -> Node:
+    """One node for the values in a box, or one for the gradients."""
+    boxes = inside[0].boxes[: inside[0].boxes.index(box)]
+    if not forward:
+        notes = [f"{len(inside)} gradients"]
+        return Node("gradient", f"∂ {box.name or box.kind}", "", notes, boxes, beside=inside[0].beside)
+    ops = [node for node in inside if node.kind == "op"]
+    names = [node.tensor.op.name for node in ops if node.tensor is not None]
+    size = sum(node.tensor.size for node in inside if node.kind == "parameter" and node.tensor is not None)
+    counts = [" → ".join(names) if len(ops) < 4 else f"{len(ops)} ops"] * (len(ops) > 1)
+    counts += [f"{size:,} parameters"] * (size > 0)
+    output = [f"output {note}" for note in ops[-1].notes[1:]]
+    notes = [f"output {shape_text(ops[-1].tensor)}", ", ".join(counts), *output]
+    return Node("module", box.name, box.kind, notes, boxes, style=ops[-1].style)
 
 
 def rolled(nodes: list[Node]) -> list[Node]:
@@ -90,7 +94,9 @@ def rolled(nodes: list[Node]) -> list[Node]:
         while i < len(chain):
             length, times = _repetition(looks, i)
             if times >= 3:
-                repeat |= dict.fromkeys(chain[i : i + length], Box("", f"× {times}"))
+                repeat |= dict.fromkeys(
+                    chain[i : i + length], Box("", _repeats(chain[i : i + length * times], length, times))
+                )
                 again |= {chain[i + k]: chain[i + k % length] for k in range(length, length * times)}
             i += length * times if times >= 3 else 1
     new: dict[Node, Node] = {}
@@ -101,6 +107,12 @@ def rolled(nodes: list[Node]) -> list[Node]:
     for node, one in new.items():
         one.inputs = [(new[again.get(x, x)], text) for x, text in node.inputs]
     return list(new.values())
+
+
+def _repeats(nodes: list[Node], length: int, times: int) -> str:
+    """How often, and if they have names from which to which."""
+    first, last = (next((node.name for node in part if node.name), "") for part in (nodes[:length], nodes[-length:]))
+    return f"× {times}: {first} … {last}" if first and last else f"× {times}"
 
 
 def _repetition(looks: list[Any], start: int) -> tuple[int, int]:

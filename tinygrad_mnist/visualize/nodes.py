@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import takewhile
-from textwrap import wrap
 from typing import Any
 
 from tinygrad_mnist.nn import Module, named
 from tinygrad_mnist.tensor import Tensor
 
-from .notation import NOTATION, collect, expression, module_names, params_text, shape_text, value_text
+from .notation import NOTATION, collect, expression, in_lines, module_names, params_text, shape_text, value_text
 from .tracing import Call, calls_around
 
 
@@ -56,7 +55,8 @@ def draw(
             node.boxes = tuple(boxes[call] for call in calls_around(t) if call in boxes)
             name = "" if t.op.name == t.op.sign or (t.op.name in NOTATION and len(t.op.sign) == 1) else t.op.name
             changed = all(x.dtype != t.dtype for x in t.inputs if isinstance(x, Tensor))
-            details = [name, *params_text(t.op, t.params), shape_text(t), str(t.dtype) if changed else ""]
+            params = {key: value for key, value in t.params.items() if key != "shape"}  # said by the result's
+            details = [name, *params_text(t.op, params), shape_text(t), str(t.dtype) if changed else ""]
             node.sign, node.notes = t.op.sign, [" ".join(filter(None, details))]
         elif not (t.requires_grad or t in held) and (node.name in ("", value) and t.size <= 3):
             node.kind, node.name, node.sign, value = "constant", "", value, ""
@@ -82,7 +82,7 @@ def gradients_beside(
     for t, g in slopes.items():
         formula = expression((g.op, g.inputs, g.params), names, steps)[0] if g.op else value_text(g) or "0"
         value = value_text(g) if values else ""
-        notes = [*wrap(f"= {formula}", 44), *([f"= {value}"] if value not in ("", formula) else []), shape_text(g)]
+        notes = [*in_lines(f"= {formula}"), *([f"= {value}"] if value not in ("", formula) else []), shape_text(g)]
         at[g] = Node("gradient", names[g], "", notes, at[t].boxes, tensor=g, beside=at[t])
     for g in slopes.values():
         seen = {x: None for x in g.inputs if isinstance(x, Tensor)}

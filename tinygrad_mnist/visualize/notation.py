@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from textwrap import wrap
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -73,17 +76,21 @@ def _roots(tensors: Iterable[Tensor], model: Module | None) -> list[Module]:
     return list({id(module): module for module in outermost}.values())
 
 
-def made_up_names(tensors: Iterable[Tensor]) -> dict[Tensor, str]:
-    """A name for each: v1, v2, ... for results, w1, ... for parameters, x1, ... for data; a number is its own name."""
-    names: dict[Tensor, str] = {}
-    count = dict.fromkeys("vwx", 0)
+def all_named(tensors: Iterable[Tensor], given: Mapping[Tensor, str]) -> dict[Tensor, str]:
+    """The names given, and for all others made-up ones that nothing has yet.
+
+    v1, v2, ... for results, w1, ... for parameters, x1, ... for data; a number is its own name.
+    """
+    names, taken = dict(given), set(given.values())
+    count = {letter: map(f"{letter}{{}}".format, itertools.count(1)) for letter in "vwx"}
     for t in tensors:
+        if t in names:
+            continue
         if t.op is None and t.size == 1 and not t.requires_grad:
             names[t] = value_text(t)
         else:
             letter = "v" if t.op is not None else "w" if t.requires_grad else "x"
-            count[letter] += 1
-            names[t] = f"{letter}{count[letter]}"
+            names[t] = next(name for name in count[letter] if name not in taken)
     return names
 
 
@@ -138,6 +145,18 @@ def expression(step: Step, names: Mapping[Tensor, str], steps: Mapping[Tensor, S
         lowest = (3, 4, 3) if op.name == "linear" else (first, binding + 1)
         return pattern.format(*map(operand, range(len(written)), lowest)), binding
     return f"{op.name}({', '.join([text for text, _ in written] + params_text(op, params))})", _ATOM
+
+
+def in_lines(formula: str, width: int = 44) -> list[str]:
+    """A formula in lines: if it is long, a line for each term of its sum, and long terms broken between operators."""
+    depth, terms = 0, [""]
+    for part in re.split(r"([()\[\]]| \+ )", formula):
+        depth += (part in ("(", "[")) - (part in (")", "]"))
+        if part == " + " and depth == 0 and len(formula) > width:
+            terms.append("+ ")
+        else:
+            terms[-1] += part
+    return [line for term in terms for line in wrap(term, width, subsequent_indent="    ", break_long_words=False)]
 
 
 def params_text(op: Op, params: Mapping[str, Any]) -> list[str]:

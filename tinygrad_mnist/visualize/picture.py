@@ -17,21 +17,31 @@ from tinygrad_mnist.tensor import Tensor, mode, tick
 
 from .folding import fit
 from .nodes import Box, Node, draw, frames, gradients_beside
-from .notation import collect, made_up_names, names_of, printable, value_text
+from .notation import all_named, collect, names_of, printable, value_text
 from .render import picture_class
 
 if TYPE_CHECKING:
     from graphviz import Digraph
 
+FORWARD, BACKWARD, NEEDED = "#555555", "#a03070", "#4a7ab5"  # arrows
 STYLES = {  # of the kinds of nodes, which differ in shape as well as in colour
     "parameter": {"shape": "box", "fillcolor": "#fbdca0"},
     "input": {"shape": "box", "fillcolor": "#cbe6f7", "style": "filled,rounded"},
     "constant": {"shape": "plain", "style": ""},
     "op": {"shape": "ellipse", "fillcolor": "#ffffff", "margin": "0.04,0.02"},
-    "gradient": {"shape": "box", "fillcolor": "#f2d4e4", "color": "#a03070", "peripheries": "2"},
+    "gradient": {"shape": "box", "fillcolor": "#f2d4e4", "color": BACKWARD, "peripheries": "2"},
     "module": {"shape": "box", "fillcolor": "#e6e6e6", "style": "filled,bold"},
 }
 ORDERED = frozenset("sub div pow matmul lt le gt ge".split())  # ops whose arrows come in from the left and the right
+LINES = "; ".join(
+    f'<FONT COLOR="{color}">{text}</FONT>'
+    for color, text in {
+        FORWARD: "grey: the forward pass",
+        BACKWARD: "purple: the backward pass",
+        NEEDED: "dashed: a value that a gradient is computed with",
+        "#000000": "dotted: a value and its gradient",
+    }.items()
+)
 RAMP = "#ffffd9 #edf8b1 #c7e9b4 #7fcdbb #41b6c4 #1d91c0 #225ea8 #253494 #081d58".split()  # ColorBrewer's YlGnBu
 
 
@@ -75,17 +85,15 @@ def graph(
     tensors = collect(outputs)
     names = names_of(tensors, model)
     if backward or values:
-        names |= made_up_names(t for t in tensors if t not in names)
+        names = all_named(tensors, names)
     tracked = [t for t in tensors if t.requires_grad] if gradients or backward else []
     slopes = dict(zip(tracked, _gradients(outputs[0], tracked, backward), strict=True)) if tracked else {}
     nodes = draw(tensors, names, frames(tensors, model), values, shapes)
-    legend = [_color(nodes, slopes, values)] if gradients else []
+    legend = [_color(nodes, slopes, values, names.get(outputs[0], "(output)"))] if gradients else []
     if backward:
         names |= {g: f"∂{names[outputs[0]]}/∂{names[t]}" for t, g in slopes.items()}
         nodes += gradients_beside(nodes, slopes, names, values, shapes)
-        legend.append(
-            "grey: forward; purple: backward; dotted: a value and its gradient; dashed: what a gradient needs"
-        )
+        legend.append(LINES)
     return _digraph(fit(nodes, collapse, limit), legend)
 
 
@@ -103,7 +111,7 @@ def _gradients(output: Tensor, inputs: list[Tensor], record: bool) -> list[Tenso
         mode.observer = before
 
 
-def _color(nodes: list[Node], slopes: Mapping[Tensor, Tensor], values: bool) -> str:
+def _color(nodes: list[Node], slopes: Mapping[Tensor, Tensor], values: bool, output: str) -> str:
     """Colour the nodes by the norms of their gradients, and return the legend that says how."""
     at = {node.tensor: node for node in nodes}
     norms = {t: float(np.linalg.norm(g.data.astype(np.float64))) for t, g in slopes.items()}
@@ -114,11 +122,11 @@ def _color(nodes: list[Node], slopes: Mapping[Tensor, Tensor], values: bool) -> 
         node.style = {"fillcolor": "#ffffff"}
     for t, norm in norms.items():
         numbers = value_text(slopes[t]) if values else ""
-        at[t].notes.append(f"∂ = {numbers}" if numbers else f"‖∂‖ = {norm:.1e}")
+        at[t].notes += [f"∂ = {numbers}"] * bool(numbers) + [f"‖∂‖ = {norm:.1e}"] * (not numbers or t.size > 1)
         if norm == 0:
             at[t].style["style"] = "filled,dashed"
         elif norm < math.inf:
-            shade = round((math.log10(norm) - bottom) / (top - bottom) * (len(RAMP) - 1))
+            shade = min(int((math.log10(norm) - bottom) / (top - bottom) * len(RAMP)), len(RAMP) - 1)
             at[t].style = {"fillcolor": RAMP[shade], "fontcolor": "#ffffff" if shade > 4 else "#000000"}
         else:
             at[t].style = {"fillcolor": "#d55e00", "fontcolor": "#ffffff"}
@@ -129,8 +137,9 @@ def _color(nodes: list[Node], slopes: Mapping[Tensor, Tensor], values: bool) -> 
         *["orange: not finite"] * any(not n < math.inf for n in norms.values()),
     ]
     return (
-        f'<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0"><TR><TD>{", ".join(special)}; '
-        f"‖∂‖, the norm of the gradient: 1e{bottom:+03d} </TD>{cells}<TD> 1e{top:+03d}</TD></TR></TABLE>"
+        f"‖∂‖: the norm of ∂{_html(output)}/∂(node), in steps of equal ratio; {', '.join(special)}</TD></TR><TR><TD>"
+        '<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0">'
+        f"<TR><TD>1e{bottom:+03d} </TD>{cells}<TD> 1e{top:+03d}</TD></TR></TABLE>"
     )
 
 
@@ -139,7 +148,7 @@ def _digraph(nodes: list[Node], legend: list[str]) -> Digraph:
     picture = picture_class()(
         graph_attr={"fontname": "Arial", "fontsize": "11", "nodesep": "0.3", "ranksep": "0.35"},
         node_attr={"fontname": "Arial", "fontsize": "11", "style": "filled", "height": "0.3"},
-        edge_attr={"fontname": "Arial", "fontsize": "9", "color": "#555555", "arrowsize": "0.7"},
+        edge_attr={"fontname": "Arial", "fontsize": "9", "color": FORWARD, "arrowsize": "0.7"},
     )
     if legend:
         rows = "".join(f"<TR><TD>{row}</TD></TR>" for row in legend)
@@ -158,9 +167,9 @@ def _digraph(nodes: list[Node], legend: list[str]) -> Digraph:
         for (x, shape), side in zip_longest(node.inputs, sides):
             text = {"label": f" {shape}"} if shape else {}
             if x.beside:  # drawn upwards, against the forward pass
-                picture.edge(keys[node], keys[x], dir="back", color="#a03070", **text)
+                picture.edge(keys[node], keys[x], dir="back", color=BACKWARD, **text)
             elif node.beside:
-                picture.edge(keys[x], keys[node], style="dashed", color="#aaaaaa", constraint="false")
+                picture.edge(keys[x], keys[node], style="dashed", color=NEEDED, constraint="false")
             else:
                 picture.edge(keys[x], keys[node], headport=side, **text)
     return picture
@@ -178,7 +187,7 @@ def _fill(picture: Any, tree: Mapping[Any, Any], keys: Mapping[Node, str], numbe
             picture.node(keys[item], _label(item), **{**STYLES[item.kind], **item.style})
             if item.beside:  # in the same frame: outside of it, the same rank would pull the node out
                 with picture.subgraph(graph_attr={"rank": "same"}) as level:
-                    level.edge(keys[item.beside], keys[item], style="dotted", dir="none")
+                    level.edge(keys[item.beside], keys[item], style="dotted", color="#aaaaaa", dir="none")
 
 
 def _label(node: Node) -> str:
