@@ -1,9 +1,9 @@
 """The chain rule, applied to a graph: from an output back to everything it was computed from.
 
-The gradient of the output with respect to itself is 1. Going through the results in reverse topological order - each
-only after all that used it - every gradient is complete when its turn comes, and the rules of the op pass it on:
-d output / d input += rule(d output / d result). (Without that order a gradient could be passed on half added up, or
-once for every path to it, of which there are exponentially many.)
+The gradient of the output with respect to itself is 1. From there on it is always the turn of the youngest result whose
+gradient is known. All that used it is younger still and has been through, so its gradient is complete, and the rules of
+its op pass it on: d output / d input += rule(d output / d result). (Without that order, which is a topological one, a
+gradient could be passed on half added up, or once for every path to it, of which there are exponentially many.)
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Collection, Sequence
+from heapq import heappop, heappush
 from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
-from operator import attrgetter
 from typing import Any, TypeVar
 
 import numpy as np
@@ -49,13 +49,7 @@ def backward(
     found = propagate(self, gradient, (), retain_graph or create_graph, create_graph)
     for x, value in found.items():
         if x._grad is None:
-            x._grad = (
-                leaf(value)
-                if type(value) is _ndarray
-                else value
-                if isinstance(value, Tensor)
-                else leaf(np.asarray(value))
-            )
+            x._grad = value if isinstance(value, Tensor) else leaf(np.asarray(value))
         else:
             with _Recording(create_graph):
                 x._grad = x._grad + value
@@ -108,49 +102,68 @@ def propagate(
     Tensors without one while a step is recorded.
     """
     tensors = create_graph or mode.recorder is not None
-    pending = {output: _seed(output, gradient, tensors)}
+    waiting = {output: _seed(output, gradient, tensors)}  # gradients to which parts may still be added
     found: dict[Tensor, Any] = {}
-    out: Any
-    order = topological_order(output)
+    visited: list[Tensor] = []
+    youngest_first = [(-output._created, output)] if output.op is not None else []
     with _Recording(create_graph) if tensors else _NOTHING:
-        for node in order:
-            g = pending.pop(node, None)
-            if g is None:  # reached only through inputs without a rule
-                continue
+        while youngest_first:
+            node = heappop(youngest_first)[1]
+            g = waiting.pop(node)
+            visited.append(node)
             if node in wanted:
                 found[node] = g
             op, inputs, params = node.op, node.inputs, node.params
-            # The one difference between the two modes: the rules are given arrays, or the Tensors that hold them.
-            if tensors:
-                out, operands = node, inputs
-            else:
-                out, operands = node._data, [x._data if isinstance(x, Tensor) else x for x in inputs]
+            operands = _operands(node, tensors)
             for x, rule in zip(inputs, op.rules):  # noqa: B905 (rules may be endless, or fewer than inputs)
                 if rule is None or not isinstance(x, Tensor) or not x._requires_grad:
                     continue
-                part = rule(g, out, *operands, **params)
+                part = rule(g, *operands, **params)
                 data = x._data
                 if type(part) is not _ndarray or part.dtype is not data.dtype:
                     part = fitted(part, x, op, tensors)
                 elif part.shape != data.shape:
                     part = _unbroadcast(part, data.shape, op)
-                if x in pending:
-                    part = pending[x] + part
-                elif (x.op is None or wanted) and (part is g or (part._data if tensors else part).base is not None):
-                    part = copy(part)  # g itself or a view of it: others hold that memory too
-                pending[x] = part
+                if x in waiting:
+                    part = waiting[x] + part
+                else:
+                    if x.op is not None:
+                        heappush(youngest_first, (-x._created, x))
+                    if (x.op is None or wanted) and (part is g or (part._data if tensors else part).base is not None):
+                        part = copy(part)  # g itself or a view of it: others hold that memory too
+                waiting[x] = part
     if not retain_graph:
-        for node in order:
+        for node in visited:
             node.inputs = None
     if (observe := getattr(mode.observer, "gradient", None)) is not None:
-        for x, g in pending.items():
+        for x, g in waiting.items():
             observe(x, g)
-    found.update(pending)  # what is left are the leaves
-    return found
+    return found | waiting  # those that still wait are the leaves'
 
 
 _NOTHING = contextlib.nullcontext()
 _ndarray = np.ndarray
+
+
+def _operands(node: Tensor, tensors: bool) -> list[Any]:
+    """A result and its inputs, as its rules take them: arrays, or (the one difference) the Tensors that hold them."""
+    if node.inputs is None:
+        raise RuntimeError(
+            f"backward: the graph of this {node.op.name} was freed by an earlier backward pass; "
+            "pass retain_graph=True to the first one, or compute the output again"
+        )
+    operands = []
+    for x in (node, *node.inputs):
+        if isinstance(x, Tensor):
+            if x._changed is not None and x._changed[0] > node._created:
+                raise RuntimeError(
+                    f"backward: {x.name or 'a Tensor'} of shape {x.shape} was changed in place after {node.op.name} "
+                    "used it; call backward() before optimizer.step(), or compute the output again"
+                )
+            operands.append(x if tensors else x._data)
+        else:
+            operands.append(x)
+    return operands
 
 
 def _seed(output: Tensor, gradient: Any, create_graph: bool) -> Any:
@@ -176,44 +189,6 @@ def _seed(output: Tensor, gradient: Any, create_graph: bool) -> Any:
     if isinstance(gradient, Tensor):
         return copy(astype(gradient, output.dtype))
     return leaf(np.array(gradient, dtype=output.dtype))
-
-
-def topological_order(output: Tensor) -> list[Tensor]:
-    """The results that the output's gradient flows through, each before its inputs.
-
-    An op's inputs are made before its result, so it is enough to collect the nodes and sort them by age.
-    """
-    order = []
-    stack = [output] if output.op is not None else []
-    seen = set(stack)
-    while stack:
-        node = stack.pop()
-        order.append(node)
-        created = node._created
-        if node.inputs is None:
-            raise RuntimeError(
-                f"backward: the graph of this {node.op.name} was freed by an earlier backward pass; "
-                "pass retain_graph=True to the first one, or compute the output again"
-            )
-        if node._changed is not None and node._changed[0] > created:
-            _refuse_changed(node, node)
-        for x in node.inputs:
-            if isinstance(x, Tensor):
-                if x._changed is not None and x._changed[0] > created:
-                    _refuse_changed(node, x)
-                if x.op is not None and x not in seen:
-                    seen.add(x)
-                    stack.append(x)
-    order.sort(key=attrgetter("_created"), reverse=True)
-    return order
-
-
-def _refuse_changed(node: Tensor, x: Tensor) -> None:
-    if x._changed is not None and x._changed[0] > node._created and node.op is not None:
-        raise RuntimeError(
-            f"backward: {x.name or 'a Tensor'} of shape {x.shape} was changed in place after {node.op.name} used it; "
-            "call backward() before optimizer.step(), or compute the output again"
-        )
 
 
 def fitted(part: Any, x: Tensor, op: Op, create_graph: bool) -> Any:

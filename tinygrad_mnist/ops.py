@@ -181,16 +181,23 @@ def _matmul_dy(g: Any, out: Any, x: Any, y: Any) -> Any:
 def _linear(x: Array, weight: Array, bias: Array) -> Array:
     product = x @ weight
     result = product + bias
-    if result.shape != product.shape:
-        raise ValueError(f"a bias of shape {np.shape(bias)} does not fit x @ weight of shape {product.shape}")
+    if np.ndim(weight) != 2 or result.shape != product.shape:
+        raise ValueError("expected a weight of shape (n_in, n_out) and a bias that broadcasts to x @ weight")
     return result
+
+
+def _linear_dweight(g: Any, out: Any, x: Any, weight: Any, bias: Any) -> Any:
+    if x.ndim != 2:  # all examples one below the other
+        rows = math.prod(x.shape[:-1])
+        x, g = x.reshape(rows, x.shape[-1]), g.reshape(rows, g.shape[-1])
+    return x.T @ g
 
 
 matmul = binary("matmul", np.matmul, _matmul_dx, _matmul_dy,
                 sign="@", domain=None, doc="the matrix product x y, of vectors, matrices or stacks of matrices")
 linear = ternary("linear", _linear,
-                 lambda g, out, x, weight, bias: _matmul_dx(g, out, x, weight),
-                 lambda g, out, x, weight, bias: _matmul_dy(g, out, x, weight),
+                 lambda g, out, x, weight, bias: g @ weight.T,
+                 _linear_dweight,
                  lambda g, out, x, weight, bias: g,
                  sign="x W + b", domain=None, doc="x @ weight + bias in one node, as a layer computes it")
 

@@ -106,7 +106,9 @@ class Tensor(Methods):
         self._grad = self.op = None
         self.inputs, self.params = (), NO_PARAMS
         self.name = name
-        self.requires_grad = requires_grad
+        self._requires_grad = False
+        if requires_grad:
+            self.requires_grad = True
         if mode.recorder is not None and isinstance(data, Tensor):
             mode.recorder.alias(self, data)
 
@@ -322,6 +324,8 @@ def _restore(data: Array, requires_grad: bool, name: str | None, grad: Tensor | 
 
 
 def _as_array(data: Any, dtype: Any) -> Array:
+    if type(data) is np.ndarray and dtype is None and data.dtype.kind in "biufc":
+        return data
     if isinstance(data, Tensor):
         if data._requires_grad:
             raise TypeError("Tensor: the data is a Tensor that requires gradients; use it as it is, or its .detach()")

@@ -413,9 +413,9 @@ def _matmul() -> SearchStrategy[Case]:
 @operands_of("linear")
 @st.composite
 def _linear(draw: st.DrawFn) -> Case:
-    x, weight = draw(matmul_operands())
-    bias, _ = draw(broadcastable_shapes(2, np.matmul(x, weight).shape))
-    return Case((x, weight, draw(arrays(bias))))
+    *rows, n_in, n_out = draw(shapes(min_dims=2, max_dims=4))
+    bias, _ = draw(broadcastable_shapes(2, (*rows, n_out)))
+    return Case((draw(arrays((*rows, n_in))), draw(arrays((n_in, n_out))), draw(arrays(bias))))
 
 
 @operands_of("sum")

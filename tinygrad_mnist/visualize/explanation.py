@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_mnist.backward import fitted, no_grad, topological_order
+from tinygrad_mnist.backward import fitted, no_grad
 from tinygrad_mnist.define import Op, Rule
 from tinygrad_mnist.nn import Module
 from tinygrad_mnist.tensor import Tensor, leaf, mode
@@ -65,7 +65,7 @@ def explain(output: Tensor, *, model: Module | None = None) -> str:
     forward = len(steps)
     gradients = {output: leaf(np.ones_like(output.data))}
     steps.append((f"∂{names[output]} = 1", "", gradients[output]))
-    for node in topological_order(output):
+    for node in sorted((t for t in tensors if t.op is not None), key=lambda t: -t._created):
         if node in gradients:
             names[gradients[node]] = f"∂{names[node]}"
         for x, rule in zip(node.inputs, node.op.rules if node in gradients else ()):  # noqa: B905 (rules may be endless)
