@@ -36,7 +36,13 @@ class _Group(dict[str, Any]):
     """A group's parameters and options; an option that is set later becomes a plain number too."""
 
     def __setitem__(self, key: str, value: Any) -> None:
+        if mode.recorder is not None:
+            mode.recorder.stop(f"sets {key!r} of an optimizer, which a replay would not; do that between the steps")
         super().__setitem__(key, value.item() if isinstance(value, np.generic) else value)
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        for key, value in dict(*args, **kwargs).items():
+            self[key] = value
 
 
 class Optimizer:
@@ -132,6 +138,8 @@ class Optimizer:
 
     def zero_grad(self) -> None:
         """Set the gradient of every parameter to None, so that the next backward pass begins anew."""
+        if mode.recorder is not None:
+            mode.recorder.clear(self._members())
         for group in self.groups:
             for p in group["params"]:
                 p._grad = None

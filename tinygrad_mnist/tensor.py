@@ -157,6 +157,8 @@ class Tensor(Methods):
                 f"Tensor.grad: expected None or a Tensor of shape {self.shape} and dtype {self.dtype}, "
                 f"got {_describe(value)}"
             )
+        if value is None and mode.recorder is not None:
+            mode.recorder.clear([self])
         self._grad = value
 
     @property
@@ -220,7 +222,7 @@ class Tensor(Methods):
 
     def zero_grad(self) -> None:
         """Set `.grad` to None."""
-        self._grad = None
+        self.grad = None
 
     def __repr__(self) -> str:
         values = np.array2string(self._values(), separator=", ", prefix="Tensor(")

@@ -35,6 +35,8 @@ def agree(first: Recorder, second: Recorder, tree: Any, other: Any) -> None:
                     "pass an array with it as an argument"
                 )
             return
+        if pairs.get(a) is b:
+            return
         if pairs.setdefault(a, b) is not b or a.kind != b.kind or a.layout != b.layout:
             raise DiffersError(f"it went another way at its second call ({line}); leave such choices to the caller")
         if a.kind == "outside" and a.source is not b.source and not isinstance(a.source, Slot):
@@ -53,8 +55,7 @@ def agree(first: Recorder, second: Recorder, tree: Any, other: Any) -> None:
 
     if len(first.instructions) != len(second.instructions) or len(first.stores) != len(second.stores):
         raise DiffersError("it did other things at its second call; leave such choices to the caller")
-    for a, b in zip(first.arguments, second.arguments, strict=True):
-        pairs[a] = b
+    pairs.update(zip(first.arguments, second.arguments, strict=True))
     for i, j in zip(first.instructions, second.instructions, strict=True):
         same = i.op is j.op and i.update == j.update and i.errors == j.errors and len(i.inputs) == len(j.inputs)
         if not same or not _equal(dict(i.params), dict(j.params)):

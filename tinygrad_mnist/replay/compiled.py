@@ -17,7 +17,7 @@ from .binding import MISS, bind
 from .numpy_text import NumPyText, writes
 from .program import Buffer, Program, improve, layout
 from .recording import Recorder, Slot, mapped
-from .watching import Kind, Opaque, watched
+from .watching import Kind, Opaque, Watcher
 
 _MOST = 16  # variants of a step that are recorded before it is run eagerly
 _log = logging.getLogger("tinygrad_mnist")
@@ -31,15 +31,18 @@ def compile(step: Callable[..., Any]) -> Compiled:
     optimizer's `step`. The same bits come out as from the step itself, given the same number of BLAS threads.
 
     - Arguments of other shapes, dtypes or strides (the last, smaller batch) are recorded as programs of their own, and
-      so is any change of what the step refers to: a module's attributes and its `training`, global names, closures.
+      so is any change of what the step refers to by name: closures, globals, default arguments, objects as arguments,
+      and their attributes and elements. (Installed packages and Python's own are taken not to change.)
     - Parameters, optimizer options (`lr`) and states are read at each call. So schedules work, and so does
       `load_state_dict`.
     - The results are outside any graph, and theirs is memory of their own. Afterwards `.grad` is None.
     - Random numbers are new at each call if an op draws them (from a `Generator` that is one of its parameters).
     - A step that reads values (`.item()`, `bool(t)`, `.data`, NumPy's functions of the values), draws random numbers
-      by itself or leaves gradients behind runs eagerly. That is logged once, as a warning of the logger
+      by itself, leaves gradients behind or lets them add up, sets an optimizer's option, or refers to what cannot be
+      watched (a set, a deque, an iterator) runs eagerly. That is logged once, as a warning of the logger
       `tinygrad_mnist`.
-    - What else a step does besides ops (printing, counting, appending to a list) it does only while it is recorded.
+    - What else a step does besides ops (printing, counting, appending to a list) it does only while it is recorded; and
+      a number that it takes from an array, or by way of C code, is a constant.
     - One thread at a time: others wait.
 
     Raises:
@@ -145,13 +148,18 @@ class _Variant:
     def __init__(self, compiled: Compiled, args: tuple[Any, ...]) -> None:
         self.compiled = compiled
         self.linked = mode.recording
-        self.watches, self.names, self.generators = watched(compiled.step)
         self.arguments = list(map(Kind.of, args))
+        kept = [x for x, kind in zip(args, self.arguments, strict=True) if kind.layout is None]
+        watcher = Watcher(compiled.step, kept)
+        self.watches, self.names, self.generators = watcher.watches, watcher.names, watcher.generators
         self.recorder: Recorder | None = None  # the first one
         self.tree: Any = None
         self.text: NumPyText | None = None
         self.replay: Callable[..., Any] = _no_program
         self.eager = ""  # why it is not replayed
+        if watcher.blind:
+            self.eager = f"runs eagerly, as it {watcher.blind}"
+            compiled._say(watcher.blind)
         self.refused = ""
         self.temporary = False
 

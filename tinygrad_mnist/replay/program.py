@@ -241,8 +241,8 @@ def _join(program: Program, writes: Callable[[Instruction], bool]) -> None:
     for i in program.instructions:
         if i.op.name == "mul" and len(i.buffers) == 1 and isinstance(i.inputs[0], Number):
             g, scaled = i.inputs[1], i.output
-            once = g in made and uses[g] == uses.get(scaled) == 1 and writes(made[g])
-            if once and g.base is None and _in_order(g) and _in_order(scaled) and g.dtype == scaled.dtype:
+            once = g.base is None and g in made and uses[g] == uses.get(scaled) == 1 and writes(made[g])
+            if once and _in_order(g) and _in_order(scaled) and g.dtype == scaled.dtype:
                 groups.setdefault((i.inputs[0], g.dtype), []).append(i)
     for (number, dtype), group in groups.items():
         first = min(program.instructions.index(i) for i in group)

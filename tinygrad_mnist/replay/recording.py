@@ -8,7 +8,7 @@ import linecache
 import os
 import random
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,15 @@ class Option(float):
             return getattr(float(self), name)(*others)
 
         return method
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        """Let NumPy compute with the number itself: it would take a class of its own for a float64."""
+        self.recorder.frozen.append(self.number)
+        return getattr(ufunc, method)(*(float(x) if isinstance(x, Option) else x for x in inputs), **kwargs)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        self.recorder.frozen.append(self.number)
+        return np.asarray(float(self), dtype)
 
     def __pos__(self) -> float:
         """The plain number that an op is given, known to the recorder by its identity."""
@@ -95,7 +104,8 @@ class Recorder:
         self.instructions: list[Instruction] = []
         self.failed = ""  # why this cannot be replayed
         self.first = False  # whether an optimizer's state begins here: such a step is done once
-        self.updated: list[Tensor] = []
+        self.updated: dict[Tensor, None] = {}
+        self.cleared: set[Tensor] = set()  # whose gradients the step has set to None
         self.stores: list[tuple[Buffer, Buffer]] = []
         self.groups: list[tuple[Optimizer, list[tuple[dict[str, Any], list[Tensor]]]]] = []
         self.numbers: dict[tuple[int, str], Number] = {}
@@ -159,6 +169,10 @@ class Recorder:
         else:
             self.read(of)
 
+    def clear(self, tensors: Iterable[Tensor]) -> None:
+        """Gradients are set to None."""
+        self.cleared.update(tensors)
+
     def observe(self, result: Tensor, op: Op, inputs: tuple[Any, ...], params: Mapping[str, Any]) -> None:
         """An op has been called."""
         line = self._line()
@@ -203,10 +217,11 @@ class Recorder:
         with no_grad(), contextlib.suppress(Exception):  # if it raises, it will again below
             change, new = optimizer.change(p, gradient, velocity, self._options(group))
             self._try_others(optimizer, group, [p, gradient, velocity], start)
-        if not isinstance(change, Tensor) or not isinstance(new, Tensor | None):
+        # A formula that is called with arrays, as it is without a recorder, may compute otherwise than with Tensors.
+        plain, held = copying.copy(optimizer).change(p._data, gradient._data, state, group)
+        if not _same_numbers(change, plain) or not (new is held is None or _same_numbers(new, held)):
             self.stop(f"has an optimizer, {optimizer}, whose formula is not made of ops")
-            change, new = optimizer.change(p._data, gradient._data, state, group)
-            change, new = leaf(change), new if new is None else leaf(new)
+            change, new = leaf(np.asarray(plain)), held if held is None else leaf(held)
         if new is not None:
             if slot is None:
                 self.first = True
@@ -214,11 +229,12 @@ class Recorder:
                 self.stores.append((self._buffer(new), slot))
             optimizer.state[p] = new._data
         array = p._data
+        assert change is not None
         output = self._append(ops.OPS["sub"], (p, change), array, {}, self._line(), update=True)
         self.outside[id(p)] = p, output
         array -= change._data
         changes(p)[0] = tick()
-        self.updated.append(p)
+        self.updated[p] = None
 
     def _options(self, group: dict[str, Any], scale: float = 1.0) -> dict[str, Any]:
         options = dict(group)
@@ -246,7 +262,9 @@ class Recorder:
             others = []
         self.instructions, self.truths, self.frozen = recorded, truths, frozen
         own = recorded[start:]
-        if [(i.op, *map(told_apart, i.inputs)) for i in own] != [(i.op, *map(told_apart, i.inputs)) for i in others]:
+        if [(i.op, *map(_values_apart, i.inputs)) for i in own] != [
+            (i.op, *map(_values_apart, i.inputs)) for i in others
+        ]:
             self.frozen += [number for (owner, _), number in self.numbers.items() if owner == id(group)]
 
     # --- what it makes of that ---
@@ -364,8 +382,10 @@ class Recorder:
                 and self._known(t._grad)]  # fmt: skip
         if any(t is x for t in mine for x in given):
             self.failed = self.failed or "leaves a gradient in an argument; return grad(...) instead"
-        elif mine and not self.updated:
+        elif any(t not in self.updated for t in mine):
             self.failed = self.failed or "leaves gradients behind; call optimizer.step() in it, or return grad(...)"
+        elif any(t not in self.cleared for t in mine):
+            self.failed = self.failed or "lets gradients add up from call to call; call optimizer.zero_grad() in it"
         buffers = self._tree(value) if not self.failed else None
         if self.failed:
             return value, None
@@ -383,6 +403,17 @@ class Recorder:
 def told_apart(x: Any) -> Any:
     """What must be equal in two recordings, for things that are not looked at closer."""
     return x.layout if isinstance(x, Buffer) else x if isinstance(x, Number) else (type(x), repr(x))
+
+
+def _values_apart(x: Any) -> Any:
+    """The same within a formula, where the values of arrays made in it count too."""
+    made = isinstance(x, Buffer) and x.kind == "outside" and not isinstance(x.source, Tensor | Slot)
+    return (*x.layout, x.value.tobytes()) if made else told_apart(x)
+
+
+def _same_numbers(x: Any, array: Any) -> bool:
+    """Whether a Tensor holds what an array holds."""
+    return isinstance(x, Tensor) and layout(x._data)[:2] == (np.shape(array), array.dtype) and identical(x._data, array)
 
 
 def mapped(value: Any, function: Callable[[Tensor], Any], check: bool = False) -> Any:

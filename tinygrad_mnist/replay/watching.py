@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
+import sys
 import types
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tinygrad_mnist.files import PACKAGE
-from tinygrad_mnist.nn import Module
 from tinygrad_mnist.optim import Optimizer
 from tinygrad_mnist.tensor import Tensor
 
@@ -20,6 +22,9 @@ from .program import layout
 
 PLAIN = (int, float, complex, bool, str, bytes, type(None), np.generic)
 """Values that are the same when they are equal."""
+
+MOST = 2000
+"""How many things are watched at the most: a replay looks at each, in some 0.05 µs."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -76,67 +81,122 @@ class Watch:
         return now is self.value or (isinstance(now, PLAIN) and type(now) is type(self.value) and now == self.value)
 
 
-def watched(step: Callable[..., Any]) -> tuple[list[Watch], dict[int, str], list[np.random.Generator]]:
-    """All that a step refers to by name: closures, globals, the attributes of modules, the elements of containers.
+class Watcher:
+    """Finds all that a step refers to by name, from the function itself and its arguments that are not arrays.
 
-    With it the path to each Tensor, by id, for names in the program; and the random number generators.
+    Closures, globals and default arguments; the attributes of objects, also those that their classes and the user's
+    modules hold, as far as the code names them; the elements of containers; and all of these in turn.
+
+    Attributes:
+        watches: what must stay as it is.
+        names: the path to each Tensor, by id, for names in the program.
+        generators: the random number generators.
+        blind: what cannot be watched; empty if there is nothing.
     """
-    watches: list[Watch] = []
-    names: dict[int, str] = {}
-    generators: list[np.random.Generator] = []
-    seen: dict[int, Any] = {}
 
-    def note(owner: Any, key: Any, value: Any, attribute: bool, path: str) -> None:
-        if isinstance(value, types.ModuleType | type | types.BuiltinFunctionType | np.ufunc):
-            return
-        watches.append(Watch(owner, key, value, attribute, path))
-        walk(value, path)
+    def __init__(self, step: Callable[..., Any], args: Sequence[Any]) -> None:
+        self.watches: list[Watch] = []
+        self.names: dict[int, str] = {}
+        self.generators: list[np.random.Generator] = []
+        self.blind = ""
+        self._seen: dict[int, Any] = {}
+        self._owners: list[tuple[Any, str]] = []  # whose attributes may be read
+        self._words = dict.fromkeys(
+            ("forward", "__call__", "training", "direction", "change")
+        )  # that the code has, and is called by
+        if isinstance(step, types.FunctionType):
+            self._function(step, own=True)  # that of train.fit holds the user's model
+        else:
+            self._walk(step, "")
+        for i, value in enumerate(args):
+            self._walk(value, f"argument {i}")
+        done: set[tuple[int, str]] = set()
+        while new := [(o, path, w) for o, path in self._owners for w in self._words if (id(o), w) not in done]:
+            for owner, path, word in new:
+                done.add((id(owner), word))
+                self._attribute(owner, word, f"{path}.{word}")
 
-    def walk(value: Any, path: str) -> None:
-        if isinstance(value, PLAIN) or id(value) in seen or len(watches) > 2000:
+    def _note(self, owner: Any, key: Any, value: Any, attribute: bool, path: str) -> None:
+        if isinstance(value, types.BuiltinFunctionType | np.ufunc):
             return
-        seen[id(value)] = value
+        if len(self.watches) >= MOST:
+            self.blind = f"refers to more than {MOST} things"
+            return
+        self.watches.append(Watch(owner, key, value, attribute, path))
+        self._walk(value, path)
+
+    def _walk(self, value: Any, path: str) -> None:
+        if isinstance(value, PLAIN) or id(value) in self._seen:
+            return
+        self._seen[id(value)] = value
         if isinstance(value, Tensor):
-            names[id(value)] = path.partition(".")[2] or path
+            self.names[id(value)] = path.partition(".")[2] or path
         elif isinstance(value, np.random.Generator):
-            generators.append(value)
+            self.generators.append(value)
         elif isinstance(value, types.FunctionType):
-            function(value)
+            self._function(value)
         elif isinstance(value, types.MethodType):
-            walk(value.__self__, path)
-            walk(value.__func__, path)
+            self._walk(value.__self__, path)
+            self._walk(value.__func__, path)
         elif isinstance(value, partial):
-            walk([value.func, value.args, value.keywords], path)
+            self._walk([value.func, value.args, value.keywords], path)
         elif isinstance(value, list | tuple | dict):
-            if len(value) <= 256:
-                length = len(value)
-                if not isinstance(value, tuple):
-                    watches.append(Watch(_Sized(value), "length", length, True, path))
-                for key, item in value.items() if isinstance(value, dict) else enumerate(value):
-                    if isinstance(key, str | int):
-                        note(value, key, item, False, f"{path}.{key}")
-        elif isinstance(value, np.ndarray | Optimizer | np.random.BitGenerator | Opaque):
-            pass
-        elif hasattr(value, "__dict__"):
-            if isinstance(value, Module):
-                watches.append(Watch(value, "training", value.training, True, f"{path}.training"))
-            for key, item in vars(value).items():
-                note(value, key, item, True, f"{path}.{key}")
-            for name in ("forward", "__call__"):
-                walk(getattr(type(value), name, None), path)
+            self._container(value, path)
+        elif isinstance(value, types.ModuleType | type):
+            if not _is_foreign(getattr(value, "__module__", value.__name__)):
+                self._owners.append((value, path))
+        elif isinstance(value, set | deque | Iterator):
+            self.blind = f"refers to a {type(value).__name__} ({path}), which cannot be watched"
+        elif not isinstance(value, np.ndarray | np.random.BitGenerator | Opaque):
+            self._owners.append((value, path))
+            for key, item in getattr(value, "__dict__", {}).items():
+                if not (isinstance(value, Optimizer) and key in ("groups", "state")):  # looked after by the recorder
+                    self._note(value, key, item, True, f"{path}.{key}")
 
-    def function(value: types.FunctionType) -> None:
-        if value.__code__.co_filename.startswith(PACKAGE):
+    def _container(self, value: Any, path: str) -> None:
+        if not isinstance(value, tuple):
+            self.watches.append(Watch(_Sized(value), "length", len(value), True, path))
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            if isinstance(key, PLAIN) or (isinstance(key, tuple) and all(isinstance(part, PLAIN) for part in key)):
+                self._note(value, key, item, False, f"{path}.{key!s}")
+            else:
+                self.blind = f"refers to a dict with keys of type {type(key).__name__} ({path}), which are not watched"
+
+    def _function(self, value: types.FunctionType, *, own: bool = False) -> None:
+        if _is_foreign(value.__module__) and not own:
             return
+        for name in ("__defaults__", "__kwdefaults__"):
+            if getattr(value, name):
+                self._note(value, name, getattr(value, name), True, f"{value.__name__}.{name}")
         for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True):
             with contextlib.suppress(ValueError):  # not assigned yet
-                note(cell, "cell_contents", cell.cell_contents, True, name)
-        for name in _global_names(value.__code__):
+                self._note(cell, "cell_contents", cell.cell_contents, True, name)
+        for name in _names_in(value.__code__):
+            self._words[name] = None
             if name in value.__globals__:
-                note(value.__globals__, name, value.__globals__[name], False, name)
+                self._note(value.__globals__, name, value.__globals__[name], False, name)
 
-    walk(step, "")
-    return watches, names, generators
+    def _attribute(self, owner: Any, name: str, path: str) -> None:
+        """What `owner.name` is, if code may mean that by this name."""
+        value = inspect.getattr_static(owner, name, None)
+        if isinstance(owner, Optimizer) and name == "groups":
+            for i, group in enumerate(owner.groups):
+                for key in group.keys() - {"params"}:
+                    self._note(group, key, group[key], False, f"{path}.{i}.{key}")
+        elif isinstance(value, property):
+            self._walk(value.fget, path)
+        elif isinstance(value, classmethod | staticmethod):
+            self._walk(value.__func__, path)
+        elif isinstance(value, types.FunctionType) and not isinstance(owner, types.ModuleType):
+            self._walk(value, path)
+        elif isinstance(value, types.MemberDescriptorType) and not isinstance(owner, type):  # a slot
+            if hasattr(owner, name):
+                self._note(owner, name, getattr(owner, name), True, path)
+        elif isinstance(owner, types.ModuleType | type):
+            if value is not None:
+                self._note(owner, name, value, True, path)
+        elif value is not None and name not in getattr(owner, "__dict__", {}) and not hasattr(value, "__get__"):
+            self._note(owner, name, value, True, path)  # an attribute of its class
 
 
 class _Sized:
@@ -150,8 +210,21 @@ class _Sized:
         return len(self.value)
 
 
-def _global_names(code: types.CodeType) -> Iterator[str]:
+def _names_in(code: types.CodeType) -> Iterator[str]:
+    """The names of globals and attributes in a function, and in those defined inside it."""
     yield from code.co_names
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            yield from _global_names(constant)
+            yield from _names_in(constant)
+
+
+def _is_foreign(module: str | None) -> bool:
+    """Whether a module is not the user's, but this package's, Python's or installed: what is in it does not change."""
+    root = (module or "builtins").partition(".")[0]
+    file = getattr(sys.modules.get(root), "__file__", None) or ""
+    installed = {"site-packages", "dist-packages"} & set(Path(file).parts)
+    return (
+        root == __name__.partition(".")[0]
+        or bool(installed)
+        or (root in sys.stdlib_module_names and root != "__main__")
+    )

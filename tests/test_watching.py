@@ -1,0 +1,312 @@
+"""replay/watching.py: whatever a step refers to may change between calls, and the next call computes with it."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import sys
+import types
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tinygrad_mnist import Tensor, compile, nn, optim
+
+F = np.float32
+X = np.arange(1, 4, dtype=F)
+CASES: dict[str, Callable[[], tuple[Callable[..., Any], tuple[Any, ...], Callable[[], object]]]] = {}
+"""By name: a step, its arguments, and what changes."""
+
+
+def case(make: Callable[[], Any]) -> Callable[[], Any]:
+    CASES[make.__name__] = make
+    return make
+
+
+class Scaled(nn.Module):
+    alpha = 1.0
+
+    def __init__(self) -> None:
+        self.linear = nn.Linear(3, 2, rng=np.random.default_rng(0))
+
+    def helper(self, x: Any) -> Any:
+        return self.linear(x) * self.alpha
+
+    def forward(self, x: Any) -> Any:
+        return self.helper(x)
+
+
+class Config:
+    scale = 2.0
+
+    def __init__(self) -> None:
+        self._hidden = 2.0
+
+    @property
+    def hidden(self) -> float:
+        return self._hidden
+
+    @classmethod
+    def scaled(cls, x: Any) -> Any:
+        return x * cls.scale
+
+
+@dataclasses.dataclass(slots=True)
+class Slots:
+    k: float = 2.0
+
+
+@case
+def an_attribute_of_a_class() -> Any:
+    local: Any = type("Local", (), {"scale": 2.0})
+    return lambda x: x * local.scale, (X,), lambda: setattr(local, "scale", 3.0)
+
+
+@case
+def an_attribute_of_a_class_that_its_method_reads() -> Any:
+    return Config.scaled, (X,), lambda: setattr(Config, "scale", Config.scale + 1)
+
+
+@case
+def a_default_of_a_class_on_the_instance() -> Any:
+    network = Scaled()
+    return lambda x: network(x), (X,), lambda: setattr(network, "alpha", 3.0)
+
+
+@case
+def a_default_of_a_class_on_the_class() -> Any:
+    local = type("Local", (Scaled,), {"alpha": 2.0})
+    return local(), (X,), lambda: setattr(local, "alpha", 4.0)
+
+
+@case
+def a_property() -> Any:
+    config = Config()
+    return lambda x: x * config.hidden, (X,), lambda: setattr(config, "_hidden", 3.0)
+
+
+@case
+def a_slot() -> Any:
+    config = Slots()
+    return lambda x: x * config.k, (X,), lambda: setattr(config, "k", 3.0)
+
+
+@case
+def a_variable_of_a_module() -> Any:
+    module = types.ModuleType("configuration_of_the_user")
+    sys.modules[module.__name__] = module
+    module.scale = 2.0  # type: ignore[attr-defined]
+    return lambda x: x * module.scale, (X,), lambda: setattr(module, "scale", 3.0)
+
+
+@case
+def a_module_as_an_argument() -> Any:
+    dropout = nn.Dropout(0.9, rng=np.random.default_rng(0))
+    return lambda module, x: module(x), (dropout, X), dropout.eval
+
+
+@case
+def a_dict_of_tensors_as_an_argument() -> Any:
+    batch = {"x": Tensor(X)}
+    return lambda batch: batch["x"] * 2, (batch,), lambda: batch.update(x=Tensor(5 * X))
+
+
+@case
+def an_object_as_an_argument() -> Any:
+    config = types.SimpleNamespace(k=2.0)
+    return lambda config, x: x * config.k, (config, X), lambda: setattr(config, "k", 3.0)
+
+
+@case
+def a_default_argument() -> Any:
+    config = {"k": 2.0}
+
+    def step(x: Any, own: Any = config, *, other: Any = config) -> Any:
+        return x * own["k"] + other["k"]
+
+    return step, (X,), lambda: config.update(k=3.0)
+
+
+@case
+def a_long_list() -> Any:
+    numbers = [float(i) for i in range(300)]
+    return lambda x: x * numbers[5], (X,), lambda: numbers.__setitem__(5, 77.0)
+
+
+@case
+def a_key_of_several_parts() -> Any:
+    table = {(1, 2): 2.0, 1.5: 1.0}
+    return lambda x: x * table[1, 2], (X,), lambda: table.__setitem__((1, 2), 3.0)
+
+
+@case
+def an_option_that_the_step_reads() -> Any:
+    optimizer = optim.SGD([Tensor(X, requires_grad=True)], lr=0.5)
+    return lambda x: x * optimizer.groups[0]["lr"], (X,), lambda: optimizer.groups[0].update(lr=0.25)
+
+
+@case
+def a_deque_cannot_be_watched() -> Any:
+    numbers = deque([2.0])
+    return lambda x: x * numbers[0], (X,), lambda: numbers.__setitem__(0, 3.0)
+
+
+@case
+def a_set_cannot_be_watched() -> Any:
+    numbers = {2.0}
+    return lambda x: x * max(numbers), (X,), lambda: numbers.add(3.0)
+
+
+@case
+def more_than_can_be_watched() -> Any:
+    numbers = [float(i) for i in range(3000)]
+    return lambda x: x * numbers[2900], (X,), lambda: numbers.__setitem__(2900, 77.0)
+
+
+def as_bytes(result: Any) -> bytes:
+    return np.asarray(result).tobytes()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_next_call_computes_with_what_has_changed(name: str) -> None:
+    step, args, change = CASES[name]()
+    compiled = compile(step)
+    before = [as_bytes(compiled(*args)) for _ in range(4)][-1]
+    change()
+    expected = as_bytes(step(*(Tensor(x) if isinstance(x, np.ndarray) else x for x in args)))
+    assert as_bytes(compiled(*args)) == expected != before
+    assert ("eagerly" in compiled.source) == ("cannot_be" in name or "can_be" in name)
+
+
+def test_an_iterator_is_not_replayed() -> None:
+    numbers = itertools.count()
+    compiled = compile(lambda x: x * next(numbers))
+    assert [compiled(X)._data[0] for _ in range(4)] == [0, 1, 2, 3]
+
+
+def check_same_course(make: Callable[[], tuple[Callable[[], Any], Tensor]], reason: str = "") -> None:
+    """The same costs, values and gradients, compiled and not."""
+    courses = []
+    for wrap in (lambda step: step, compile):
+        step, w = make()
+        run = wrap(step)
+        courses.append([[as_bytes(run()) for _ in range(6)], as_bytes(w)])
+    assert courses[0] == courses[1]
+    assert reason in run.source
+    assert reason or "def step(" in run.source
+
+
+def parameter() -> Tensor:
+    return Tensor([1.0, 2.0], requires_grad=True)
+
+
+def test_an_option_that_the_step_sets_is_set_at_each_call() -> None:
+    def make() -> Any:
+        w = parameter()
+        optimizer = optim.SGD([w], lr=0.5)
+
+        def step() -> Any:
+            loss = (w * w).sum()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            optimizer.groups[0]["lr"] *= 0.5
+            return loss
+
+        return step, w
+
+    check_same_course(make, "sets 'lr' of an optimizer")
+
+
+def test_gradients_of_what_no_optimizer_steps_are_kept() -> None:
+    made = []
+
+    def make() -> Any:
+        w, u = parameter(), parameter()
+        made.append(u)
+        optimizer = optim.SGD([w], lr=0.5)
+
+        def step() -> Any:
+            loss = (w * u).sum()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        return step, w
+
+    check_same_course(make, "leaves gradients behind")
+    assert as_bytes(made[0].grad) == as_bytes(made[1].grad)
+
+
+def test_gradients_that_nobody_clears_add_up() -> None:
+    def make() -> Any:
+        w = parameter()
+        optimizer = optim.SGD([w], lr=0.1)
+
+        def step() -> Any:
+            loss = (w * w).sum()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        return step, w
+
+    check_same_course(make, "zero_grad() in it")
+
+
+def test_a_cost_of_two_parts_and_two_steps_in_one_are_compiled() -> None:
+    def make() -> Any:
+        w = parameter()
+        optimizer = optim.SGD([w], lr=0.1, weight_decay=0.1)
+
+        def step() -> Any:
+            for _ in range(2):
+                loss = (w * w).sum() + 0.01 * (w**2).mean() + (w @ w)
+                loss.backward()
+                optimizer.step()
+                optimizer.zero_grad()
+            return loss
+
+        return step, w
+
+    check_same_course(make)
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        lambda g, h, o: (g, o["a"] * np.zeros_like(g) + g * g),  # NumPy takes a class of its own for a float64
+        lambda g, h, o: (np.asarray(o["a"], g.dtype) * g, None),
+        lambda g, h, o: (np.sqrt(o["a"]) * g, None),
+        lambda g, h, o: (np.full(2, o["a"], "f") * g, None),
+        lambda g, h, o: (o["a"] * (g if h is None else np.stack([g, h[0]])[1]), np.stack([g, g])),
+    ],
+)
+def test_an_option_in_the_formula_of_an_optimizer_is_that_of_the_call(formula: Callable[..., Any]) -> None:
+    class Own(optim.Optimizer):
+        def direction(self, gradient: Any, velocity: Any, options: Any) -> Any:
+            return formula(gradient, velocity, options)
+
+    courses = []
+    for wrap in (lambda step: step, compile):
+        w = parameter()
+        optimizer = Own([{"params": [w]}], lr=0.5, a=0.5)
+
+        def step(w: Tensor = w, optimizer: Own = optimizer) -> Any:
+            loss = (w * w).sum()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        run = wrap(step)
+        for k in range(8):
+            optimizer.groups[0]["a"] = 0.5 if k < 5 else 0.25
+            run()
+        state = {key.name: (value.dtype, value.tobytes()) for key, value in optimizer.state.items()}
+        courses.append((as_bytes(w), state))
+    assert courses[0] == courses[1]
