@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import tinygrad_mnist as tg
-from tinygrad_mnist import OPS, Tensor, grad, no_grad, unary
+from tinygrad_mnist import OPS, Tensor, grad, nn, no_grad, unary
 
 from .test_tensor import FLOATS, constant, refused, variable
 
@@ -129,7 +130,7 @@ def test_second_backward_is_refused_with_the_remedy_and_adds_nothing():
         e.backward()
     assert str(caught.value) == (
         "backward: the graph of this sum was freed by an earlier backward pass; "
-        "pass retain_graph=True to the first one, or compute the output again"
+        "pass retain_graph=True to the first one, or compute it anew (what is made outside of a loop is made once)"
     )
     assert (a.grad.item(), b.grad.item()) == (1, 1)
 
@@ -706,3 +707,43 @@ def test_what_is_no_tensor_and_no_function_is_named():
         grad(5, x)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="no_grad: expected a function to decorate, or nothing, got 3"):
         no_grad(3)
+
+
+def test_a_leaf_that_began_to_require_gradients_after_its_use_is_refused():
+    """Its gradient would lack what was computed of it before: 3 in place of 18."""
+    a, w = Tensor([2.0]), variable([3.0])
+    y = a * 5 * w + a * w
+    a.requires_grad = True
+    with pytest.raises(RuntimeError, match="began to require gradients after mul used it"):
+        y.backward()
+
+
+def test_a_detached_twin_that_requires_gradients_does_not_disturb_the_graph_of_the_first():
+    w = variable([3.0])
+    y = w * 2
+    twin = w.detach()
+    twin.requires_grad = True
+    (twin * 5).backward()
+    y.backward()
+    assert (w.grad.item(), twin.grad.item()) == (2, 5)
+
+
+def test_threads_that_add_to_one_gradient_lose_nothing():
+    w = variable([3.0])
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=lambda: [(w * 1.0).sum().backward() for _ in range(200)]) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert w.grad.item() == 800
+
+
+def test_a_module_in_place_of_its_parameters_is_refused():
+    layer = nn.Linear(1, 1, rng=np.random.default_rng(0))
+    with pytest.raises(TypeError, match=r"pass its \.parameters\(\)"):
+        grad(layer(np.ones((1, 1), "f")), layer)  # type: ignore[arg-type]

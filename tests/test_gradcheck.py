@@ -410,3 +410,15 @@ def test_a_factor_is_found_everywhere_and_told(x, factor):
     if x.size > 1:
         assert f"Each of them is {factor:.4g} times what it should be." in text
     message(check_gradients, f, x, seed=3)
+
+
+def test_a_rule_that_ignores_the_gradient_it_is_given_is_found_in_a_sum_too(table):
+    square = tg.unary("square", lambda x: x**2, lambda g, out, x: 2 * x)
+    with pytest.raises(GradientError, match=r"0\.7273 times what it should be"):
+        check_gradients(lambda x: square(x).sum(), np.array([1.0, 2.0, 3.0]))
+
+
+def test_an_input_without_a_rule_is_told_from_one_with_a_wrong_rule(table):
+    product = tg.binary("product", lambda x, y: x * y, lambda g, out, x, y: g * y, None)
+    with pytest.raises(GradientError, match="No gradient gets there: an op on the way has no rule"):
+        check_gradients(product, np.array([1.0, 2.0]), np.array([1.0, 2.0]))

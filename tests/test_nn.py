@@ -1,5 +1,6 @@
 """nn.py: how parameters are found, start, are saved and put back; what each layer computes."""
 
+import pickle
 from typing import Any
 
 import numpy as np
@@ -308,3 +309,25 @@ HALF: Any = 2.5
 def test_impossible_layers_are_refused_when_they_are_made(make, message):
     with pytest.raises((ValueError, TypeError), match=message):
         make(np.random.default_rng(0))
+
+
+def test_a_result_that_a_module_keeps_is_no_part_of_its_state():
+    class Keeping(Module):
+        def __init__(self):
+            self.linear = Linear(2, 1, rng=np.random.default_rng(0))
+
+        def forward(self, x, factor=1.0):
+            self.kept = self.linear(x) * factor
+            return self.kept
+
+    network, fresh = Keeping(), Keeping()
+    network(np.ones((1, 2), "f"), factor=2.0)
+    assert list(network.state_dict()) == ["linear.weight", "linear.bias"]
+    fresh.load_state_dict(network.state_dict())
+
+
+def test_networks_can_be_pickled():
+    rng = np.random.default_rng(0)
+    network = Sequential(Linear(2, 3, rng=rng), ops.relu, Linear(3, 1, rng=rng))
+    x = np.ones((1, 2), "f")
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(network))(x), network(x))

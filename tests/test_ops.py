@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import array
 import math
+import pickle
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -700,15 +703,7 @@ def test_errors_name_the_op_and_what_was_given(kind, compute, words):
 # --- an op of one's own ---
 
 
-@pytest.fixture
-def temporary_ops():
-    known = dict(OPS)
-    yield
-    for name in set(OPS) - set(known):
-        del OPS[name]
-
-
-@pytest.mark.usefixtures("temporary_ops")
+@pytest.mark.usefixtures("table")
 class TestOwnOps:
     def test_one_call_makes_a_full_citizen(self):
         square = unary(
@@ -737,7 +732,7 @@ class TestOwnOps:
         assert np.exp(variable([1.0])).requires_grad
 
     def test_rule_of_wrong_signature_is_refused_when_the_op_is_made(self):
-        with refused(TypeError, "'bad'", "rule(g, out, *inputs, k)"):
+        with refused(TypeError, "'bad'", "rule(g, out, x, k)"):
             unary("bad", lambda x, k=1: x, lambda g, x: g)
         with refused(TypeError, "position"):
             variadic("bad", lambda *xs: xs[0], lambda g, out, *xs: g)
@@ -814,3 +809,78 @@ def test_no_gradient_and_no_warning_where_an_extremum_is_nan(op):
     assert x.grad is not None
     assert_array_equal(x.grad.data[0], [0, 0])
     assert x.grad.data[1].sum() == 1
+
+
+def test_clip_of_nan_sends_its_gradient_to_no_bound():
+    x, low, high = (variable(v) for v in ([math.nan, 1.0, 9.0], -1.0, 5.0))
+    tg.clip(x, low, high).sum().backward()
+    assert [t.grad.data.tolist() for t in (x, low, high)] == [[0, 1, 0], 0, 1]
+
+
+@pytest.mark.parametrize(
+    "places", [array.array("l", [0, 0, 2]), memoryview(array.array("l", [0, 0, 2])), deque([0, 0, 2])]
+)
+def test_a_place_taken_twice_gets_both_gradients_whatever_kind_of_sequence_names_it(places):
+    assert_array_equal(slope(lambda x: x[places] ** 2, [1.0, 2.0, 3.0]), [4, 0, 6])
+
+
+@pytest.mark.parametrize("function", [tg.sum, tg.exp, tg.softmax, lambda x: tg.maximum(x, [0.0, 1.0])])
+def test_a_list_of_tensors_does_not_lose_its_gradients(function):
+    x = variable([1.0, 2.0])
+    with refused(TypeError, "a list of Tensors", "stack()"):
+        function([x[0], x[1]])
+
+
+@pytest.mark.usefixtures("table")
+class TestMistakesInOwnOps:
+    def test_a_view_that_is_not_said_to_be_one_is_copied(self):
+        turned = unary("my_turned", lambda x: x[::-1], lambda g, out, x: g[::-1])
+        x, w = Tensor([1.0, 2.0]), variable([1.0, 1.0])
+        y = (turned(x) * w).sum()
+        x[0] = 7
+        y.backward()
+        assert_array_equal(w.grad, [2, 1])
+
+    @pytest.mark.parametrize("result", [None, "text"])
+    def test_a_forward_that_returns_no_numbers_is_named(self, result):
+        nothing = unary("my_nothing", lambda x: result, lambda g, out, x: g)
+        with refused(TypeError, "my_nothing: forward returned", "expected an array of numbers"):
+            nothing(variable(1.0))
+
+    def test_a_rule_without_return_is_named(self):
+        lost = unary("my_lost", lambda x: 2 * x, lambda g, out, x: None)
+        with refused(TypeError, "my_lost: a rule returned NoneType", "did you forget return?"):
+            lost(variable(1.0)).backward()
+
+    def test_an_error_in_a_rule_says_in_which(self):
+        broken = unary("my_broken", lambda x: 2 * x, lambda g, out, x: g @ x)
+        with pytest.raises(ValueError, match="matmul") as caught:
+            broken(variable(1.0)).backward()
+        assert "a rule of the op my_broken" in caught.value.__notes__[0]
+
+    def test_a_rule_that_writes_into_the_gradient_is_stopped(self):
+        b = variable([1.0])
+        writes = unary("my_writes", lambda x: 2 * x, lambda g, out, x: np.multiply(g, 2, out=g))
+        with pytest.raises(ValueError, match="read-only"):
+            (b + writes(variable([1.0]))).sum().backward()
+        x = variable([1.0])
+        y = tg.exp(x)
+        (gradient,) = grad(unary("my_same", lambda x: 1 * x, lambda g, out, x: g)(y).sum(), [y])
+        gradient.data[0] = 5  # what is handed out can be written
+
+    @pytest.mark.parametrize("domain", [tg.Domain(), (-1, 1), (), [tg.Domain()]])
+    def test_a_domain_that_is_none_is_refused_when_the_op_is_made(self, domain):
+        with refused(TypeError, "my_odd", "a tuple with a Domain for each input (1)"):
+            unary("my_odd", lambda x: x, lambda g, out, x: g, domain=domain)
+        assert "my_odd" not in OPS
+
+    def test_an_op_made_anew_serves_numpys_function_in_place_of_the_former(self):
+        for factor in (1.0, 3.0):
+            OPS.pop("my_cbrt", None)
+            unary("my_cbrt", np.cbrt, lambda g, out, x, factor=factor: g * factor)
+            assert_array_equal(slope(np.cbrt, [1.0, 8.0]), [factor, factor])
+
+
+@pytest.mark.parametrize("function", [tg.relu, tg.sum, tg.conv2d, tg.concatenate])
+def test_ops_can_be_pickled(function):
+    assert pickle.loads(pickle.dumps(function)) is function

@@ -518,3 +518,58 @@ def test_a_schedule_takes_numpys_whole_numbers():
     schedule.step()
     assert schedule.optimizer.groups[0]["lr"] == 0.5
     assert type(schedule.step_size) is int
+
+
+@pytest.mark.parametrize("unknown", [{"momentum": 0.9}, {"weight_deacy": 5.0}, {"nesterov": True}])
+def test_options_that_an_optimizer_does_not_have_are_refused(unknown):
+    with pytest.raises(TypeError, match=f"SGD: takes lr and weight_decay, got {next(iter(unknown))}; .*Momentum"):
+        SGD([parameter([1.0])], lr=0.1, **unknown)
+
+
+def test_a_network_in_place_of_its_parameters_is_refused_in_a_group_too():
+    network = Linear(2, 1, rng=np.random.default_rng(0))
+    with pytest.raises(TypeError, match=r"pass its \.parameters\(\)"):
+        SGD([{"params": network}], lr=0.1)
+    with pytest.raises(TypeError, match="a group is a dict of 'params' and lr, weight_decay; got one of params, beta"):
+        SGD([{"params": network.parameters(), "beta": 1.0}], lr=0.1)
+
+
+def own(formula):
+    class Own(Optimizer):
+        def direction(self, gradient, velocity, options):
+            return formula(gradient)
+
+    return Own
+
+
+@pytest.mark.parametrize(
+    ("formula", "got"),
+    [
+        (lambda g: None, "NoneType"),
+        (lambda g: g, "ndarray"),
+        (lambda g: (g.sum(0), None), r"shape \(2,\) for \(3, 2\)"),
+        (lambda g: (1.0, None), r"shape \(\)"),
+        (lambda g: (g, (g, g)), "a velocity that is a tuple"),
+        (lambda g: (g, 3), "a velocity that is a int"),
+    ],
+)
+def test_what_a_formula_returns_is_checked(formula, got):
+    p = parameter(np.ones((3, 2)))
+    give(p, np.ones((3, 2)))
+    with pytest.raises(TypeError, match=f"Own: direction.* returns the direction, of the parameter's shape.*{got}"):
+        own(formula)([p], lr=0.5).step()
+
+
+def test_a_state_of_several_arrays_in_one_is_saved_and_loaded():
+    p = parameter([1.0, 2.0])
+    optimizer = own(lambda g: (g, np.stack([g, g * g])))([p], lr=0.5)
+    follow(optimizer, p, [[1.0, 3.0]])
+    state = copy.deepcopy(optimizer.state_dict())
+    optimizer.load_state_dict(state)
+    np.testing.assert_array_equal(optimizer.state[p], [[1, 3], [1, 9]])
+
+
+def test_options_that_are_updated_become_plain_numbers_too():
+    optimizer = SGD([parameter([1.0])], lr=0.5)
+    optimizer.groups[0].update(lr=np.float64(0.25))
+    assert type(optimizer.groups[0]["lr"]) is float

@@ -280,16 +280,6 @@ def test_a_failing_example_is_reported_in_words():
 # --- one's own ops ----------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def table():
-    """Take ops out of the table again."""
-    before = set(OPS)
-    yield OPS
-    for name in set(OPS) - before:
-        del OPS[name]
-        testing._operands.pop(name, None)
-
-
 def test_an_op_of_ones_own_in_three_lines(table):
     softsign = tg.unary("softsign", lambda x: x / (1 + np.abs(x)), lambda g, out, x: g / (1 + abs(x)) ** 2)
 
@@ -354,14 +344,14 @@ WRONG_OPS = {
 @pytest.mark.parametrize("name", WRONG_OPS)
 def test_what_is_wrong_with_an_op_is_found(table, name):
     tg.binary("product", lambda x, y: x * y, *WRONG_OPS[name])
-    with pytest.raises(GradientError):
+    with pytest.raises(ValueError if name == "writes" else GradientError):  # of NumPy: a gradient is read-only
         check_op("product")
 
 
 def test_an_op_without_rules_must_not_ask_for_gradients(table):
     tg.unary("floor", np.floor, None, domain=(Domain(away=(0.0, 1.0)),))
     check_op("floor")
-    object.__setattr__(OPS["floor"], "differentiable", False)
+    OPS["floor"].differentiable = False
     apply = OPS["floor"].function
     object.__setattr__(OPS["floor"], "function", lambda x: tg.exp(x))
     with pytest.raises(GradientError, match="floor has no rules, but its result requires gradients"):

@@ -600,3 +600,28 @@ def test_an_optimizer_of_other_parameters_is_refused():
     data = made_up()
     with pytest.raises(ValueError, match="the optimizer has none of the model's parameters; pass it"):
         run(data, network(data), SGD(network(data).parameters(), 0.5))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"cost": "quadratic"}, "cost: expected a function"),
+        ({"cost": lambda a, y: None}, "expected a cost that is one number in a Tensor, got None"),
+        ({"cost": lambda a, y: a - y}, "expected a cost that is one number"),
+        ({"optimizer": 0.1}, "optimizer: expected an Optimizer"),
+        ({"epochs": "3"}, "epochs: expected a whole number"),
+        ({"epochs": -1}, "epochs: expected a whole number"),
+        ({"data": (np.ones(3), np.ones(3))}, "data: expected a Dataset"),
+    ],
+)
+def test_what_fit_cannot_train_with_is_named(given, message):
+    model = Sequential(Linear(4, 3, rng=np.random.default_rng(0)))
+    split = Split(np.ones((10, 4), "f"), np.zeros(10, int))
+    settings = {
+        "data": Dataset(split, split, None, 3, (2, 2), Path()),
+        "cost": quadratic_cost,
+        "optimizer": SGD(model.parameters(), 0.1),
+        "epochs": 1,
+    }
+    with pytest.raises((TypeError, ValueError), match=f"fit: {message}"):
+        list(train.fit(model, batch_size=5, rng=np.random.default_rng(0), **{**settings, **given}))

@@ -294,7 +294,7 @@ def test_an_option_in_the_formula_of_an_optimizer_is_that_of_the_call(formula: C
     courses = []
     for wrap in (lambda step: step, compile):
         w = parameter()
-        optimizer = Own([{"params": [w]}], lr=0.5, a=0.5)
+        optimizer = Own([w], lr=0.5, options={"a": 0.5})
 
         def step(w: Tensor = w, optimizer: Own = optimizer) -> Any:
             loss = (w * w).sum()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import threading
 from collections.abc import Callable, Collection, Sequence
 from heapq import heappop, heappush
 from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
@@ -17,7 +18,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .define import Op
+from .op import Op
 from .ops import astype, copy
 from .ops import sum as sum_over
 from .tensor import Array, Tensor, leaf, mode
@@ -47,12 +48,12 @@ def backward(
         ValueError: a Tensor of several elements without `gradient`, or a gradient of another shape.
     """
     found = propagate(self, gradient, (), retain_graph or create_graph, create_graph)
-    for x, value in found.items():
-        if x._grad is None:
+    with _adding:  # two threads may add to one gradient
+        for x, value in found.items():
+            if x._grad is not None:
+                with _Recording(create_graph):
+                    value = x._grad + value
             x._grad = value if isinstance(value, Tensor) else leaf(np.asarray(value))
-        else:
-            with _Recording(create_graph):
-                x._grad = x._grad + value
 
 
 def grad(
@@ -77,6 +78,8 @@ def grad(
     """
     if not isinstance(output, Tensor):
         raise TypeError(f"grad: expected a Tensor as the output, got {output!r:.60}; compute it from Tensors")
+    if hasattr(inputs, "parameters"):
+        raise TypeError(f"grad: expected a Tensor or a list of Tensors, got {inputs!r:.60}; pass its .parameters()")
     wanted = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     for x in wanted:
         if not isinstance(x, Tensor) or not x.requires_grad:
@@ -111,14 +114,20 @@ def propagate(
             node = heappop(youngest_first)[1]
             g = waiting.pop(node)
             visited.append(node)
-            if node in wanted:
-                found[node] = g
             op, inputs, params = node.op, node.inputs, node.params
             operands = _operands(node, tensors)
+            if not op.ours and type(g) is _ndarray:
+                g.setflags(write=False)  # other rules may be given it too
             for x, rule in zip(inputs, op.rules):  # noqa: B905 (rules may be endless, or fewer than inputs)
                 if rule is None or not isinstance(x, Tensor) or not x._requires_grad:
                     continue
-                part = rule(g, *operands, **params)
+                try:
+                    part = rule(g, *operands, **params)
+                except Exception as error:
+                    error.add_note(_WHERE.format(op.name))
+                    raise
+                if x.op is None and x._created > node._created:
+                    raise _too_late(node, x)
                 data = x._data
                 if type(part) is not _ndarray or part.dtype is not data.dtype:
                     part = fitted(part, x, op, tensors)
@@ -132,6 +141,10 @@ def propagate(
                     if (x.op is None or wanted) and (part is g or (part._data if tensors else part).base is not None):
                         part = copy(part)  # g itself or a view of it: others hold that memory too
                 waiting[x] = part
+            if node in wanted:
+                if type(g) is _ndarray:
+                    g.setflags(write=True)
+                found[node] = g
     if not retain_graph:
         for node in visited:
             node.inputs = None
@@ -143,6 +156,12 @@ def propagate(
 
 _NOTHING = contextlib.nullcontext()
 _ndarray = np.ndarray
+_GRADIENTS = (Tensor, np.ndarray, np.generic, float, int)
+_adding = threading.Lock()
+_WHERE = (
+    "in a rule of the op {}: rules are called with arrays, and with Tensors for gradients of gradients, pictures and "
+    "compile(); write them with operators, methods of arrays and ops, and write into nothing"
+)
 
 
 def _operands(node: Tensor, tensors: bool) -> list[Any]:
@@ -150,20 +169,28 @@ def _operands(node: Tensor, tensors: bool) -> list[Any]:
     if node.inputs is None:
         raise RuntimeError(
             f"backward: the graph of this {node.op.name} was freed by an earlier backward pass; "
-            "pass retain_graph=True to the first one, or compute the output again"
+            "pass retain_graph=True to the first one, or compute it anew (what is made outside of a loop is made once)"
         )
-    operands = []
+    operands, created = [], node._created
     for x in (node, *node.inputs):
         if isinstance(x, Tensor):
-            if x._changed is not None and x._changed[0] > node._created:
-                raise RuntimeError(
-                    f"backward: {x.name or 'a Tensor'} of shape {x.shape} was changed in place after {node.op.name} "
-                    "used it; call backward() before optimizer.step(), or compute the output again"
-                )
+            if x._changed is not None and x._changed[0] > created:
+                raise _too_late(node, x)
             operands.append(x if tensors else x._data)
         else:
             operands.append(x)
     return operands
+
+
+def _too_late(node: Tensor, x: Tensor) -> RuntimeError:
+    if x._created > node._created:
+        what, remedy = "began to require gradients", "set requires_grad before it is used"
+    else:
+        what, remedy = "was changed in place", "call backward() before optimizer.step()"
+    return RuntimeError(
+        f"backward: {x.name or 'a Tensor'} of shape {x.shape} {what} after {node.op.name} used it; "
+        f"{remedy}, or compute the output again"
+    )
 
 
 def _seed(output: Tensor, gradient: Any, create_graph: bool) -> Any:
@@ -193,6 +220,8 @@ def _seed(output: Tensor, gradient: Any, create_graph: bool) -> Any:
 
 def fitted(part: Any, x: Tensor, op: Op, create_graph: bool) -> Any:
     """What a rule returned, as a gradient of x: broadcasting undone, and in the dtype of x."""
+    if not isinstance(part, _GRADIENTS):
+        raise TypeError(f"{op.name}: a rule returned {type(part).__name__}, expected an array; did you forget return?")
     if create_graph:
         if not isinstance(part, Tensor):
             part = leaf(np.asarray(part))

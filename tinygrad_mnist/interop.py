@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from . import ops
-from .define import NUMPY, OPS, OpFunction
+from .define import NUMPY, OpFunction
+from .op import OPS
 from .tensor import Tensor, mode
 
 QUERIES = frozenset(

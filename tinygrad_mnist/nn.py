@@ -69,9 +69,9 @@ class Module:
         """Compute the module's output; to be defined by every subclass."""
         raise TypeError(f"{type(self).__name__}: define forward(self, x), which computes the output")
 
-    def __call__(self, *inputs: Any) -> Any:
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
         """The same as `forward`."""
-        return self.forward(*inputs)
+        return self.forward(*inputs, **options)
 
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
         """Every parameter (a leaf that requires gradients) with its name; one that is used twice comes once."""
@@ -101,12 +101,15 @@ class Module:
             parameter.grad = None
 
     def state_dict(self) -> dict[str, Array]:
-        """A copy of the values of every Tensor in the module, frozen ones too, by name."""
-        return {name: tensor.data.copy() for name, tensor in named(self, Tensor)}
+        """A copy of the values of every Tensor in the module, frozen ones too, by name; but of no results of ops."""
+        return {name: tensor.data.copy() for name, tensor in self._state()}
+
+    def _state(self) -> Iterator[tuple[str, Tensor]]:
+        return ((name, t) for name, t in named(self, Tensor) if t.op is None)
 
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
         """Take over values from `state_dict()`: all of them, or after a ValueError that names the key, none."""
-        own = dict(named(self, Tensor))
+        own = dict(self._state())
         for key in own.keys() ^ state.keys():
             where = "is missing from the state" if key in own else f"is not in this {type(self).__name__}"
             raise ValueError(f"load_state_dict: {key!r} {where}; expected the keys {', '.join(own)}")

@@ -26,6 +26,11 @@ import numpy as np
 
 from .tensor import Array, Tensor, changes, mode, tick
 
+_RETURNS = (
+    "direction() returns the direction, of the parameter's shape, and the new velocity: one array (np.stack joins "
+    "several), or None"
+)
+
 
 def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
     """The options with Python's numbers for NumPy's: a float64 would make a float64 of every float32 it meets."""
@@ -52,6 +57,7 @@ class Optimizer:
         params: the parameters; or groups, dicts with "params" and whatever options differ from the defaults.
         lr: the learning rate, a number >= 0.
         weight_decay: see the module; a number >= 0.
+        options: those of a subclass, with their defaults; numbers >= 0.
 
     Attributes:
         groups: a dict for every group with "params", "lr", "weight_decay" and the optimizer's other options. They are
@@ -67,24 +73,34 @@ class Optimizer:
         params: Iterable[Tensor] | Iterable[dict[str, Any]],
         lr: float,
         weight_decay: float = 0.0,
-        **options: float,
+        *,
+        options: Mapping[str, float] | None = None,
+        **unknown: Any,
     ) -> None:
-        if hasattr(params, "parameters") or not isinstance(params, Iterable):
-            remedy = "its" if hasattr(params, "parameters") else "a network's"
-            raise TypeError(f"{self}: expected parameters, got {params!r:.60}; pass {remedy} .parameters()")
-        given: list[Any] = [params] if isinstance(params, Tensor | Mapping) else list(params)
+        if unknown:
+            raise TypeError(
+                f"{self}: takes lr and weight_decay, got {', '.join(unknown)}; momentum is an option of Momentum and "
+                "Nesterov, and a subclass passes its own as super().__init__(params, lr, options={...})"
+            )
+        given: list[Any] = self._listed(params)
         if not any(isinstance(item, Mapping) for item in given):
             given = [{"params": given}]
-        defaults = _plain({"lr": lr, "weight_decay": weight_decay, **options})
+        defaults = _plain({"lr": lr, "weight_decay": weight_decay, **(options or {})})
         self.groups: list[dict[str, Any]] = []
         for group in given:
             if not isinstance(group, Mapping) or "params" not in group or group.keys() - defaults.keys() != {"params"}:
-                raise TypeError(f"{self}: a group is a dict of 'params' and {', '.join(defaults)}; got {group!r:.80}")
-            members = group["params"]
-            members = [members] if isinstance(members, Tensor) else list(members)
+                got = f"one of {', '.join(map(str, group))}" if isinstance(group, Mapping) else type(group).__name__
+                raise TypeError(f"{self}: a group is a dict of 'params' and {', '.join(defaults)}; got {got}")
+            members = self._listed(group["params"])
             self.groups.append(_Group({**defaults, **_plain(group), "params": members}))
         self.state: dict[Tensor, Array] = {}
         self._check()
+
+    def _listed(self, params: Any) -> list[Any]:
+        if hasattr(params, "parameters") or not isinstance(params, Iterable):
+            remedy = "its" if hasattr(params, "parameters") else "a network's"
+            raise TypeError(f"{self}: expected parameters, got {params!r:.60}; pass {remedy} .parameters()")
+        return [params] if isinstance(params, Tensor | Mapping) else list(params)
 
     def _check(self) -> None:
         for group in self.groups:
@@ -117,7 +133,10 @@ class Optimizer:
         """Return what a step takes from the parameter, and the new velocity: a formula, of arrays or of Tensors."""
         if options["weight_decay"]:
             gradient = gradient + options["weight_decay"] * p
-        direction, velocity = self.direction(gradient, velocity, options)
+        result = self.direction(gradient, velocity, options)
+        if type(result) is not tuple or len(result) != 2:
+            raise TypeError(f"{self}: {_RETURNS}, got {type(result).__name__}")
+        direction, velocity = result
         return options["lr"] * direction, velocity
 
     def step(self) -> None:
@@ -131,7 +150,11 @@ class Optimizer:
                 if p._grad is None:
                     continue
                 change, velocity = self.change(p._data, p._grad._data, state.get(p), group)
+                if getattr(change, "shape", None) != p._data.shape:
+                    raise TypeError(f"{self}: {_RETURNS}, got one of shape {np.shape(change)} for {p._data.shape}")
                 if velocity is not None:
+                    if not isinstance(velocity, np.ndarray):
+                        raise TypeError(f"{self}: {_RETURNS}, got a velocity that is a {type(velocity).__name__}")
                     state[p] = velocity
                 p._data -= change
                 changes(p)[0] = now
@@ -157,7 +180,8 @@ class Optimizer:
         if [set(g) for g in groups] != [set(g) - {"params"} for g in self.groups]:
             raise ValueError(f"{self}: the saved groups have the options {groups}; they belong to another optimizer")
         for i, array in velocity.items():
-            if not 0 <= int(i) < len(members) or np.shape(array) != members[int(i)].shape:
+            p = members[int(i)] if 0 <= int(i) < len(members) else None
+            if p is None or np.shape(array)[max(np.ndim(array) - p.ndim, 0) :] != p.shape:  # or several such in one
                 raise ValueError(
                     f"{self}: the saved velocity {i} of shape {np.shape(array)} belongs to another network"
                 )
@@ -201,7 +225,7 @@ class Momentum(SGD):
         momentum: float = 0.9,
         weight_decay: float = 0.0,
     ) -> None:
-        super().__init__(params, lr, weight_decay, momentum=momentum)
+        super().__init__(params, lr, weight_decay, options={"momentum": momentum})
 
     def direction(
         self, gradient: Array, velocity: Array | None, options: Mapping[str, Any]

@@ -678,6 +678,9 @@ def check_op(op: Op | Callable[..., Any] | str) -> None:
 def _check_float32(case: Case, variables: Sequence[Array]) -> None:
     single, double = ([_variable(x.astype(dtype)) for x in variables] for dtype in (np.float32, np.float64))
     out, exact = case(*single), case(*double)
+    assert case.op is not None
+    if out.dtype == exact.dtype and "dtype" not in case.op.defaults:
+        raise GradientError(f"{case}: the result is {out.dtype} for float32 operands; float32 must stay float32")
     v = _upstream(exact)
     for i, (a, b) in enumerate(zip(grad(out, single, v), grad(exact, double, v), strict=True)):
         allowed = 1e-5 * np.max(np.abs(b.data), initial=1)

@@ -100,14 +100,13 @@ def fit(
         DivergedError: the cost, or an output after the epoch, became infinite or not a number. The parameters are
             spoilt by then: make the model anew, or load a checkpoint.
     """
-    if isinstance(model, Module):
-        own = {id(p) for p in model.parameters()}
-        if not any(id(p) in own for group in optimizer.groups for p in group["params"]):
-            raise ValueError("fit: the optimizer has none of the model's parameters; pass it model.parameters()")
+    _check(model, data, cost, optimizer, epochs)
     rows = np.eye(data.n_classes, dtype=optimizer.groups[0]["params"][0].dtype)
 
     def step(images: Tensor, targets: Tensor) -> Tensor:
         loss = cost(model(images), targets)
+        if not isinstance(loss, Tensor) or loss.size != 1:
+            raise TypeError(f"fit: expected a cost that is one number in a Tensor, got {loss!r:.60}; use .mean()")
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -137,6 +136,21 @@ def fit(
         if schedule is not None:
             schedule.step()
         yield record
+
+
+def _check(model: Any, data: Any, cost: Any, optimizer: Any, epochs: Any) -> None:
+    if not isinstance(data, mnist.Dataset):
+        raise TypeError(f"fit: data: expected a Dataset, got {type(data).__name__}; mnist.load() makes one")
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"fit: optimizer: expected an Optimizer such as SGD, got {optimizer!r:.60}")
+    if not callable(cost):
+        raise TypeError(f"fit: cost: expected a function of outputs and targets, got {cost!r:.60}")
+    if not isinstance(epochs, int | np.integer) or epochs < 0:
+        raise ValueError(f"fit: epochs: expected a whole number of at least 0, got {epochs!r}")
+    if isinstance(model, Module):
+        own = {id(p) for p in model.parameters()}
+        if not any(id(p) in own for group in optimizer.groups for p in group["params"]):
+            raise ValueError("fit: the optimizer has none of the model's parameters; pass it model.parameters()")
 
 
 def _measure(model: Any, data: mnist.Dataset, cost: Any, number: int, mean: float, lr: float, start: float) -> Epoch:

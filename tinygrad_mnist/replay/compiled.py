@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import threading
+import types
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -97,6 +98,10 @@ class Compiled(Opaque):
         texts = [v.text.source if v.text else f"# {self.__name__}: {v.eager}\n" for v in self._variants
                  if v.text or v.eager]  # fmt: skip
         return "\n\n".join(texts) or f"# {self.__name__}: no program yet; a step is recorded in its first two calls\n"
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        """The step as a method."""
+        return self if instance is None else types.MethodType(self, instance)
 
     def __repr__(self) -> str:
         return f"compile({self.__name__})"

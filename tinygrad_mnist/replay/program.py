@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_mnist.define import Op
+from tinygrad_mnist.op import Op
 from tinygrad_mnist.tensor import Array
 
 
@@ -116,12 +116,6 @@ class Instruction:
     def elementwise(self) -> bool:
         """Whether NumPy computes it element by element, so that the output may overwrite an input."""
         return (isinstance(self.op.forward, np.ufunc) and self.op.forward.signature is None) or squares(self)
-
-
-def is_ours(op: Op) -> bool:
-    """Whether an op is of this package: its forward function computes, and does nothing besides."""
-    module = getattr(op.forward, "__module__", None) or ""
-    return module.partition(".")[0] == __name__.partition(".")[0]
 
 
 def squares(i: Instruction) -> bool:

@@ -16,12 +16,12 @@ import numpy as np
 
 from tinygrad_mnist import ops
 from tinygrad_mnist.backward import no_grad, propagate
-from tinygrad_mnist.define import Op
 from tinygrad_mnist.files import PACKAGE
+from tinygrad_mnist.op import Op
 from tinygrad_mnist.optim import Optimizer
 from tinygrad_mnist.tensor import Array, Tensor, changes, leaf, mode, tick
 
-from .program import Buffer, Instruction, Number, is_ours, layout
+from .program import Buffer, Instruction, Number, layout
 from .watching import PLAIN
 
 
@@ -324,7 +324,7 @@ class Recorder:
         The forward function is called with Tensors to see. What is not made of ops alone, or gives other bits, stays as
         it is; so do a user's own ops, which may do other things besides.
         """
-        if not is_ours(op) or any(isinstance(v, np.random.Generator) for v in params.values()):
+        if not op.ours or any(isinstance(v, np.random.Generator) for v in params.values()):
             return False
         traced = []
         for x in inputs:

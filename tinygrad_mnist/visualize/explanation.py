@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_mnist.backward import fitted, no_grad
-from tinygrad_mnist.define import Op, Rule
 from tinygrad_mnist.nn import Module
+from tinygrad_mnist.op import Op, Rule
 from tinygrad_mnist.tensor import Tensor, leaf, mode
 
 from .notation import Step, all_named, collect, expression, names_of, operand_text, shape_text, value_text

@@ -11,8 +11,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from tinygrad_mnist.define import Op
 from tinygrad_mnist.nn import Module, named
+from tinygrad_mnist.op import Op
 from tinygrad_mnist.ops import ARRAY
 from tinygrad_mnist.tensor import Tensor
 

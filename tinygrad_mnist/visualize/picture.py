@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_mnist.backward import grad
-from tinygrad_mnist.define import Op
 from tinygrad_mnist.nn import Module
+from tinygrad_mnist.op import Op
 from tinygrad_mnist.tensor import Tensor, mode, tick
 
 from .folding import fit

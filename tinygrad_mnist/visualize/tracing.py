@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_mnist.define import Op, Rule
 from tinygrad_mnist.files import PACKAGE
 from tinygrad_mnist.nn import Module
+from tinygrad_mnist.op import Op, Rule
 from tinygrad_mnist.tensor import Tensor, mode
 
 
