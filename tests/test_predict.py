@@ -210,8 +210,8 @@ def test_images_and_test_digits_are_said_with_their_confidences(predict, data, t
     done = predict("seven.png", 0, 1)
     lines = done.stdout.splitlines()
     assert len(lines) == 3
-    assert re.match(r"seven\.png: 7  \(7 \d+\.\d %, \d ", lines[0])
-    assert lines[1].startswith("test image 0: 7, right  (7 ")
+    assert re.match(r"seven\.png: 7  \(confidences: 7 [01]\.\d{3}, \d ", lines[0])
+    assert lines[1].startswith("test image 0: 7, right  (confidences: 7 ")
     assert lines[2].startswith("test image 1: 2, right  (2 ")
     confidences = [float(found) for found in re.findall(r"(\d+\.\d) %", lines[0])]
     assert len(confidences) == 10
@@ -226,7 +226,7 @@ def test_the_image_is_drawn_as_the_network_sees_it(predict):
 
 def test_a_file_whose_name_is_a_number_is_a_file(predict, data, tmp_path):
     Image.fromarray(square(data, 1)).save(tmp_path / "0", format="png")
-    assert predict(0).stdout.startswith("0: 2  (2 ")
+    assert predict(0).stdout.startswith("0: 2  (confidences: 2 ")
 
 
 def test_what_is_no_drawing_is_said_in_one_line(tmp_path):

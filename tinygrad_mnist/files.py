@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,11 +18,19 @@ def whole(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a path to write to, beside `path`; what is there after the block replaces `path` in one stroke.
 
     After an exception in the block, or a crash at any moment, `path` is as it was.
+
+    Raises:
+        OSError: `path` is something other than a file, such as a device, which is not to be replaced by one.
     """
     target = Path(os.path.realpath(path))
-    part = target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")
+    there = target.exists()
+    if there and not target.is_file():
+        raise OSError(f"{path}: is not a file that can be replaced; name another")
+    part = target.with_name(f".{uuid.uuid4().hex}{target.suffix}")  # nobody else's, in whatever process
     try:
         yield part
+        if there:
+            shutil.copymode(target, part)
         _to_disk(part)
         os.replace(part, target)
         if os.name == "posix":

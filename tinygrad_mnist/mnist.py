@@ -29,6 +29,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from .command import guarded
 from .files import whole
 
 __all__ = ["FILES", "MIRRORS", "DataError", "Dataset", "Split", "batches", "download", "load"]
@@ -317,19 +318,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("directory", metavar="DIR", help="where to put the files; made if missing")
     parser.add_argument("--mirror", metavar="URL", help="where to get them instead of the public mirrors")
-    options = parser.parse_args(arguments)
-    try:
-        download(options.directory, options.mirror)
-    except (DataError, OSError) as error:
-        remedy = "; choose a DIR that can be written to" if isinstance(error, OSError) else ""
-        print("error:", " ".join(str(error).split()) + remedy, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted; the same command fetches the rest", file=sys.stderr)
-        return 130
-    where = os.path.abspath(options.directory)
-    print(f"MNIST is in {where}: set TINYGRAD_MNIST_DATA={where}, or call mnist.load({where!r})")
-    return 0
+
+    def command() -> int:
+        options = parser.parse_args(arguments)
+        try:
+            download(options.directory, options.mirror)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise OSError(f"{error}; choose a DIR that can be written to") from None
+        where = os.path.abspath(options.directory)
+        print(f"MNIST is in {where}: set TINYGRAD_MNIST_DATA={where}, or call mnist.load({where!r})")
+        return 0
+
+    return guarded(command)
 
 
 if __name__ == "__main__":

@@ -105,19 +105,28 @@ class Module:
         return {name: tensor.data.copy() for name, tensor in self._state()}
 
     def _state(self) -> Iterator[tuple[str, Tensor]]:
-        return ((name, t) for name, t in named(self, Tensor) if t.op is None)
+        names = set()
+        for name, t in named(self, Tensor):
+            if t.op is None:
+                if name in names:
+                    raise ValueError(f"state_dict: two Tensors of this {type(self).__name__} are named {name!r}")
+                names.add(name)
+                yield name, t
 
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
         """Take over values from `state_dict()`: all of them, or after a ValueError that names the key, none."""
         own = dict(self._state())
+        arrays = {key: np.asarray(value) for key, value in state.items()}
         for key in own.keys() ^ state.keys():
             where = "is missing from the state" if key in own else f"is not in this {type(self).__name__}"
             raise ValueError(f"load_state_dict: {key!r} {where}; expected the keys {', '.join(own)}")
         for key, tensor in own.items():
-            if np.shape(state[key]) != tensor.shape:
-                raise ValueError(f"load_state_dict: {key!r} has shape {np.shape(state[key])}, expected {tensor.shape}")
+            if (array := arrays[key]).shape != tensor.shape:
+                raise ValueError(f"load_state_dict: {key!r} has shape {array.shape}, expected {tensor.shape}")
+            if array.dtype.kind not in "biuf":
+                raise ValueError(f"load_state_dict: {key!r} has dtype {array.dtype}, expected real numbers")
         for key, tensor in own.items():
-            tensor.data = np.array(state[key], dtype=tensor.dtype)
+            tensor.data = arrays[key].astype(tensor.dtype)
 
     def __repr__(self) -> str:
         inside = [f"{name}={value!r}" for name, value in vars(self).items() if isinstance(value, Module | list)]

@@ -185,6 +185,7 @@ class Optimizer:
                 raise ValueError(
                     f"{self}: the saved velocity {i} of shape {np.shape(array)} belongs to another network"
                 )
+        restored = {members[int(i)]: np.array(array, members[int(i)].dtype) for i, array in velocity.items()}
         before = [dict(group) for group in self.groups]
         for group, saved in zip(self.groups, groups, strict=True):
             group.update(_plain(saved))
@@ -194,7 +195,7 @@ class Optimizer:
             for group, former in zip(self.groups, before, strict=True):
                 group.update(former)
             raise
-        self.state = {members[int(i)]: np.array(array, members[int(i)].dtype) for i, array in velocity.items()}
+        self.state = restored
 
 
 class SGD(Optimizer):

@@ -337,6 +337,8 @@ def _as_array(data: Any, dtype: Any) -> Array:
         if data._requires_grad:
             raise TypeError("Tensor: the data is a Tensor that requires gradients; use it as it is, or its .detach()")
         data = data._data
+    if isinstance(data, np.ma.MaskedArray):
+        raise TypeError("Tensor: the data is a masked array, whose mask would be lost; fill it first: data.filled(0)")
     if has_tensors(data):
         raise TypeError("Tensor: the data is a list of Tensors; join them with stack() or concatenate()")
     try:

@@ -22,10 +22,14 @@ from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
-from hypothesis.strategies import SearchStrategy
+
+try:
+    from hypothesis import given, settings
+    from hypothesis import strategies as st
+    from hypothesis.extra import numpy as hnp
+    from hypothesis.strategies import SearchStrategy
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError('tinygrad_mnist.testing needs hypothesis: pip install -e ".[test]"') from error
 from numpy.typing import DTypeLike
 
 from . import losses as losses  # its ops enter the table

@@ -147,6 +147,8 @@ def _check(model: Any, data: Any, cost: Any, optimizer: Any, epochs: Any) -> Non
         raise TypeError(f"fit: cost: expected a function of outputs and targets, got {cost!r:.60}")
     if not isinstance(epochs, int | np.integer) or epochs < 0:
         raise ValueError(f"fit: epochs: expected a whole number of at least 0, got {epochs!r}")
+    if len(data.train) == 0:
+        raise ValueError("fit: data: there are no training images")
     if isinstance(model, Module):
         own = {id(p) for p in model.parameters()}
         if not any(id(p) in own for group in optimizer.groups for p in group["params"]):
@@ -234,7 +236,7 @@ class Checkpoint:
                 schedule.load_state_dict(self.schedule or {})
             if rng is not None:
                 rng.bit_generator.state = dict(self.rng or {})
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
             for thing, state in before:
                 thing.load_state_dict(state)
             raise CheckpointError(f"{self.path}: does not fit: {error}; restore into what it was saved from") from None
@@ -261,14 +263,30 @@ def save(
         "settings": dict(settings or {}),
     }
     arrays = {f"model/{name}": array for name, array in model.state_dict().items()}
+    for name in arrays:  # what the members of a .npz cannot be told apart by
+        if name.endswith(".npy") or not name.isprintable():
+            raise ValueError(
+                f"save: a parameter cannot be named {name[6:]!r}; name it without .npy and control characters"
+            )
     arrays |= {f"velocity/{i}": array for i, array in state["velocity"].items()}
     with whole(path) as part, open(part, "wb") as file:
         np.savez(file, allow_pickle=False, notes=np.array(json.dumps(notes, default=_listed)), **arrays)
 
 
-def _listed(array: Any) -> Any:
+def _listed(value: Any) -> Any:
     """The arrays in the state of some random number generators, as lists, which their setters take too."""
-    return array.tolist()
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    raise TypeError(f"save: settings are what JSON can hold, got {type(value).__name__} {str(value)[:40]!r}")
+
+
+def _epoch(record: Mapping[str, Any]) -> Epoch:
+    """A record of the history, of which all but missing accuracies are numbers."""
+    epoch = Epoch(**record)
+    numbers = {key: value for key, value in record.items() if value is not None or key not in ("validation", "test")}
+    if any(type(value) not in (int, float) for value in numbers.values()):
+        raise ValueError(record)
+    return epoch
 
 
 def load(path: str | os.PathLike[str]) -> Checkpoint:
@@ -285,7 +303,7 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
             path=path,
             model={name[6:]: array for name, array in arrays.items() if name.startswith("model/")},
             optimizer={"groups": notes.pop("groups"), "velocity": velocity},
-            history=[Epoch(**epoch) for epoch in notes.pop("history")],
+            history=[_epoch(epoch) for epoch in notes.pop("history")],
             **notes,
         )
     except OSError:

@@ -16,13 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from tinygrad_mnist import mnist
+from tinygrad_mnist.command import guarded
 from tinygrad_mnist.files import whole
 from tinygrad_mnist.train import Epoch
 
 from . import options as commands
-from .commandline import guarded, in_words, line, load, never_said, percent, progress_bar, refuse_unwritable, sizes
+from .commandline import load, progress_bar, refuse_unwritable
 from .network import Network
 from .training import NAMES, Training, describe, network_class
+from .words import in_words, line, never_said, percent, sizes
 
 COMMON = ("epochs", "hidden", "init", "cost")
 """The settings that all networks have, and that make sense for all of them at once."""
@@ -74,7 +76,7 @@ def _run(options: argparse.Namespace, given: dict[str, Any]) -> int:
                         _write(options.history, data, runs)
                 if not options.quiet and training.history:
                     print(f"{name} seed {seed}  {line(training.history[-1], network.epochs)}", flush=True)
-                for lost in training.lost_classes():
+                if lost := training.lost_classes():
                     print(f"{name} seed {seed}  {never_said(lost, network)}", flush=True)
     finally:
         print(table(runs))

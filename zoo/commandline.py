@@ -5,22 +5,25 @@ Exit status: 0; 1 for what went wrong, with one line on stderr; 2 for wrong usag
 
 import argparse
 import functools
+import importlib
 import json
 import os
 import shlex
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from tinygrad_mnist import mnist, train
+from tinygrad_mnist.command import guarded, uninterrupted
 from tinygrad_mnist.files import whole
-from tinygrad_mnist.train import CheckpointError, Epoch
+from tinygrad_mnist.train import CheckpointError
 
 from . import options as commands
 from .network import Network
-from .training import Training, describe, network_name, settings_of
+from .training import Training, network_name, settings_of
+from .words import in_words, line, never_said, shown, sizes
 
 
 def main(network: type[Network], arguments: list[str] | None = None) -> int:
@@ -33,30 +36,11 @@ def main(network: type[Network], arguments: list[str] | None = None) -> int:
     return guarded(command)
 
 
-def guarded(command: Callable[[], int]) -> int:
-    """Run a command, and turn what went wrong into a line on stderr and an exit status."""
-    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 (None, where the caller closed it)
-    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # a terminal without η shows ? for it
-    try:
-        return command()
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # who read our output, as `head` does, has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except (ValueError, OSError, ArithmeticError, RuntimeError, ImportError, MemoryError) as error:
-        text = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
-        print("error:", " ".join(text.split()), file=sys.stderr)
-        return 1
-
-
 def _run(network: type[Network], options: argparse.Namespace, given: dict[str, Any]) -> int:
     for file in (options.save, options.history, options.plot, options.graph):
         refuse_unwritable(file)
+    for module in ["matplotlib"] * bool(options.plot) + ["graphviz"] * bool(options.graph):
+        require(module)
     training = _resumed(network, options, given) if options.resume else _started(network, options, given)
     if not options.quiet:
         _introduce(training, options)
@@ -69,7 +53,7 @@ def _run(network: type[Network], options: argparse.Namespace, given: dict[str, A
         return status
     if options.quiet and training.history:
         print(line(training.history[-1], training.network.epochs))
-    for lost in training.lost_classes():
+    if lost := training.lost_classes():
         print(never_said(lost, training.network))
     if options.plot and training.history:
         from . import pictures
@@ -88,9 +72,41 @@ def refuse_unwritable(file: Path | None) -> None:
     if file is None:
         return
     directory = Path(os.path.realpath(file)).parent
-    if file.is_dir() or not directory.is_dir() or not os.access(directory, os.W_OK):
-        why = "is a directory" if file.is_dir() else f"{directory} is not a directory that can be written to"
+    why = ""
+    if file.exists() and not file.is_file():
+        why = "is a directory" if file.is_dir() else "is not a file that can be replaced"
+    elif not directory.is_dir() or not os.access(directory, os.W_OK):
+        why = f"{directory} is not a directory that can be written to"
+    elif len(os.fsencode(file.name)) > 255:
+        why = "has too long a name"
+    if why:
         raise OSError(f"{file}: {why}; name another file")
+
+
+def require(module: str) -> None:
+    """Raise now if a package is missing that is needed after the training."""
+    try:
+        importlib.import_module(module)
+    except ImportError:
+        raise ImportError(
+            f"this Python has no {module}; use the one in .venv, or install what the project needs: pip install -e ."
+        ) from None
+
+
+def refuse_to_lose(file: Path | None) -> None:
+    """Raise if a new run would overwrite one that was interrupted."""
+    if file is None or not file.exists():
+        return
+    try:
+        checkpoint = train.load(file)
+        network = settings_of(checkpoint)
+    except (CheckpointError, OSError):
+        return
+    if (done := len(checkpoint.history)) < network.epochs:
+        raise CheckpointError(
+            f"{file}: holds {done} of {network.epochs} epochs of {network_name(network)}; `{_go_on(network, file)}` "
+            "goes on with them; to begin anew, remove it or name another file"
+        )
 
 
 def load(path: str | None, size: int | None) -> mnist.Dataset:
@@ -101,6 +117,7 @@ def load(path: str | None, size: int | None) -> mnist.Dataset:
 
 def _started(network: type[Network], options: argparse.Namespace, given: dict[str, Any]) -> Training:
     """A new network."""
+    refuse_to_lose(options.save)
     make = network.original if options.recipe == "original" else network
     return Training(make(**given), load(options.data, options.train_size), _absolute(options.data))
 
@@ -145,15 +162,21 @@ def _train(training: Training, options: argparse.Namespace) -> int:
         write_history(training, options.history)
     try:
         for epoch in training.fit(progress_bar(options.quiet), compiled=not options.eager):
-            if options.save:
-                training.save(options.save)
-                file, saved = options.save, epoch.epoch
-            if options.history:
-                write_history(training, options.history)
-            if not options.quiet:
-                print(line(epoch, epochs), flush=True)
+            with uninterrupted():  # so that what is said of the file is what it holds
+                if options.save:
+                    training.save(options.save)
+                    file, saved = options.save, epoch.epoch
+                if options.history:
+                    write_history(training, options.history)
+                if not options.quiet:
+                    print(line(epoch, epochs), flush=True)
     except train.DivergedError as error:
         raise train.DivergedError(f"{error}; {_saved(file, saved, training)}") from None
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        what = f"{error.filename or options.save or options.history or 'output'}: {error.strerror or error}"
+        raise OSError(f"{what}; {_saved(file, saved, training)}") from None
     except KeyboardInterrupt:
         doing = min(len(training.history) + 1, epochs)
         print(f"interrupted in epoch {doing} of {epochs}; {_saved(file, saved, training)}", file=sys.stderr)
@@ -184,54 +207,6 @@ def progress_bar(quiet: bool) -> Callable[..., Iterable[Any]] | None:
     return functools.partial(tqdm, leave=False, unit=" steps", dynamic_ncols=True)
 
 
-# ----------------------------------------------------------------------------------------------------------------------
-# In words
-
-
-def line(epoch: Epoch, epochs: int) -> str:
-    """One line for an epoch."""
-    number = f"epoch {epoch.epoch:{len(str(epochs))}}/{epochs}"
-    accuracies = f"validation {percent(epoch.validation)}  test {percent(epoch.test)}"
-    cost = f"{epoch.cost:.4f}" if epoch.cost < 1e4 else f"{epoch.cost:.4g}"
-    return f"{number}  cost {cost}  {accuracies}  lr {rate(epoch.lr)}  {epoch.seconds:.2f} s"
-
-
-def percent(share: float | None) -> str:
-    """A share as per cent; "none" where there was nothing to measure it on."""
-    return "none" if share is None else f"{100 * share:.2f} %"
-
-
-def rate(value: float) -> str:
-    """A learning rate with four digits: 3.0, 0.375, 0.04688."""
-    text = f"{value:.4g}"
-    return text if "." in text or "e" in text else text + ".0"
-
-
-def shown(value: Any) -> str:
-    """A setting as it is given on the command line."""
-    return " ".join(map(str, value)) if isinstance(value, tuple) else f"{value}"
-
-
-def in_words(network: Network) -> str:
-    """The settings that make a network's training what it is, but for its epochs and its seed."""
-    words = [
-        f"{field.name.replace('_', '-')} {shown(getattr(network, field.name))}"
-        for field in fields(network)
-        if field.name not in ("epochs", "seed", "per_example") and getattr(network, field.name) is not None
-    ]
-    return ", ".join(words) + (", an update after every digit with η / m" if network.per_example else "")
-
-
-def sizes(data: mnist.Dataset) -> str:
-    """How many images there are of each kind, of which size, and from where."""
-    test = f"{len(data.test):,} test" if data.test is not None else "no test"
-    rows, columns = data.image_shape
-    return (
-        f"{len(data.train):,} training, {len(data.validation):,} validation and {test} images of {rows} x {columns} "
-        f"in {data.n_classes} classes from {data.source}"
-    )
-
-
 def _introduce(training: Training, options: argparse.Namespace) -> None:
     network, data, done = training.network, training.data, len(training.history)
     print(f"{network_name(network)}: {in_words(network)}, seed {network.seed}")
@@ -245,23 +220,12 @@ def _introduce(training: Training, options: argparse.Namespace) -> None:
     sys.stdout.flush()
 
 
-def never_said(label: int, network: Network) -> str:
-    """Why a class is never said, and what to do about it."""
-    if network.cost != "quadratic":
-        return f"class {label} is never said; remedy: a smaller --lr, or another --seed"
-    remedy = "a smaller --lr" if network.init == "scaled" else "--init scaled, which starts with N(0, 1/fan_in) weights"
-    return (
-        f"class {label} is never said: its output neuron is saturated, below 0.001 for its own images too, where σ' is "
-        f"so small that it hardly learns; remedy: {remedy}, or another --seed"
-    )
-
-
 def write_history(training: Training, file: Path) -> None:
     """Write settings and results of every epoch as JSON, whole or not at all."""
     record = {
         "network": network_name(training.network),
         "settings": asdict(training.network),
-        "data": describe(training.data),
+        "data": training.about,
         "epochs": [asdict(epoch) for epoch in training.history],
     }
     with whole(file) as part:

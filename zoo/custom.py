@@ -17,11 +17,13 @@ from typing import Any
 import numpy as np
 
 from tinygrad_mnist import Tensor, nn, relu, train
+from tinygrad_mnist.command import guarded
 from tinygrad_mnist.losses import softmax_cross_entropy
 from tinygrad_mnist.optim import Optimizer, StepLR
 
 from . import options as commands
-from .commandline import guarded, line, load, progress_bar, sizes
+from .commandline import load, progress_bar
+from .words import line, sizes
 
 
 class Convolutional(nn.Module):

@@ -67,8 +67,14 @@ class Network:
     ORIGINAL: ClassVar[dict[str, object]] = {"lr": 2.5, "batch_size": 10}
 
     def __post_init__(self) -> None:
-        if self.cost not in COSTS:
-            raise ValueError(f"cost: expected one of {', '.join(COSTS)}, got {self.cost!r}")
+        for name, allowed in (("cost", COSTS), ("init", nn.INITIALIZERS)):
+            if (value := getattr(self, name)) not in list(allowed):
+                raise ValueError(f"{name}: expected one of {', '.join(allowed)}, got {value!r}")
+        for name, low in (("epochs", 0), ("batch_size", 1), ("seed", 0)):
+            if type(value := getattr(self, name)) is not int or value < low:
+                raise ValueError(f"{name}: expected a whole number of at least {low}, got {value!r}")
+        if not isinstance(self.hidden, tuple) or any(type(n) is not int or n < 1 for n in self.hidden):
+            raise ValueError(f"hidden: expected a tuple of whole numbers of at least 1, got {self.hidden!r}")
         if self.lr is None:
             object.__setattr__(self, "lr", self.RATES[self.cost])
 

@@ -6,6 +6,8 @@ What is not given on the command line is not in the result, so that a default, a
 
 import argparse
 import math
+import os
+import re
 from collections.abc import Callable, Container
 from dataclasses import fields
 from pathlib import Path
@@ -20,13 +22,11 @@ def whole_number(low: int) -> Callable[[str], int]:
     """A whole number of at least `low`."""
 
     def parse(text: str) -> int:
-        try:
-            value = int(text.replace(",", "").replace("_", ""))
-        except ValueError:
-            value = low - 1
-        if value < low:
-            raise argparse.ArgumentTypeError(f"expected a whole number of at least {low}, got {text!r}")
-        return value
+        plain = text.replace(",", "") if re.fullmatch(r"\d{1,3}(,\d{3})+", text) else text  # 50,000 is one number
+        if not plain.isdecimal() or int(plain) < low:
+            several = "; separate several by spaces" if "," in text else ""
+            raise argparse.ArgumentTypeError(f"expected a whole number of at least {low}, got {text!r}{several}")
+        return int(plain)
 
     return parse
 
@@ -41,7 +41,7 @@ def number(low: float, high: float = math.inf, open_low: bool = False) -> Callab
             value = math.nan
         if not (low < value if open_low else low <= value) or not value < high:
             limit = f"{'above' if open_low else 'of at least'} {low:g}"
-            limit += f" and below {high:g}" if high < math.inf else ""
+            limit += f" and below {high:g}" if high < math.inf else " and finite" if value == high else ""
             raise argparse.ArgumentTypeError(f"expected a number {limit}, got {text!r}")
         return value
 
@@ -64,13 +64,18 @@ SETTINGS: dict[str, tuple[str | None, Any, str]] = {
     "epochs": (
         "N",
         whole_number(0),
-        "how often to go through all training digits; the total, also of a run that is resumed",
+        "how often to go through all training digits",
     ),
     "batch_size": ("M", whole_number(1), "digits in a mini-batch, the book's m"),
     "lr": ("ETA", number(0, open_low=True), "learning rate, the book's η (eta)"),
     "lr_step": ("N", whole_number(1), "epochs after which the learning rate steps down, again and again"),
     "lr_gamma": ("FACTOR", number(0, open_low=True), "what the learning rate is then multiplied by; 1 lets it stay"),
-    "momentum": ("MU", number(0, 1), "how much of the velocity is left after a step, the book's μ (mu)"),
+    "momentum": (
+        "MU",
+        number(0, 1),
+        "how much of the velocity is left after a step, the book's μ (mu); steps add up to η / (1 - μ), so the larger "
+        "it is, the smaller should η be",
+    ),
     "lmbda": (
         "LAMBDA",
         number(0),
@@ -88,6 +93,10 @@ SETTINGS: dict[str, tuple[str | None, Any, str]] = {
 }
 
 
+ALIASES = {"lr": ["--eta"], "momentum": ["--mu"], "lmbda": ["--lambda"]}
+"""The book's names for them."""
+
+
 def add_settings(
     parser: argparse._ArgumentGroup, network: type[Network], names: Container[str] = SETTINGS, defaults: bool = True
 ) -> None:
@@ -101,7 +110,8 @@ def add_settings(
         given: dict[str, Any] = {"choices": kind} if isinstance(kind, tuple) else {"type": kind, "metavar": metavar}
         if name == "hidden":
             given["nargs"] = "+"
-        parser.add_argument(f"--{name.replace('_', '-')}", default=argparse.SUPPRESS, help=text, **given)
+        names_of_it = [f"--{name.replace('_', '-')}", *ALIASES.get(name, ())]
+        parser.add_argument(*names_of_it, dest=name, default=argparse.SUPPRESS, help=text, **given)
 
 
 def _default(network: type[Network], name: str, default: Any) -> str:
@@ -163,7 +173,8 @@ def parser_of(network: type[Network], name: str, description: str) -> argparse.A
         "--resume",
         metavar="FILE",
         type=Path,
-        help="go on with a checkpoint, with its settings, to the same bits as if it had never stopped; saves to it too",
+        help="go on with a checkpoint and its settings, to the same bits as if it had never stopped, and save to it; "
+        "--epochs is then the total",
     )
     files.add_argument("--history", metavar="FILE.json", type=Path, help="settings and results of every epoch, as JSON")
     plot, graph = named(".png", ".svg", ".pdf"), named(".svg", ".png", ".pdf", ".gv", ".dot")
@@ -187,6 +198,12 @@ def parse(parser: argparse.ArgumentParser, arguments: list[str] | None) -> tuple
     given = {name: value for name, value in vars(options).items() if name in SETTINGS}
     if "hidden" in given:
         given["hidden"] = tuple(given["hidden"])
+    files: dict[str, str] = {}
+    for name in ("resume", "save", "history", "plot", "graph"):
+        if (file := getattr(options, name, None)) is not None:
+            other = files.setdefault(os.path.realpath(file), name)
+            if other != name and (other, name) != ("resume", "save"):
+                parser.error(f"--{other} and --{name} are one file, {file}; name two")
     if "lmbda" in given and "weight_decay" in given:
         parser.error("--lmbda and --weight-decay are two ways to say one thing; give one of them")
     return options, given

@@ -1,5 +1,6 @@
 """What the networks' commands draw: learning curves, a step of training as a graph, digits as text."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +8,9 @@ import numpy as np
 from tinygrad_mnist import Tensor, mnist, train, visualize
 from tinygrad_mnist.files import whole
 
-from .commandline import in_words
 from .network import COSTS
 from .training import Training, network_name
+from .words import in_words
 
 # Of Okabe and Ito's colours, which colour-blind people can tell apart; dashes tell the curves apart in grey.
 STYLES = {"training": ("#0072B2", ":"), "validation": ("#D55E00", "-"), "test": ("#009E73", "--")}
@@ -17,6 +18,7 @@ STYLES = {"training": ("#0072B2", ":"), "validation": ("#D55E00", "-"), "test": 
 
 def plot(training: Training, file: Path) -> None:
     """Draw accuracies and cost against epochs. Needs no display."""
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # of a HOME that it cannot write to it says two lines
     import matplotlib
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator

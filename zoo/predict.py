@@ -13,15 +13,16 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tinygrad_mnist import mnist, train
+from tinygrad_mnist.command import guarded
 from tinygrad_mnist.tensor import Array
 
-from .commandline import guarded
 from .training import activations, settings_of
 
 if TYPE_CHECKING:
@@ -88,10 +89,10 @@ def _test_image(data: mnist.Dataset, index: int, shape: tuple[int, int]) -> tupl
 
 
 def _in_words(outputs: Array, label: int | None) -> str:
-    """The class, and the likeliest ten in the order of their activations."""
+    """The class, and the ten largest activations, which of sigmoid neurons do not add up to 1."""
     order = np.argsort(-outputs, kind="stable")[:10].tolist()
     verdict = "" if label is None else ", right" if label == order[0] else f", wrong: it is {label}"
-    return f"{order[0]}{verdict}  ({', '.join(f'{i} {100 * outputs[i]:.1f} %' for i in order)})"
+    return f"{order[0]}{verdict}  (confidences: {', '.join(f'{i} {outputs[i]:.3f}' for i in order)})"
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -108,7 +109,7 @@ def read_image(path: str | os.PathLike[str], shape: tuple[int, int] = (28, 28)) 
     from PIL import Image, ImageOps
 
     try:
-        with Image.open(path) as image:
+        with warnings.catch_warnings(action="ignore"), Image.open(path) as image:  # of large ones Pillow warns
             image.load()
             upright = ImageOps.exif_transpose(image)
     except FileNotFoundError:
@@ -127,6 +128,8 @@ def _ink(image: Image.Image) -> Array:
     """How much each pixel differs from the paper, from 0 to 1; what differs no more than the paper itself is 0."""
     if image.mode in ("I", "F") or image.mode.startswith("I;"):  # 16 bits and more, in any range
         values = np.asarray(image, dtype=np.float64)
+        if not np.isfinite(values).all():
+            raise ValueError("some of its pixels are not finite; save it with whole numbers")
     else:
         layers = image.convert("RGBA") if image.has_transparency_data else image.convert("RGB")
         values = np.asarray(layers.convert("L"), dtype=np.float64)

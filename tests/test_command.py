@@ -1,0 +1,87 @@
+"""command.py: what a command ends with, and that Ctrl-C can wait."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tinygrad_mnist.command import guarded, uninterrupted
+
+
+def ended(body, redirected="", **options):
+    """Run a command with this body in a process of its own: its status, output and error."""
+    text = f"import sys\nfrom tinygrad_mnist.command import guarded\ndef command():\n    {body}\n    return 0\n"
+    text += "sys.exit(guarded(command))"
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+    line = f'"$0" -c "$1" {redirected}'
+    done = subprocess.run(
+        ["/bin/sh", "-c", line, sys.executable, text], capture_output=True, text=True, env=environment, **options
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "error"),
+    [
+        ("pass", 0, ""),
+        ("raise ValueError('two\\nlines')", 1, "error: two lines\n"),
+        ("open('/no/such')", 1, "error: /no/such: No such file or directory\n"),
+        ("raise MemoryError", 1, "error: MemoryError\n"),
+        ("raise KeyboardInterrupt", 130, "interrupted\n"),
+        ("raise SystemExit(2)", 2, ""),
+    ],
+)
+def test_what_goes_wrong_is_a_line_and_a_status(body, status, error):
+    assert ended(body) == (status, "", error)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+@pytest.mark.parametrize("body", ["print(1)", "print(1); raise SystemExit(0)"])
+def test_output_that_cannot_be_written_is_a_line_too(body):
+    status, _, error = ended(body, "> /dev/full")
+    assert (status, error) == (1, "error: [Errno 28] No space left on device\n")
+
+
+def test_output_that_nobody_reads_ends_a_command_quietly():
+    assert ended("print(1)", "| true")[2] == ""
+
+
+@pytest.mark.parametrize("streams", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_no_trouble(streams):
+    assert ended("print(1); print(2, file=sys.stderr)", streams)[0] == 0
+
+
+def test_a_terminal_without_a_letter_shows_a_question_mark():
+    assert (
+        ended(
+            "print('η')",
+            "",
+        )[0]
+        == 0
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", "from tinygrad_mnist.command import guarded\nguarded(lambda: print('η') or 0)"],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )
+    assert (done.stdout.strip(), done.stderr) == (b"?", b"")
+
+
+def test_an_interruption_waits_for_the_end_of_the_block():
+    done = []
+
+    def block():
+        with uninterrupted():
+            signal.raise_signal(signal.SIGINT)
+            done.append("all of it")
+
+    with pytest.raises(KeyboardInterrupt):
+        block()
+    assert done == ["all of it"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_command_returns_its_status_to_a_caller_in_python():
+    assert guarded(lambda: 3) == 3

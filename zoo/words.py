@@ -1,0 +1,69 @@
+"""What the networks' commands say: an epoch, a network, a data set in words."""
+
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+from tinygrad_mnist import mnist
+from tinygrad_mnist.train import Epoch
+
+from .network import Network
+
+
+def line(epoch: Epoch, epochs: int) -> str:
+    """One line for an epoch."""
+    number = f"epoch {epoch.epoch:{len(str(epochs))}}/{epochs}"
+    accuracies = f"validation {percent(epoch.validation)}  test {percent(epoch.test)}"
+    cost = f"{epoch.cost:.4f}" if epoch.cost < 1e4 else f"{epoch.cost:.4g}"
+    return f"{number}  cost {cost}  {accuracies}  lr {rate(epoch.lr)}  {epoch.seconds:.2f} s"
+
+
+def percent(share: float | None) -> str:
+    """A share as per cent; "none" where there was nothing to measure it on."""
+    return "none" if share is None else f"{100 * share:.2f} %"
+
+
+def rate(value: float) -> str:
+    """A learning rate with four digits: 3.0, 0.375, 0.04688."""
+    text = f"{value:.4g}"
+    return text if "." in text or "e" in text else text + ".0"
+
+
+def shown(value: Any) -> str:
+    """A setting as it is given on the command line."""
+    return " ".join(map(str, value)) if isinstance(value, tuple) else f"{value}"
+
+
+def in_words(network: Network) -> str:
+    """The settings that make a network's training what it is, but for its epochs and its seed."""
+    words = [
+        f"{field.name.replace('_', '-')} {shown(getattr(network, field.name))}"
+        for field in fields(network)
+        if field.name not in ("epochs", "seed", "per_example") and getattr(network, field.name) is not None
+    ]
+    return ", ".join(words) + (", an update after every digit with η / m" if network.per_example else "")
+
+
+def sizes(data: mnist.Dataset) -> str:
+    """How many images there are of each kind, of which size, and from where."""
+    test = f"{len(data.test):,} test" if data.test is not None else "no test"
+    rows, columns = data.image_shape
+    return (
+        f"{len(data.train):,} training, {len(data.validation):,} validation and {test} images of {rows} x {columns} "
+        f"in {data.n_classes} classes from {data.source}"
+    )
+
+
+def never_said(labels: Sequence[int], network: Network) -> str:
+    """Why classes are never said, and what to do about it."""
+    one = len(labels) == 1
+    what = f"class {labels[0]} is" if one else f"classes {', '.join(map(str, labels))} are"
+    smaller = "a smaller --lr or --momentum" if getattr(network, "momentum", 0) else "a smaller --lr"
+    if network.cost != "quadratic":
+        return f"{what} never said; remedy: {smaller}, or another --seed"
+    remedy = smaller if network.init == "scaled" else "--init scaled, which starts with N(0, 1/fan_in) weights"
+    neurons = "its output neuron is" if one else "their output neurons are"
+    return (
+        f"{what} never said: {neurons} saturated, below 0.001 for {'its' if one else 'their'} own images too, where σ' "
+        f"is so small that {'it hardly learns' if one else 'they hardly learn'}; remedy: {remedy}, or another --seed"
+    )
