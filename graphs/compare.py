@@ -1,6 +1,6 @@
 """The four ways to learn, like with like; and the four networks of the zoo as they are.
 
-On the document's own terms, that momentum and L2 improve on plain gradient descent: not in themselves. From the same
+The original claims that momentum and L2 improve on plain gradient descent: not in themselves. From the same
 weights, in the same order and with steps that add up to the same length, gradient descent, momentum and Nesterov come
 to the same: 95.3, 95.3 and 95.4 % of the validation digits with weights from N(0, 1), 96.2, 96.2 and 96.0 % with N(0,
 1/fan_in); the seeds lie further apart. Weight decay makes up for large first weights (96.1 %), which it shrinks, and
@@ -13,7 +13,8 @@ Where the networks of the zoo differ (right), it is by their first weights, and 
 import sys
 from typing import Any
 
-from graphs.figure import Figure, Results, accuracy, command
+from graphs.commandline import command
+from graphs.figure import Figure, Results, accuracy
 
 # In the long run a step with momentum goes 1 / (1 - μ) times as far, so that η 1.5 with μ 0.5 stands against η 3.
 WAYS: dict[str, dict[str, Any]] = {

@@ -4,13 +4,14 @@
 harms it in `graphs.eta_graph1`, where it stays. η 0.025 is at 93.9 % after 30 epochs, and halving makes it slower
 still.
 
-In the picture that this one is made after, the learning rate never stepped down (it compared a list with itself), and
+In the original, the learning rate never stepped down (it compared a list with itself), and
 each curve began with the network that the one before had trained. Weights are from N(0, 1/fan_in) here, not N(0, 1).
 """
 
 import sys
 
-from graphs.figure import Figure, command
+from graphs.commandline import command
+from graphs.figure import Figure
 
 FIGURE = Figure(
     title="Nesterov with step decay: η 0.25 and 2.5 end alike, 0.025 stays behind",

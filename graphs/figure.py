@@ -1,21 +1,16 @@
-"""What the figures share: the runs of the zoo's networks, curves with their spread, files, the command line."""
+"""What the figures share: the runs of the zoo's networks, curves with their spread, the record that is drawn."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import functools
 import importlib
 import importlib.metadata
 import json
-import os
 import platform
-import sys
 import textwrap
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +22,7 @@ from tinygrad_mnist.train import DivergedError
 from zoo.network import COSTS
 from zoo.training import Training, network_class
 
-from .sweep import Run, Setting, SweepError, forget, processes, sweep
+from .sweep import Run, Setting
 
 HERE = Path(__file__).parent
 Results = dict[str, list[Any]]
@@ -44,8 +39,17 @@ STYLES = (("#0072B2", "-", "o"), ("#D55E00", "--", "s"), ("#009E73", "-.", "^"),
 
 @functools.cache
 def digits(size: int | None = None) -> mnist.Dataset:
-    """The data, with the first `size` training digits, None for all; read once a process."""
-    return mnist.load() if size is None else digits().head(size)
+    """The data, with the first `size` training digits at most, None for all; read once a process.
+
+    Raises:
+        ValueError: there is nothing to validate on.
+    """
+    if size is not None:
+        return digits().head(min(size, len(digits().train)))
+    data = mnist.load()
+    if len(data.validation) == 0:
+        raise ValueError(f"figures need validation images, and {data.source} has fewer than 6 training images")
+    return data
 
 
 def train_network(setting: Setting, seed: int) -> dict[str, Any]:
@@ -117,6 +121,8 @@ def curves(
         styles: colour, line and marker of each.
         first: the epoch of the first value.
     """
+    from matplotlib.ticker import MaxNLocator
+
     for (name, runs), (colour, line, marker) in zip(results.items(), styles, strict=False):
         rows = [values(run) for run in runs]
         length = min(map(len, rows))  # a run that diverged ends early
@@ -129,6 +135,7 @@ def curves(
         axis.plot(epochs, mean, color=colour, linestyle=line, marker=marker, markersize=6, linewidth=2,
                   markevery=max(1, length // 10), label=label(name, mean[-1]))  # fmt: skip
     axis.set_xlabel("epoch")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.grid(alpha=0.3)
 
 
@@ -192,24 +199,34 @@ def picture(figure: Figure, record: Mapping[str, Any], path: Path) -> None:
         for run in record["runs"]:
             results.setdefault(run["label"], []).append(run["result"])
         figure.draw(drawn, results)
-        drawn.suptitle(figure.title, fontsize=16)
         seeds = ", ".join(map(str, record["seeds"]))
         shown = figure.shown or f"Mean of seeds {seeds}; band from lowest to highest."
-        text = textwrap.fill(f"{figure.caption} {shown}", int(12 * figure.size[0]))
-        drawn.supxlabel(text, fontsize=10.5)
+        trial = record.get("trial", "")  # what its title claims is of the whole runs
+        title = f"A trial of {record['figure']}, {trial}" if trial else figure.title
+        caption = f"{figure.caption} But here {trial}." if trial else figure.caption
+        drawn.suptitle(title, fontsize=16)
+        drawn.supxlabel(textwrap.fill(f"{caption} {shown}", int(12 * figure.size[0])), fontsize=10.5)
         with whole(path) as part:
-            drawn.savefig(part, dpi=100, metadata={"Description": f"{figure.title}. {figure.caption} Seeds {seeds}."})
+            drawn.savefig(part, dpi=100, metadata={"Description": f"{title}. {caption} Seeds {seeds}."})
         plt.close(drawn)
 
 
 def record_of(
-    name: str, results: Results, settings: Mapping[str, Setting], seeds: Sequence[int], seconds: float
+    name: str,
+    results: Results,
+    settings: Mapping[str, Setting],
+    seeds: Sequence[int],
+    seconds: float,
+    trial: str = "",
 ) -> Any:
-    """All that a figure is drawn from, for its JSON file."""
-    versions = {name: importlib.metadata.version(name) for name in ("tinygrad_mnist", "numpy")}
+    """All that a figure is drawn from, for its JSON file; of a `trial`, what it has less of."""
+    versions = {"numpy": np.__version__}
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # in a checkout that is not installed
+        versions["tinygrad_mnist"] = importlib.metadata.version("tinygrad_mnist")
     return {
         "figure": name,
         "seeds": list(seeds),
+        **({"trial": trial} if trial else {}),
         "seconds": round(seconds, 1),
         "versions": {"python": platform.python_version(), **versions},
         "runs": [
@@ -226,151 +243,3 @@ def write(record: Any, path: Path) -> None:
     runs = ",\n".join(json.dumps(run, separators=(",", ":")) for run in record["runs"])
     with whole(path) as part:
         part.write_text(f'{json.dumps(head)[:-1]}, "runs": [\n{runs}\n]}}\n', encoding="utf-8")
-
-
-# ----------------------------------------------------------------------------------------------------------------------
-# The command line
-
-
-def command(name: str, arguments: Sequence[str] | None = None) -> int:
-    """Run the command of a figure, `python -m graphs.NAME`; returns its exit status. Wrong usage exits with 2."""
-    module = importlib.import_module(f"graphs.{name}")
-    options = _parser(name, module.__doc__ or "").parse_args(arguments)
-    try:
-        return _run(name, module.FIGURE, options)
-    except KeyboardInterrupt:
-        print("interrupted; finished runs are kept, and the same command goes on with the others", file=sys.stderr)
-        return 130
-    except SweepError as error:
-        print(error, file=sys.stderr)
-        return 1
-    except (OSError, ValueError, ImportError) as error:
-        print(f"graphs.{name}: {error}", file=sys.stderr)
-        return 1
-
-
-def _parser(name: str, text: str) -> argparse.ArgumentParser:
-    def positive(given: str) -> int:
-        if not given.isdecimal() or int(given) < 1:
-            raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {given!r}")
-        return int(given)
-
-    def seed(given: str) -> int:
-        if not given.isdecimal():
-            raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, got {given!r}")
-        return int(given)
-
-    parser = argparse.ArgumentParser(prog=f"python -m graphs.{name}", description=text, allow_abbrev=False,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    parser.add_argument(
-        "--quick",
-        action="store_true",
-        help="a small version in under a minute, into the current directory: NAME-quick.json and .png",
-    )
-    parser.add_argument("--replot", action="store_true", help="draw again from the JSON, without running anything")
-    parser.add_argument("--epochs", type=positive, metavar="N", help="in place of those of the settings")
-    parser.add_argument("--seeds", type=seed, nargs="+", metavar="N", help="in place of those of the figure")
-    parser.add_argument(
-        "--jobs",
-        type=positive,
-        metavar="N",
-        default=os.cpu_count() or 1,
-        help="runs at a time, each in a process of its own (default: one a core)",
-    )
-    parser.add_argument(
-        "--cluster", metavar="ADDRESS", help="the scheduler of a dask.distributed cluster to run on, tcp://host:port"
-    )
-    parser.add_argument("--output", type=Path, metavar="DIR", help="where JSON and PNG go (default: beside the script)")
-    return parser  # fmt: skip
-
-
-def _run(name: str, figure: Figure, options: argparse.Namespace) -> int:
-    folder: Path = options.output or (Path() if options.quick else HERE)
-    if not folder.is_dir():
-        raise ValueError(f"--output: there is no directory {folder}; make it first")
-    stem = f"{name}-quick" if options.quick else name
-    file = folder / f"{stem}.json"
-    if options.replot:
-        try:
-            record = json.loads(file.read_text(encoding="utf-8"))
-            picture(figure, record, folder / f"{stem}.png")
-        except FileNotFoundError:
-            raise ValueError(f"--replot: there is no {file}; run the command without --replot first") from None
-        except (LookupError, TypeError, ValueError) as error:
-            raise ValueError(f"{file}: not the results of this figure ({error}); run without --replot") from None
-    else:
-        changed = {**(figure.quick if options.quick else {}), **({"epochs": options.epochs} if options.epochs else {})}
-        settings = {label: {**setting, **changed} for label, setting in figure.settings.items()}
-        record = _swept(name, figure, settings, tuple(dict.fromkeys(options.seeds or figure.seeds)), options)
-        write(record, file)
-        picture(figure, record, folder / f"{stem}.png")
-        print(summary(record))
-        print(f"written: {file}")
-    print(f"written: {folder / f'{stem}.png'}")
-    return 0
-
-
-def _swept(
-    name: str, figure: Figure, settings: Mapping[str, Setting], seeds: Sequence[int], options: argparse.Namespace
-) -> Any:
-    from tqdm import tqdm
-
-    digits()  # without data, one error now instead of one a run
-    kept, start = HERE / ".runs", time.perf_counter()
-    if not os.access(HERE, os.W_OK):
-        kept = Path(".runs").absolute()
-    with contextlib.ExitStack() as stack:
-        make, workers = processes, options.jobs
-        if options.cluster:
-            make, workers = stack.enter_context(on_cluster(options.cluster))
-        bar = stack.enter_context(
-            tqdm(total=len(settings) * len(seeds), desc=name, unit=" runs", disable=None, leave=False)
-        )
-        results = sweep(
-            figure.run, settings, seeds, folder=kept, executor=make, workers=workers, finished=partial(bar.update, 1)
-        )
-    forget(kept, figure.run, settings, seeds)
-    return record_of(name, results, settings, seeds, time.perf_counter() - start)
-
-
-@contextlib.contextmanager
-def on_cluster(address: str) -> Iterator[tuple[Callable[[], Any], int]]:
-    """Give what makes executors on a dask.distributed cluster, and how many runs it does at a time.
-
-    Its workers must find this repository and the data, and should have one BLAS thread each, as dask's own "nanny"
-    arranges: two would give other bits.
-    """
-    try:
-        from distributed import Client
-    except ImportError:
-        raise ValueError('--cluster needs dask.distributed: pip install -e ".[cluster]"') from None
-    try:
-        client = Client(address, timeout=10)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"--cluster: no scheduler answers at {address} ({type(error).__name__}); start one") from None
-    with client:
-        workers = sum(client.nthreads().values())
-        if not workers:
-            raise ValueError(f"--cluster: the scheduler at {address} has no workers; start some")
-        yield partial(client.get_executor, pure=False), workers
-
-
-def summary(record: Any) -> str:
-    """A line for each setting: the accuracies after the last epoch, lowest, mean and highest of the seeds."""
-    lines = []
-    for label in dict.fromkeys(run["label"] for run in record["runs"]):
-        runs = [run["result"] for run in record["runs"] if run["label"] == label]
-        last = [run["epochs"][-1] for run in runs if run.get("epochs")]
-        for key in ("validation", "test"):
-            values = [100 * epoch[key] for epoch in last if epoch.get(key) is not None]
-            if values:
-                spread = f"{min(values):.2f} / {sum(values) / len(values):.2f} / {max(values):.2f} %"
-                lines.append(f"{label:<34} {key:<10} {spread}")
-        notes = [f"seed {seed} {text}" for seed, run in zip(record["seeds"], runs, strict=True) for text in _notes(run)]
-        lines += [f"{label:<34} {note}" for note in notes]
-    return "\n".join(lines)
-
-
-def _notes(run: Any) -> list[str]:
-    lost = [f"never says {digit}" for digit in run.get("lost_classes", ())]
-    return [*lost, *([f"diverged: {run['diverged']}"] if run.get("diverged") else [])]

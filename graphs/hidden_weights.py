@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from graphs.figure import Figure, Results, command, training_of
+from graphs.commandline import command
+from graphs.figure import Figure, Results, training_of
 from graphs.sweep import Setting
 
 

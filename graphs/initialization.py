@@ -9,7 +9,8 @@ outputs saturate and cross-entropy gets them back sooner.
 import sys
 from typing import Any
 
-from graphs.figure import Figure, Results, accuracy, command
+from graphs.commandline import command
+from graphs.figure import Figure, Results, accuracy
 
 COSTS = ("quadratic", "cross-entropy")
 WEIGHTS = {"N(0, 1)": "normal", "N(0, 1/fan_in)": "scaled"}

@@ -12,7 +12,8 @@ But most of that is not against overfitting: it is large first weights, shrunk. 
 import sys
 from typing import Any
 
-from graphs.figure import Figure, Results, accuracy, command
+from graphs.commandline import command
+from graphs.figure import Figure, Results, accuracy
 
 
 def draw(figure: Any, results: Results) -> None:

@@ -6,11 +6,15 @@ vanishing.svg: eight sigmoid layers with weights from N(0, 1/fan_in), coloured b
 
 from __future__ import annotations
 
+import argparse
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from tinygrad_mnist import Tensor, mnist, nn, sigmoid, visualize
+from tinygrad_mnist.command import guarded
 from tinygrad_mnist.losses import quadratic_cost
 
 HERE = Path(__file__).parent / "pictures"
@@ -39,18 +43,35 @@ class Layer(nn.Module):
         return sigmoid(self.linear(x))
 
 
-def main() -> None:
-    """Make both pictures."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Make both pictures; return the exit status of the command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m graphs.pictures",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--output", type=Path, metavar="DIR", default=HERE, help="where they go (default: as above)")
+
+    def run() -> int:
+        draw(parser.parse_args(arguments).output)
+        return 0
+
+    return guarded(run)
+
+
+def draw(folder: Path) -> None:
+    """Write both pictures into a folder."""
     digits = mnist.load().train
     x = Tensor(digits.images[:10], name="x")
     y = Tensor(np.eye(10, dtype=np.float32)[digits.labels[:10]], name="y")
-    HERE.mkdir(exist_ok=True)
+    folder.mkdir(exist_ok=True)
 
     network = Network(np.random.default_rng(0))
     with visualize.trace():
         cost = quadratic_cost(network(x), y)
     cost.name = "C"
-    print(visualize.save(visualize.graph(cost, backward=True), HERE / "step.svg"))
+    print(visualize.save(visualize.graph(cost, backward=True), folder / "step.svg"))
 
     rng = np.random.default_rng(0)
     deep = nn.Sequential(Layer(784, 30, rng), *(Layer(30, 30, rng) for _ in range(6)), Layer(30, 10, rng))
@@ -59,8 +80,8 @@ def main() -> None:
     cost.name = "C"
     picture = visualize.graph(cost, gradients=True, collapse=1)
     picture.attr(rankdir="LR")
-    print(visualize.save(picture, HERE / "vanishing.svg"))
+    print(visualize.save(picture, folder / "vanishing.svg"))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,6 +1,6 @@
 """Why momentum with large weights dies: the outputs saturate, and no gradient comes through them any more.
 
-The settings that the networks of old had, η 1.5 and μ 0.9 in batches of 32, are η 15 in the long run. In the first
+The original's settings, η 1.5 and μ 0.9 in batches of 32, are η 15 in the long run. In the first
 epoch they drive 92 to 97 % of the outputs to within 0.01 of 0 or 1, most of them on the wrong side for some digits: 54
 to 86 % of the validation digits in the end, and up to four digits that are never said.
 
@@ -14,7 +14,8 @@ import sys
 from functools import partial
 from typing import Any
 
-from graphs.figure import Figure, Results, accuracy, command, curves
+from graphs.commandline import command
+from graphs.figure import Figure, Results, accuracy, curves
 
 
 def norms(layer: int, run: Any) -> list[float]:

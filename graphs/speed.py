@@ -27,18 +27,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")
+import zoo  # noqa: F401 (one thread for NumPy, before it is imported)
+
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
-import numpy as np  # noqa: E402 (NumPy reads the number of threads when it is imported)
+import numpy as np
 
-from tinygrad_mnist import Tensor, nn, ops, optim  # noqa: E402
-from tinygrad_mnist.files import whole  # noqa: E402
-from tinygrad_mnist.losses import quadratic_cost  # noqa: E402
-from tinygrad_mnist.replay import compile  # noqa: E402
-from tinygrad_mnist.tensor import Array  # noqa: E402
+from tinygrad_mnist import Tensor, nn, ops, optim
+from tinygrad_mnist.command import guarded
+from tinygrad_mnist.files import whole
+from tinygrad_mnist.losses import quadratic_cost
+from tinygrad_mnist.replay import compile
+from tinygrad_mnist.tensor import Array
 
 Parameters = list[tuple[Array, Array]]
 LR = 0.5
@@ -557,8 +558,8 @@ def draw(results: dict[str, Any], path: Path) -> None:
     widths = sorted({row["hidden"] for row in steps})
     figure, axes = plt.subplots(1, 1 + len(widths), figsize=(6 + 4.2 * len(widths), 6.2), layout="constrained",
                                 width_ratios=[1.5] + [1] * len(widths))  # fmt: skip
-    zoo = next((row for row in steps if (row["batch"], row["hidden"]) == (10, 30)), steps[0])
-    ranked = sorted(zoo["contestants"].items(), key=lambda item: -item[1]["time"])
+    step = next((row for row in steps if (row["batch"], row["hidden"]) == (10, 30)), steps[0])
+    ranked = sorted(step["contestants"].items(), key=lambda item: -item[1]["time"])
     axis = axes[0]
     for place, (name, row) in enumerate(ranked):
         axis.barh(place, row["time"], color=COLOURS[name])
@@ -569,7 +570,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
     axis.set_xlim(min(times) / 4, max(times) * 20)
     axis.minorticks_off()
     axis.set_xlabel("µs a step")
-    axis.set_title(f"784-{zoo['hidden']}-10, batch {zoo['batch']}")
+    axis.set_title(f"784-{step['hidden']}-10, batch {step['batch']}")
     low = min(row["ratio"] for step in steps for row in step["contestants"].values())
     high = max(row["ratio"] for step in steps for row in step["contestants"].values())
     for axis, hidden in zip(axes[1:], widths, strict=True):
@@ -606,7 +607,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--output", type=Path, help="directory for speed.json and speed.png (default: beside this file)"
     )
-    given = parser.parse_args(arguments)
+    return guarded(lambda: _run(parser, parser.parse_args(arguments)))
+
+
+def _run(parser: argparse.ArgumentParser, given: argparse.Namespace) -> int:
+    directory = given.output or HERE
+    if given.output:
+        given.output.mkdir(parents=True, exist_ok=True)
+    if not given.quick and not os.access(directory, os.W_OK):
+        raise OSError(f"{directory} cannot be written to; name another directory with --output")
     if given.quick:
         given.batch, given.hidden, given.examples = [10], [30], 500
         given.repetitions = min(given.repetitions, 10)
@@ -641,8 +650,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     shown = ", ".join(f"{CONTESTANTS[name].name} {mb:.1f}" for name, mb in memory.items())
     print(f"memory at the peak of a step, batch {batch}, hidden {hidden}, MB: {shown}")
     if given.output or not given.quick:
-        directory = given.output or HERE
-        directory.mkdir(parents=True, exist_ok=True)
         for path, write in (
             (directory / "speed.json", lambda p: p.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")),
             (directory / "speed.png", lambda p: draw(results, p)),

@@ -1,6 +1,6 @@
 """Does a learning rate that steps down help? network2 with and without, from the same seeds.
 
-The document that this project began with found "no significant difference", but its learning rate never stepped down.
+The original found "no significant difference", but its learning rate never stepped down.
 Ours does, and the difference is small and real: on the test digits 0.2 to 0.5 points for each of five seeds (96.1
 against 95.8 % in the mean), on the validation digits -0.0 to 0.4. After the first step down, at epoch 10, the curve is
 steadier.
@@ -9,7 +9,8 @@ steadier.
 import sys
 from typing import Any
 
-from graphs.figure import Figure, Results, accuracy, command
+from graphs.commandline import command
+from graphs.figure import Figure, Results, accuracy
 
 
 def draw(figure: Any, results: Results) -> None:

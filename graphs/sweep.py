@@ -16,10 +16,12 @@ import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
+from multiprocessing import connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tinygrad_mnist.files import whole
+from zoo import THREADS
 
 Setting = Mapping[str, Any]
 Run = Callable[[Setting, int], Any]
@@ -47,6 +49,7 @@ def sweep(
     executor: Callable[[], Executor],
     workers: int = 1,
     finished: Callable[[], object] = lambda: None,
+    context: Any = None,
 ) -> dict[str, list[Any]]:
     """Do all runs that are not in the folder yet, and return the results of all: for each label a list, a seed each.
 
@@ -58,13 +61,14 @@ def sweep(
         executor: makes an executor for one run at a time; called once a worker, and again for one that was killed.
         workers: runs at a time.
         finished: called once for every result, those that were there before included.
+        context: what else the results depend on, such as the data: those of another one are not taken for these.
 
     Raises:
         SweepError: runs raised, or killed their worker twice. All the others have been done before.
         KeyboardInterrupt: Ctrl-C; the runs that were going on are lost, the others kept.
     """
     tasks = [
-        Task(label, setting, seed, folder / f"{_key(run, setting, seed)}.json")
+        Task(label, setting, seed, folder / f"{_key(run, setting, seed, context)}.json")
         for label, setting in settings.items()
         for seed in seeds
     ]
@@ -88,23 +92,24 @@ def sweep(
     return {label: [results[task.file] for task in tasks if task.label == label] for label in settings}
 
 
-def forget(folder: Path, run: Run, settings: Mapping[str, Setting], seeds: Sequence[int]) -> None:
+def forget(folder: Path, run: Run, settings: Mapping[str, Setting], seeds: Sequence[int], context: Any = None) -> None:
     """Delete the kept results of these runs: once they are in a file of their own, a new sweep begins anew."""
     for setting in settings.values():
         for seed in seeds:
-            (folder / f"{_key(run, setting, seed)}.json").unlink(missing_ok=True)
+            (folder / f"{_key(run, setting, seed, context)}.json").unlink(missing_ok=True)
 
 
 def processes() -> Executor:
     """A process of this machine, with one thread for NumPy's BLAS: two threads give other bits, and steal cores."""
-    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = "1"  # read by NumPy when the process imports it
-    return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), initializer=_leave_interrupts)
+    os.environ.update(dict.fromkeys(THREADS, "1"))  # read by NumPy when the process imports it
+    return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), initializer=_follow)
 
 
-def _leave_interrupts() -> None:
-    """Ctrl-C reaches all processes of a terminal: the one that started this one answers it."""
+def _follow() -> None:
+    """Live as long as the process that started this one: it answers Ctrl-C, which reaches all of a terminal."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if (parent := multiprocessing.parent_process()) is not None:
+        threading.Thread(target=lambda: (connection.wait([parent.sentinel]), os._exit(1)), daemon=True).start()
 
 
 def _outcomes(run: Run, tasks: Sequence[Task], executor: Callable[[], Executor], workers: int) -> Any:
@@ -156,9 +161,9 @@ def _outcomes(run: Run, tasks: Sequence[Task], executor: Callable[[], Executor],
                 child.terminate()
 
 
-def _key(run: Run, setting: Setting, seed: int) -> str:
+def _key(run: Run, setting: Setting, seed: int, context: Any) -> str:
     """What a run depends on, as a short name."""
-    text = json.dumps([run.__module__, run.__qualname__, setting, seed], sort_keys=True)
+    text = json.dumps([run.__module__, run.__qualname__, setting, seed, context], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 

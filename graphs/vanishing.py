@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from graphs.figure import STYLES, Figure, Results, accuracy, command
+from graphs.commandline import command
+from graphs.figure import STYLES, Figure, Results, accuracy
 
 
 def draw(figure: Any, results: Results) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from graphs import figure
+from graphs import commandline, figure
 from graphs.sweep import SweepError, forget, processes, sweep
 
 ROOT = Path(__file__).parent.parent
@@ -158,7 +158,7 @@ def test_a_cluster_gives_the_same_numbers(tmp_path):
     here = run(folder=tmp_path / "here", executor=Here)
     with (
         distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
-        figure.on_cluster(cluster.scheduler_address) as (executor, workers),
+        commandline.on_cluster(cluster.scheduler_address) as (executor, workers),
     ):
         there = run(folder=tmp_path / "there", executor=executor, workers=workers)
     assert workers == 2
@@ -176,14 +176,15 @@ def test_a_cluster_gives_the_same_numbers(tmp_path):
 def test_a_figure_is_drawn_again_from_its_json(name, tmp_path):
     record = (ROOT / "graphs" / f"{name}.json").read_text()
     (tmp_path / f"{name}.json").write_text(record)
-    assert figure.command(name, ["--replot", "--output", str(tmp_path)]) == 0
+    assert commandline.command(name, ["--replot", "--output", str(tmp_path)]) == 0
     assert (tmp_path / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
     assert sorted(file.name for file in tmp_path.iterdir()) == [f"{name}.json", f"{name}.png"]
 
 
 def test_a_figure_is_run_drawn_and_told(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(figure, "HERE", tmp_path)
-    assert figure.command("L2_graph", ["--quick", "--epochs", "1", "--seeds", "3", "5", "--output", str(tmp_path)]) == 0
+    monkeypatch.setattr(commandline, "HERE", tmp_path)
+    arguments = ["--quick", "--epochs", "1", "--seeds", "3", "5", "--output", str(tmp_path)]
+    assert commandline.command("L2_graph", arguments) == 0
     out, err = capsys.readouterr()
     assert err == ""
     told = [line.split("  ")[0] for line in out.splitlines()[::2]]
@@ -191,6 +192,7 @@ def test_a_figure_is_run_drawn_and_told(tmp_path, capsys, monkeypatch):
     record = json.loads((tmp_path / "L2_graph-quick.json").read_text())
     assert [(run["label"], run["seed"]) for run in record["runs"]][:3] == [("λ 0.1", 3), ("λ 0.1", 5), ("λ 1.5", 3)]
     assert record["versions"]["numpy"] == np.__version__
+    assert record["trial"] == "1 epochs of 1,000 digits"
     assert not [*(tmp_path / ".runs").iterdir()]
 
 
@@ -198,7 +200,11 @@ def test_a_figure_is_run_drawn_and_told(tmp_path, capsys, monkeypatch):
     ("arguments", "status", "message"),
     [
         (["--replot", "--output", "."], 1, "there is no learning.json; run the command without --replot first"),
-        (["--output", "nowhere"], 1, "--output: there is no directory nowhere; make it first"),
+        (
+            ["--output", "nowhere"],
+            1,
+            "nowhere is not a directory that can be written to; name another with --",
+        ),
         (["--jobs", "0"], 2, "expected a whole number of at least 1, got '0'"),
         (["--seeds", "-1"], 2, "expected"),
     ],
@@ -207,7 +213,7 @@ def test_wrong_usage_is_one_line(arguments, status, message, tmp_path, capsys, m
     monkeypatch.chdir(tmp_path)
     found: object
     try:
-        found = figure.command("learning", arguments)
+        found = commandline.command("learning", arguments)
     except SystemExit as usage:
         found = usage.code
     error = capsys.readouterr().err.splitlines()
@@ -218,5 +224,62 @@ def test_wrong_usage_is_one_line(arguments, status, message, tmp_path, capsys, m
 
 def test_a_damaged_json_is_named(tmp_path, capsys):
     (tmp_path / "learning.json").write_text('{"runs": [1]}')
-    assert figure.command("learning", ["--replot", "--output", str(tmp_path)]) == 1
+    assert commandline.command("learning", ["--replot", "--output", str(tmp_path)]) == 1
     assert "not the results of this figure" in capsys.readouterr().err
+
+
+def test_results_for_other_data_are_not_taken_for_these(tmp_path):
+    settings = {"one": {"n": 1, "log": str(tmp_path / "log")}}
+    for context in ("a", "b", "a"):
+        sweep(draws, settings, [0], folder=tmp_path / "kept", executor=Here, context=context)
+    assert (tmp_path / "log").read_text().count("\n") == 2
+
+
+def test_runs_are_kept_until_the_results_are_written(tmp_path, monkeypatch, capsys):
+    def full(record, path):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(commandline, "HERE", tmp_path)
+    monkeypatch.setattr(commandline, "write", full)
+    arguments = ["--quick", "--epochs", "1", "--seeds", "3", "--output", str(tmp_path)]
+    assert commandline.command("learning", arguments) == 1
+    assert "No space left on device" in capsys.readouterr().err
+    assert len([*(tmp_path / ".runs").iterdir()]) == 1
+
+
+def sleeps(setting, seed):
+    (Path(setting["folder"]) / f"{os.getpid()}").touch()
+    time.sleep(60)
+
+
+def test_workers_end_with_the_process_that_started_them(tmp_path):
+    text = (
+        "from pathlib import Path\nfrom graphs.sweep import processes, sweep\nfrom tests.test_sweep import sleeps\n"
+        f"folder = Path({str(tmp_path)!r})\n"
+        "if __name__ == '__main__':\n"
+        "    settings = {'a': {'folder': str(folder)}}\n"
+        "    sweep(sleeps, settings, [0, 1], folder=folder / 'kept', executor=processes, workers=2)"
+    )
+    (tmp_path / "start.py").write_text(text)
+    command = [sys.executable, str(tmp_path / "start.py")]
+    started = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)})
+
+    def workers():
+        return [int(path.name) for path in tmp_path.iterdir() if path.name.isdecimal()]
+
+    def running(pid):
+        state = Path(f"/proc/{pid}/stat")
+        return state.exists() and state.read_text().rpartition(")")[2].split()[0] != "Z"
+
+    def wait_for(condition):
+        end = time.monotonic() + 60
+        while not condition():
+            assert time.monotonic() < end
+            time.sleep(0.05)
+
+    try:
+        wait_for(lambda: len(workers()) == 2)
+    finally:
+        started.kill()
+        started.wait()
+    wait_for(lambda: not any(map(running, workers())))

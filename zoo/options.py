@@ -129,7 +129,7 @@ def add_recipe(parser: argparse._ArgumentGroup, original: str) -> None:
     parser.add_argument(
         "--recipe",
         choices=("zoo", "original"),
-        help="the defaults to go by (default: zoo). original: those of the networks that this zoo was made after "
+        help="the defaults to go by (default: zoo). original: those of the hand-coded networks this project began as "
         f"({original}), as they really computed: an update after every digit, with η / m",
     )
 

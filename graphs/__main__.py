@@ -1,0 +1,24 @@
+"""List the figures: `python -m graphs`."""
+
+import importlib
+import pkgutil
+import sys
+
+import graphs
+from tinygrad_mnist.command import guarded
+
+
+def main() -> int:
+    """Print a line for each figure and its command."""
+    for module in sorted(pkgutil.iter_modules(graphs.__path__), key=lambda module: module.name.lower()):
+        if module.name != "__main__":
+            figure = getattr(importlib.import_module(f"graphs.{module.name}"), "FIGURE", None)
+            if figure is not None:
+                print(f"python -m graphs.{module.name:<16} {figure.title}")
+    print("python -m graphs.pictures         The computation graphs in README")
+    print("python -m graphs.speed            A training step beside NumPy by hand and other frameworks")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(main))

@@ -1,0 +1,194 @@
+"""The command line that all figures share: run what is missing, keep every run, draw."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tinygrad_mnist.command import guarded
+from zoo.training import describe
+
+from .figure import Figure, Results, digits, picture, record_of, write
+from .sweep import Setting, SweepError, forget, processes, sweep
+
+HERE = Path(__file__).parent
+EPILOG = '"The original" is the collection of hand-coded networks that this project began as; its claims are checked.'
+
+
+def command(name: str, arguments: Sequence[str] | None = None) -> int:
+    """Run the command of a figure, `python -m graphs.NAME`; returns its exit status. Wrong usage exits with 2."""
+    module = importlib.import_module(f"graphs.{name}")
+
+    def run() -> int:
+        options = _parser(name, module.__doc__ or "").parse_args(arguments)
+        try:
+            return _run(name, module.FIGURE, options)
+        except KeyboardInterrupt:
+            print("interrupted; finished runs are kept, the same command goes on with the others", file=sys.stderr)
+            return 130
+        except SweepError as error:  # a line for each run that failed
+            print(error, file=sys.stderr)
+            return 1
+
+    return guarded(run, f"graphs.{name}")
+
+
+def _parser(name: str, text: str) -> argparse.ArgumentParser:
+    def positive(given: str) -> int:
+        if not given.isdecimal() or int(given) < 1:
+            raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {given!r}")
+        return int(given)
+
+    def seed(given: str) -> int:
+        if not given.isdecimal():
+            raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, got {given!r}")
+        return int(given)
+
+    parser = argparse.ArgumentParser(
+        prog=f"python -m graphs.{name}",
+        description=text,
+        epilog=EPILOG,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="a small version in under a minute, into the current directory: NAME-quick.json and .png",
+    )
+    parser.add_argument("--replot", action="store_true", help="draw again from the JSON, without running anything")
+    parser.add_argument("--epochs", type=positive, metavar="N", help="in place of those of the settings")
+    parser.add_argument("--seeds", type=seed, nargs="+", metavar="N", help="in place of those of the figure")
+    parser.add_argument(
+        "--jobs",
+        type=positive,
+        metavar="N",
+        default=os.cpu_count() or 1,
+        help="runs at a time, each in a process of its own (default: one a core)",
+    )
+    parser.add_argument(
+        "--cluster", metavar="ADDRESS", help="the scheduler of a dask.distributed cluster to run on, tcp://host:port"
+    )
+    parser.add_argument("--output", type=Path, metavar="DIR", help="where JSON and PNG go (default: beside the script)")
+    return parser
+
+
+def _run(name: str, figure: Figure, options: argparse.Namespace) -> int:
+    folder: Path = options.output or (Path() if options.quick else HERE)
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise ValueError(f"{folder} is not a directory that can be written to; name another with --output DIR")
+    stem = f"{name}-quick" if options.quick else name
+    file = folder / f"{stem}.json"
+    if options.replot:
+        try:
+            record = json.loads(file.read_text(encoding="utf-8"))
+            picture(figure, record, folder / f"{stem}.png")
+        except FileNotFoundError:
+            raise ValueError(f"--replot: there is no {file}; run the command without --replot first") from None
+        except (LookupError, TypeError, ValueError) as error:
+            raise ValueError(f"{file}: not the results of this figure ({error}); run without --replot") from None
+    else:
+        changed = {**(figure.quick if options.quick else {}), **({"epochs": options.epochs} if options.epochs else {})}
+        if "train_size" in changed:
+            changed["train_size"] = min(changed["train_size"], len(digits().train))
+        settings = {label: {**setting, **changed} for label, setting in figure.settings.items()}
+        seeds = tuple(dict.fromkeys(options.seeds or figure.seeds))
+        with _swept(name, figure, settings, seeds, options) as (results, seconds):
+            record = record_of(name, results, settings, seeds, seconds, _trial(changed))
+            write(record, file)
+        picture(figure, record, folder / f"{stem}.png")
+        print(summary(record))
+        print(f"written: {file}")
+    print(f"written: {folder / f'{stem}.png'}")
+    return 0
+
+
+def _trial(changed: Mapping[str, Any]) -> str:
+    """What is smaller than in the figure."""
+    parts = {"epochs": "{:,} epochs", "train_size": "{:,} digits"}
+    return " of ".join(text.format(changed[key]) for key, text in parts.items() if key in changed)
+
+
+@contextlib.contextmanager
+def _swept(
+    name: str, figure: Figure, settings: Mapping[str, Setting], seeds: Sequence[int], options: argparse.Namespace
+) -> Iterator[tuple[Results, float]]:
+    """Give the results and how long they took; once the block is done they need not be kept run by run any more."""
+    from tqdm import tqdm
+
+    about = describe(digits())  # without data, one error now instead of one a run
+    start = time.perf_counter()
+    kept = next((place for place in (HERE, Path.cwd()) if os.access(place, os.W_OK)), Path(tempfile.gettempdir()))
+    kept /= ".runs"
+    with contextlib.ExitStack() as stack:
+        make, workers = processes, options.jobs
+        if options.cluster:
+            make, workers = stack.enter_context(on_cluster(options.cluster))
+        bar = stack.enter_context(
+            tqdm(total=len(settings) * len(seeds), desc=name, unit=" runs", disable=None, leave=False)
+        )
+        results = sweep(
+            figure.run,
+            settings,
+            seeds,
+            folder=kept,
+            executor=make,
+            workers=workers,
+            finished=partial(bar.update, 1),
+            context=about,
+        )
+    yield results, time.perf_counter() - start
+    forget(kept, figure.run, settings, seeds, context=about)
+
+
+@contextlib.contextmanager
+def on_cluster(address: str) -> Iterator[tuple[Callable[[], Any], int]]:
+    """Give what makes executors on a dask.distributed cluster, and how many runs it does at a time.
+
+    Its workers must find this repository and the data, and should have one BLAS thread each, as dask's own "nanny"
+    arranges: two would give other bits.
+    """
+    try:
+        from distributed import Client
+    except ImportError:
+        raise ValueError('--cluster needs dask.distributed: pip install -e ".[cluster]"') from None
+    try:
+        client = Client(address, timeout=10)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"--cluster: no scheduler answers at {address} ({type(error).__name__}); start one") from None
+    with client:
+        workers = sum(client.nthreads().values())
+        if not workers:
+            raise ValueError(f"--cluster: the scheduler at {address} has no workers; start some")
+        yield partial(client.get_executor, pure=False), workers
+
+
+def summary(record: Any) -> str:
+    """A line for each setting: the accuracies after the last epoch, lowest, mean and highest of the seeds."""
+    lines = []
+    for label in dict.fromkeys(run["label"] for run in record["runs"]):
+        runs = [run["result"] for run in record["runs"] if run["label"] == label]
+        last = [run["epochs"][-1] for run in runs if run.get("epochs")]
+        for key in ("validation", "test"):
+            values = [100 * epoch[key] for epoch in last if epoch.get(key) is not None]
+            if values:
+                spread = f"{min(values):.2f} / {sum(values) / len(values):.2f} / {max(values):.2f} %"
+                lines.append(f"{label:<34} {key:<10} {spread}")
+        notes = [f"seed {seed} {text}" for seed, run in zip(record["seeds"], runs, strict=True) for text in _notes(run)]
+        lines += [f"{label:<34} {note}" for note in notes]
+    return "\n".join(lines)
+
+
+def _notes(run: Any) -> list[str]:
+    lost = [f"never says {digit}" for digit in run.get("lost_classes", ())]
+    return [*lost, *([f"diverged: {run['diverged']}"] if run.get("diverged") else [])]
