@@ -112,7 +112,7 @@ def propagate(
     with _Recording(create_graph) if tensors else _NOTHING:
         while youngest_first:
             node = heappop(youngest_first)[1]
-            g = waiting.pop(node)
+            g = waiting.pop(node)  # (compile's recorder looks for `node` and `g` by these names)
             visited.append(node)
             op, inputs, params = node.op, node.inputs, node.params
             operands = _operands(node, tensors)
@@ -139,7 +139,9 @@ def propagate(
                     if x.op is not None:
                         heappush(youngest_first, (-x._created, x))
                     if (x.op is None or wanted) and (part is g or (part._data if tensors else part).base is not None):
-                        part = copy(part)  # g itself or a view of it: others hold that memory too
+                        # g itself or a view of it: others hold that memory too, and this one leaves the driver. (What
+                        # stays in it may share memory: it is never written to, sums are made anew.)
+                        part = copy(part)
                 waiting[x] = part
             if node in wanted:
                 if type(g) is _ndarray:
@@ -193,7 +195,7 @@ def _too_late(node: Tensor, x: Tensor) -> RuntimeError:
     )
 
 
-def _seed(output: Tensor, gradient: Any, create_graph: bool) -> Any:
+def _seed(output: Tensor, gradient: Any, tensors: bool) -> Any:
     """The gradient to begin with: the one given, or 1."""
     if not output._requires_grad:
         raise RuntimeError(
@@ -208,21 +210,21 @@ def _seed(output: Tensor, gradient: Any, create_graph: bool) -> Any:
             )
         one = np.array(1, output.dtype)
         one = one.reshape(output.shape) if output.ndim else one
-        return leaf(one) if create_graph else one
+        return leaf(one) if tensors else one
     if np.shape(gradient) != output.shape:
         raise ValueError(f"backward: expected a gradient of shape {output.shape}, got {np.shape(gradient)}")
-    if not create_graph:
+    if not tensors:
         return np.array(gradient, dtype=output.dtype)
     if isinstance(gradient, Tensor):
         return copy(astype(gradient, output.dtype))
     return leaf(np.array(gradient, dtype=output.dtype))
 
 
-def fitted(part: Any, x: Tensor, op: Op, create_graph: bool) -> Any:
+def fitted(part: Any, x: Tensor, op: Op, tensors: bool) -> Any:
     """What a rule returned, as a gradient of x: broadcasting undone, and in the dtype of x."""
     if not isinstance(part, _GRADIENTS):
         raise TypeError(f"{op.name}: a rule returned {type(part).__name__}, expected an array; did you forget return?")
-    if create_graph:
+    if tensors:
         if not isinstance(part, Tensor):
             part = leaf(np.asarray(part))
     elif type(part) is not _ndarray:

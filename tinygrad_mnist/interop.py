@@ -82,7 +82,9 @@ def _spread(method: OpFunction) -> Callable[..., Any]:
     """Let a method that takes a tuple take its items as well: x.reshape(2, 3) as x.reshape((2, 3))."""
 
     def spread(self: Tensor, *items: Any) -> Any:
-        return method(self, items[0] if len(items) == 1 and not isinstance(items[0], int) else items or None)
+        if len(items) == 1 and not isinstance(items[0], int):
+            return method(self, items[0])
+        return method(self, items or None)  # x.transpose() is all axes reversed
 
     spread.__doc__ = method.__doc__
     return spread

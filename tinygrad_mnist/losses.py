@@ -21,7 +21,7 @@ def _clamped_log(x: Array) -> Array:
         return np.maximum(np.log(x), -100)  # a saturated output costs 100, not infinity
 
 
-def _floor(x: Any) -> Any:
+def _at_least_tiny(x: Any) -> Any:
     """x, but not so small that 1 / x overflows."""
     return maximum(x, float(np.finfo(x.dtype).tiny))
 
@@ -49,8 +49,8 @@ _quadratic = binary(
 _cross_entropy = binary(
     "cross_entropy_cost",
     lambda a, y: -np.sum(y * _clamped_log(a) + (1 - y) * _clamped_log(1 - a)) / len(a),
-    lambda g, out, a, y: ((1 - y) / _floor(1 - a) - y / _floor(a)) * (g / len(a)),
-    lambda g, out, a, y: (log(_floor(1 - a)) - log(_floor(a))) * (g / len(a)),
+    lambda g, out, a, y: ((1 - y) / _at_least_tiny(1 - a) - y / _at_least_tiny(a)) * (g / len(a)),
+    lambda g, out, a, y: (log(_at_least_tiny(1 - a)) - log(_at_least_tiny(a))) * (g / len(a)),
     sign="1/n Σ H(y, a)", domain=None, doc="-1/n Σ (y ln a + (1 - y) ln(1 - a))")
 _softmax_cross_entropy = binary(
     "softmax_cross_entropy",

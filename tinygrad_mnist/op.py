@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .tensor import NO_PARAMS, Array, Tensor, changes, has_tensors, leaf, mode, tick
+from .tensor import NO_PARAMS, Array, Tensor, has_tensors, last_change, leaf, mode, tick
 
 Rule = Callable[..., Any]
 
@@ -99,7 +99,7 @@ def _apply(op: Op, inputs: tuple[Any, ...], params: Mapping[str, Any]) -> Any:
         raise _explained(op, inputs, error) from None
     result = _result(op, data, inputs, params, tracked)
     if op.view and isinstance(inputs[0], Tensor) and np.may_share_memory(result._data, inputs[0]._data):
-        result._changed = changes(inputs[0])
+        result._changed = last_change(inputs[0])
     return result
 
 

@@ -6,6 +6,9 @@ to this input? (Mathematicians call it a vector-Jacobian product, vjp.) It is ca
 the same rule *computes* when given arrays, and *records* a graph of its own when given Tensors, from which derivatives
 of any order follow.
 
+(`sum`, `max`, `abs` and `pow` are ops from here on; Python's own are in `builtins`. A row whose rule refers to the row
+itself, or to a later one, is annotated `: OpFunction`.)
+
 No rule undoes broadcasting (the backward driver does, for all of them), and no rule writes into an array it was given.
 How an op is made: `define.py`. How operators, methods and NumPy's own functions reach the table: `interop.py`.
 """
@@ -307,11 +310,13 @@ def _scatter(x: Array, *arrays: Array, index: tuple[Any, ...], shape: tuple[int,
 
 
 class _Array:
+    """The place of an array in an index, which is an input of the op: x[[0, 0], 1:] has the index (ARRAY, 1:)."""
+
     def __repr__(self) -> str:
         return "array"
 
 
-ARRAY = _Array()  # the place in an index of an array, which travels as an input of the op
+ARRAY = _Array()
 
 
 def _filled(index: tuple[Any, ...], arrays: Sequence[Any]) -> tuple[Any, ...]:

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from .tensor import Array, Tensor, changes, mode, tick
+from .tensor import Array, Tensor, last_change, mode, tick
 
 _RETURNS = (
     "direction() returns the direction, of the parameter's shape, and the new velocity: one array (np.stack joins "
@@ -157,7 +157,7 @@ class Optimizer:
                         raise TypeError(f"{self}: {_RETURNS}, got a velocity that is a {type(velocity).__name__}")
                     state[p] = velocity
                 p._data -= change
-                changes(p)[0] = now
+                last_change(p)[0] = now
 
     def zero_grad(self) -> None:
         """Set the gradient of every parameter to None, so that the next backward pass begins anew."""

@@ -105,7 +105,7 @@ class Tensor(Methods):
     ) -> None:
         self._data = _as_array(data, dtype)
         self._created = 0
-        self._changed = changes(data) if isinstance(data, Tensor) else None
+        self._changed = last_change(data) if isinstance(data, Tensor) else None
         self._grad = self.op = None
         self.inputs, self.params = (), NO_PARAMS
         self.name = name
@@ -138,7 +138,7 @@ class Tensor(Methods):
             )
         self._values()
         self._data = value
-        changes(self)[0] = tick()
+        last_change(self)[0] = tick()
 
     def _values(self) -> Array:
         """The array, for whoever looks at the values: a recorder must know, since a replay does not look again."""
@@ -220,7 +220,7 @@ class Tensor(Methods):
         """The same values, sharing their memory, outside the graph: gradients stop here."""
         result = leaf(self._data)
         result.name = self.name
-        result._changed = changes(self)
+        result._changed = last_change(self)
         if mode.recorder is not None:
             mode.recorder.alias(result, self)
         return result
@@ -270,15 +270,17 @@ class Tensor(Methods):
         return int(self.item())
 
     def __copy__(self) -> Tensor:
-        if self.op is not None:
-            self.__reduce__()  # refuses
+        self._refuse_results()
         twin = self.detach()
         twin._requires_grad = self._requires_grad
         return twin
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def _refuse_results(self) -> None:
         if self.op is not None:
             raise TypeError(f"copy or pickle: this result of {self.op.name} belongs to a graph; use .detach() first")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        self._refuse_results()
         return _restore, (self._values(), self._requires_grad, self.name, self._grad)
 
     def __setitem__(self, key: Any, value: Any) -> None:
@@ -287,8 +289,8 @@ class Tensor(Methods):
                 "item assignment: a Tensor in a graph cannot be changed in place; "
                 "use where(mask, new, old), or t.data[...] = array between steps"
             )
-        self._data[key] = value._data if isinstance(value, Tensor) else value
-        self.data = self._data
+        self._values()[key] = value._data if isinstance(value, Tensor) else value
+        last_change(self)[0] = tick()
 
     def _refuse_in_place(self, other: Any) -> Any:
         if self._requires_grad:
@@ -316,8 +318,8 @@ def leaf(data: Array) -> Tensor:
     return tensor
 
 
-def changes(tensor: Tensor) -> list[int]:
-    """The cell that notes changes in place, for the Tensor's views to share."""
+def last_change(tensor: Tensor) -> list[int]:
+    """When the Tensor was last changed in place: a list of one number, which its views share."""
     if tensor._changed is None:
         tensor._changed = [0]
     return tensor._changed

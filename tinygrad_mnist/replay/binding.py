@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_mnist.tensor import Tensor, changes, leaf, mode, tick
+from tinygrad_mnist.tensor import Tensor, last_change, leaf, mode, tick
 
 from .numpy_text import NumPyText
 from .program import Buffer
@@ -77,7 +77,7 @@ class _Binder:
         given = [name for name, kind in zip(names, kinds, strict=True) if kind.layout is not None]
         call = f"{self.named(self.text.bind(arrays))}({', '.join([*given, *numbers])})"
         results = [f"r{i}" for i in range(len(self.text.program.results))]
-        updated = [f"{self.named(changes(p))}[0]" for p in self.recorder.updated]
+        updated = [f"{self.named(last_change(p))}[0]" for p in self.recorder.updated]
         body = [" = ".join([*updated, "tick()"])] if updated else []
         body.append(f"{', '.join(results)} = {call}" if results else call)
         returned = self._rebuilt(tree, iter(results))

@@ -19,7 +19,7 @@ from tinygrad_mnist.backward import no_grad, propagate
 from tinygrad_mnist.files import PACKAGE
 from tinygrad_mnist.op import Op
 from tinygrad_mnist.optim import Optimizer
-from tinygrad_mnist.tensor import Array, Tensor, changes, leaf, mode, tick
+from tinygrad_mnist.tensor import Array, Tensor, last_change, leaf, mode, tick
 
 from .program import Buffer, Instruction, Number, layout
 from .watching import PLAIN
@@ -233,7 +233,7 @@ class Recorder:
         output = self._append(ops.OPS["sub"], (p, change), array, {}, self._line(), update=True)
         self.outside[id(p)] = p, output
         array -= change._data
-        changes(p)[0] = tick()
+        last_change(p)[0] = tick()
         self.updated[p] = None
 
     def _options(self, group: dict[str, Any], scale: float = 1.0) -> dict[str, Any]:
@@ -364,12 +364,16 @@ class Recorder:
             if frame.f_code is propagate.__code__ and not self.expanding:
                 node, g = frame.f_locals.get("node"), frame.f_locals.get("g")
                 if node is not None and id(node) in self.lines:
-                    if isinstance(g, Tensor) and self._known(g):
-                        self.gradients.setdefault(self._buffer(g), self._buffer(node))
+                    self._name_gradient(g, node)
                     return "gradient of " + self.lines[id(node)][1].removeprefix("gradient of ")
             frame = frame.f_back
         code = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
         return f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}  {code}".rstrip()
+
+    def _name_gradient(self, g: Any, node: Tensor) -> None:
+        """Note that g is the gradient of a node: in the text it is called after it."""
+        if isinstance(g, Tensor) and self._known(g):
+            self.gradients.setdefault(self._buffer(g), self._buffer(node))
 
     def finish(self, value: Any) -> tuple[Any, Any]:
         """What the step returned, outside the graph; and the same with a `Buffer` for each Tensor."""
