@@ -40,6 +40,13 @@ NUMPY: dict[Callable[..., Any], Callable[..., Any]] = {}
 """NumPy's functions, and what serves each for Tensors: `np.exp` -> `ops.exp`."""
 
 
+def serving(function: Callable[..., Any]) -> Callable[..., Any] | None:
+    """What serves a function of NumPy for Tensors; None if nothing does, or no more since its op left the table."""
+    found = NUMPY.get(function)
+    op = getattr(found, "op", None)
+    return found if op is None or OPS.get(op.name) is op else None
+
+
 def unary(name: str, forward: Callable[..., Any], rule: Rule | None, **traits: Any) -> OpFunction:
     """Define an op of one input, enter it in `OPS` and return its function.
 
@@ -132,8 +139,7 @@ def _define(
         function.__signature__ = inspect.signature(forward)
     served: Any
     for served in (forward, *numpy) if isinstance(forward, np.ufunc) else numpy:
-        former = getattr(NUMPY.get(served), "op", None)
-        if served not in NUMPY or (former is not None and OPS.get(former.name) is not former):  # was deleted
+        if serving(served) is None:
             NUMPY[served] = function
     OPS[name] = op
     return function

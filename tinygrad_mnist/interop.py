@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from . import ops
-from .define import NUMPY, OpFunction
+from .define import NUMPY, OpFunction, serving
 from .op import OPS
 from .tensor import Tensor, mode
 
@@ -32,8 +32,8 @@ NUMPY.update({np.concatenate: ops.concatenate, np.stack: ops.stack, np.clip: ops
 def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
     """Serve `np.exp(t)`, `array * t` and other ufuncs, or refuse; never return an ndarray that lost its gradient."""
     if method == "__call__" and not kwargs:
-        if ufunc in NUMPY:
-            return NUMPY[ufunc](*inputs)
+        if (ours := serving(ufunc)) is not None:
+            return ours(*inputs)
         if ufunc in QUERIES:
             _looked_at(self)
             return ufunc(*_arrays(inputs))
@@ -42,8 +42,8 @@ def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **kwa
 
 def _array_function(self: Tensor, function: Callable[..., Any], types: Any, args: Any, kwargs: Any) -> Any:
     """Serve `np.sum(t, axis=0)`, `np.where(c, t, u)` and NumPy's other functions, or refuse."""
-    if function in NUMPY:
-        return NUMPY[function](*args, **kwargs)
+    if (ours := serving(function)) is not None:
+        return ours(*args, **kwargs)
     if function in QUERIES:
         if function not in SHAPES:
             _looked_at(self)

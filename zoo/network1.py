@@ -2,13 +2,17 @@
 
     python -m zoo.network1
 
-Idea. The gradient changes not the weights but their velocity v, as a slope does with a rolling ball:
+Idea. The gradient does not change the weights but their velocity v, as the slope under a rolling ball does:
 
     v <- μ v + dC/dW        W <- W - η v
 
 where μ (mu), from 0 to 1, is how much of the velocity is left after a step. What all gradients agree on adds up, to
 1 / (1 - μ) times a single one; what changes from one mini-batch to the next cancels out.
 (The book's v <- μ v - η dC/dW; W <- W + v is the same as long as η stays.)
+
+To see it, compare at short steps: with η 0.1, three epochs come to 88 to 89 % of the validation digits without momentum
+(--mu 0), and to 94 % with μ 0.9; but so they do with η 1 and no momentum, the same 0.1 / (1 - 0.9). So with a larger μ
+goes a smaller η. With μ 0.9 and this file's η of 3, steps add up to η 30, and the outputs saturate in the first epoch.
 
 Steps that add up drive N(0, 1) weights into saturation: the weights start as N(0, 1/fan_in) here.
 

@@ -1,13 +1,13 @@
-"""The network with L2 regularization, against overfitting, and with weights that start small. Nielsen's chapter 3.
+"""The first network with L2 regularization, against overfitting, and small first weights. Nielsen's chapter 3.
 
     python -m zoo.network3
 
-Idea. Large weights let a network learn the noise of its training digits by heart. So the cost gets a term that makes
-them dear, λ/2n Σ w² with n training digits, whose gradient pulls every weight towards 0 at every step:
+Idea. Large weights let a network learn the noise of its training digits by heart. So a penalty for them is added to the
+cost, λ/2n Σ w² with n training digits, whose gradient pulls every weight towards 0 at every step:
 
     W <- W - η (dC/dW + λ/n W)  =  (1 - η λ/n) W - η dC/dW        b <- b - η dC/db
 
-λ (lambda) says how dear. Biases do not decay: a large bias does not make a neuron sensitive to its inputs.
+λ (lambda) says how much. Biases do not decay: a large bias does not make a neuron sensitive to its inputs.
 
 Weights start as N(0, 1/fan_in), so that the weighted input of a neuron with many inputs is not large by chance, and the
 neuron not saturated.
