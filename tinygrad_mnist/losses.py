@@ -16,6 +16,11 @@ from .tensor import Array, Operand, Tensor
 _PROBABILITY = Domain(0.0625, 0.9375)
 
 
+def _half_mean_square(a: Array, y: Array) -> Any:
+    difference = a - y
+    return 0.5 / len(a) * np.add.reduce(difference * difference, None)  # ** 2 takes 0.5 µs more
+
+
 def _clamped_log(x: Array) -> Array:
     with np.errstate(divide="ignore"):
         return np.maximum(np.log(x), -100)  # a saturated output costs 100, not infinity
@@ -42,7 +47,7 @@ def _one_hot(labels: Array, classes: int, dtype: Any = np.float32) -> Array:
 
 # fmt: off
 _quadratic = binary(
-    "quadratic_cost", lambda a, y: 0.5 / len(a) * np.add.reduce((a - y) ** 2, None),
+    "quadratic_cost", _half_mean_square,
     lambda g, out, a, y: (a - y) * (g / len(a)),
     lambda g, out, a, y: (y - a) * (g / len(a)),
     sign="1/n Σ ½(a−y)²", domain=None, doc="1/n Σ ½ (a - y)²")
@@ -111,11 +116,12 @@ _ARRAYS = (Tensor, np.ndarray)
 
 def _rows(name: str, outputs: Tensor, targets: Any) -> Any:
     """The targets as rows of the outputs' shape."""
-    if isinstance(outputs, _ARRAYS) and outputs.shape[:1] == (0,):
-        raise ValueError(f"{name}: got a batch of 0 examples, which has no mean; leave empty batches out")
     # First what is fast: np.shape(t) of a Tensor takes 1.5 µs, by way of __array_function__.
-    if isinstance(targets, _ARRAYS) and isinstance(outputs, _ARRAYS) and outputs.shape == targets.shape != ():
+    both = isinstance(targets, _ARRAYS) and isinstance(outputs, _ARRAYS)
+    if both and (shape := outputs.shape) == targets.shape != () and shape[0] > 0:
         return targets
+    if np.shape(outputs)[:1] == (0,):
+        raise ValueError(f"{name}: got a batch of 0 examples, which has no mean; leave empty batches out")
     shape, given = np.shape(outputs), np.shape(targets)
     labels = targets if isinstance(targets, _ARRAYS) else np.asarray(targets)
     if len(shape) != 2 or given != shape[:1] or labels.dtype.kind not in "iu":

@@ -105,15 +105,16 @@ class Tensor(Methods):
     ) -> None:
         self._data = _as_array(data, dtype)
         self._created = 0
-        self._changed = last_change(data) if isinstance(data, Tensor) else None
-        self._grad = self.op = None
+        self._grad = self._changed = self.op = None
         self.inputs, self.params = (), NO_PARAMS
         self.name = name
         self._requires_grad = False
         if requires_grad:
             self.requires_grad = True
-        if mode.recorder is not None and isinstance(data, Tensor):
-            mode.recorder.alias(self, data)
+        if isinstance(data, Tensor):
+            self._changed = last_change(data)
+            if mode.recorder is not None:
+                mode.recorder.alias(self, data)
 
     # --- what it holds ---
 
