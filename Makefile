@@ -11,7 +11,7 @@ test: .venv/dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 # Installed anew when the requirements change. Editable, so that a change of the source needs no new installation.
 .venv/run: pyproject.toml

@@ -212,8 +212,8 @@ def test_images_and_test_digits_are_said_with_their_confidences(predict, data, t
     assert len(lines) == 3
     assert re.match(r"seven\.png: 7  \(confidences: 7 [01]\.\d{3}, \d ", lines[0])
     assert lines[1].startswith("test image 0: 7, right  (confidences: 7 ")
-    assert lines[2].startswith("test image 1: 2, right  (2 ")
-    confidences = [float(found) for found in re.findall(r"(\d+\.\d) %", lines[0])]
+    assert lines[2].startswith("test image 1: 2, right  (confidences: 2 ")
+    confidences = [float(found) for found in re.findall(r"\d (\d\.\d+)", lines[0])]
     assert len(confidences) == 10
     assert confidences == sorted(confidences, reverse=True)
 
