@@ -10,8 +10,9 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tinygrad_mnist import OPS, testing
+from tinygrad_mnist import OPS
 from tinygrad_mnist.op import Op
+from tinygrad_mnist.testing.cases import own_operands
 
 settings.register_profile("ci", derandomize=True, deadline=None, database=None, print_blob=True, max_examples=50)
 settings.register_profile(
@@ -27,4 +28,4 @@ def table() -> Iterator[dict[str, Op]]:
     yield OPS
     for name in set(OPS) - before:
         del OPS[name]
-        testing._operands.pop(name, None)
+        own_operands.pop(name, None)

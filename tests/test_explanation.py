@@ -183,3 +183,7 @@ def test_a_long_formula_has_a_line_for_each_term_of_its_sum():
     long = "= v4.T @ ∂v8 + f(v2 + v1) * (h + 1) + h0[a + b] @ ∂v1"
     assert in_lines(long, 30) == ["= v4.T @ ∂v8", "+ f(v2 + v1) * (h + 1)", "+ h0[a + b] @ ∂v1"]
     assert in_lines("= " + "a * " * 12 + "a", 30)[1].startswith("    ")
+
+
+def test_results_are_not_called_after_a_tensor_of_the_users_own():
+    assert "t1 = u * v " in explain(named(2.0, "u") * named(3.0, "v"))

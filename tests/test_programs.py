@@ -8,11 +8,11 @@ import pytest
 from hypothesis import Phase, example, given, settings
 
 import tinygrad_mnist as tg
-from tinygrad_mnist import OPS, Domain, Tensor, grad, testing
+from tinygrad_mnist import OPS, Domain, Tensor, grad, ops
 from tinygrad_mnist.testing import Line, Program, check_derivatives, programs
 
 more = settings(max_examples=settings().max_examples * 3)
-FUNCTIONS = {**{name: op.function for name, op in OPS.items()}, "getitem": testing.ops.getitem}
+FUNCTIONS = {**{name: op.function for name, op in OPS.items()}, "getitem": ops.getitem}
 FUNCTIONS |= {"concatenate": tg.concatenate, "stack": tg.stack}
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import tinygrad_mnist as tg
 import tinygrad_mnist.nn
-from tinygrad_mnist import OPS, Domain, Tensor, testing
+from tinygrad_mnist import OPS, Domain, Tensor, ops, testing
 from tinygrad_mnist.gradcheck import GradientError
 from tinygrad_mnist.ops import NONZERO, POSITIVE, REALS
 from tinygrad_mnist.testing import (
@@ -210,7 +210,8 @@ def test_indices_are_of_every_kind():
 
 
 def test_nothing_is_drawn_to_be_thrown_away():
-    assert not re.search(r"\bassume\(|\.filter\(|reject\(", Path(testing.__file__).read_text(encoding="utf-8"))
+    for file in Path(testing.__file__).parent.glob("*.py"):
+        assert not re.search(r"\bassume\(|\.filter\(|reject\(", file.read_text(encoding="utf-8"))
 
 
 # --- operands and cases -----------------------------------------------------------------------------------------------
@@ -243,7 +244,7 @@ def test_some_operands_are_numbers():
 
 @pytest.mark.parametrize("name", ["mul", "pow", "sum", "getitem", "astype", "conv2d", "softmax_cross_entropy", "where"])
 def test_a_case_prints_as_python_that_computes_the_same(name):
-    functions = {**{op.name: op.function for op in OPS.values()}, "getitem": testing.ops.getitem}
+    functions = {**{op.name: op.function for op in OPS.values()}, "getitem": ops.getitem}
     names = {"array": np.array, "zeros": np.zeros, "bool": bool, "float64": float, "longdouble": np.longdouble}
     for case in cases(name):
         result = eval(str(case), {**names, **functions})

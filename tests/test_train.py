@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinygrad_mnist import Tensor, mnist, no_grad, sigmoid, train
-from tinygrad_mnist.files import whole
 from tinygrad_mnist.losses import cross_entropy_cost, quadratic_cost, softmax_cross_entropy
 from tinygrad_mnist.mnist import Dataset, Split
 from tinygrad_mnist.nn import Dropout, Linear, Module, Sequential
@@ -412,19 +411,6 @@ def test_a_failure_in_the_middle_leaves_the_old_file(tmp_path, monkeypatch):
         write(tmp_path / "m.npz", 3)
     assert file.read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["m.npz"]
-
-
-def test_an_interruption_in_the_middle_leaves_the_old_file(tmp_path):
-    (tmp_path / "a.txt").write_text("old")
-
-    def interrupted():
-        with whole(tmp_path / "a.txt") as part:
-            part.write_text("new")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a.txt", "old")]
 
 
 def test_a_link_stays_a_link(tmp_path):

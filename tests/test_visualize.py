@@ -340,7 +340,7 @@ def test_gradients_that_are_zero_infinite_or_missing_are_marked():
 def test_the_chain_rule_with_numbers():
     picture = Picture(visualize.graph(toy(), gradients=True, values=True))
     assert picture.labels[picture.called("b")] == ["b", "parameter scalar float32", "= -1", "∂ = 0.2983"]
-    assert picture.labels[picture.called("v2")] == ["v2", "+", "scalar", "= -1.5", "∂ = 0.1491"]
+    assert picture.labels[picture.called("v2")] == ["v2", "+", "= v1 + c", "scalar", "= -1.5", "∂ = 0.1491"]
 
 
 def test_the_backward_pass_stands_beside_the_forward_pass():

@@ -63,8 +63,8 @@ def _folded(inside: list[Node], box: Box, forward: bool) -> Node:
     size = sum(node.tensor.size for node in inside if node.kind == "parameter" and node.tensor is not None)
     counts = [" → ".join(names) if len(ops) < 4 else f"{len(ops)} ops"] * (len(ops) > 1)
     counts += [f"{size:,} parameters"] * (size > 0)
-    output = [f"output {note}" for note in ops[-1].notes[1:]]
-    notes = [f"output {shape_text(ops[-1].tensor)}", ", ".join(counts), *output]
+    gradient = [note.replace(" =", " of its output =") for note in ops[-1].notes if "∂" in note]
+    notes = [f"output {shape_text(ops[-1].tensor)}", ", ".join(counts), *gradient]
     return Node("module", box.name, box.kind, notes, boxes, style=ops[-1].style)
 
 

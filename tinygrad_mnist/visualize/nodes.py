@@ -57,7 +57,9 @@ def draw(
             changed = all(x.dtype != t.dtype for x in t.inputs if isinstance(x, Tensor))
             params = {key: value for key, value in t.params.items() if key != "shape"}  # said by the result's
             details = [name, *params_text(t.op, params), shape_text(t), str(t.dtype) if changed else ""]
-            node.sign, node.notes = t.op.sign, [" ".join(filter(None, details))]
+            formula = expression((t.op, t.inputs, t.params), names, {})[0]
+            known = all(x in names for x in t.inputs if isinstance(x, Tensor)) and len(formula) <= 24
+            node.sign, node.notes = t.op.sign, [*[f"= {formula}"] * known, " ".join(filter(None, details))]
         elif not (t.requires_grad or t in held) and (node.name in ("", value) and t.size <= 3):
             node.kind, node.name, node.sign, value = "constant", "", value, ""
         else:

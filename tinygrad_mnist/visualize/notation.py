@@ -82,14 +82,15 @@ def all_named(tensors: Iterable[Tensor], given: Mapping[Tensor, str]) -> dict[Te
     v1, v2, ... for results, w1, ... for parameters, x1, ... for data; a number is its own name.
     """
     names, taken = dict(given), set(given.values())
-    count = {letter: map(f"{letter}{{}}".format, itertools.count(1)) for letter in "vwx"}
+    result = "t" if "v" in taken else "v"  # v1 would look like a part of the user's v
+    count = {letter: map(f"{letter}{{}}".format, itertools.count(1)) for letter in (result, "w", "x")}
     for t in tensors:
         if t in names:
             continue
         if t.op is None and t.size == 1 and not t.requires_grad:
             names[t] = value_text(t)
         else:
-            letter = "v" if t.op is not None else "w" if t.requires_grad else "x"
+            letter = result if t.op is not None else "w" if t.requires_grad else "x"
             names[t] = next(name for name in count[letter] if name not in taken)
     return names
 

@@ -89,7 +89,7 @@ def graph(
     tracked = [t for t in tensors if t.requires_grad] if gradients or backward else []
     slopes = dict(zip(tracked, _gradients(outputs[0], tracked, backward), strict=True)) if tracked else {}
     nodes = draw(tensors, names, frames(tensors, model), values, shapes)
-    legend = [_color(nodes, slopes, values, names.get(outputs[0], "(output)"))] if gradients else []
+    legend = [_color(nodes, slopes, values, names.get(outputs[0], "(result)"))] if gradients else []
     if backward:
         names |= {g: f"∂{names[outputs[0]]}/∂{names[t]}" for t, g in slopes.items()}
         nodes += gradients_beside(nodes, slopes, names, values, shapes)
@@ -132,7 +132,7 @@ def _color(nodes: list[Node], slopes: Mapping[Tensor, Tensor], values: bool, out
             at[t].style = {"fillcolor": "#d55e00", "fontcolor": "#ffffff"}
     cells = "".join(f'<TD BGCOLOR="{color}" WIDTH="34" HEIGHT="14" BORDER="1"></TD>' for color in RAMP)
     special = [
-        "white: no gradient",
+        "white: needs no gradient",
         *["dashed: 0"] * (0 in norms.values()),
         *["orange: not finite"] * any(not n < math.inf for n in norms.values()),
     ]

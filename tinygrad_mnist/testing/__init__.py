@@ -1,0 +1,37 @@
+"""Hypothesis strategies for arrays, for the operands of any op and for whole programs, and what must hold of them.
+
+An op is tested by the same three lines whether it is ours or yours:
+
+    @given(operands(softsign))
+    def test_softsign(case):
+        check(case)
+
+This package needs hypothesis; nothing else in tinygrad_mnist imports it.
+"""
+
+try:
+    import hypothesis as hypothesis
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError('tinygrad_mnist.testing needs hypothesis: pip install -e ".[test]"') from error
+
+from . import table as table  # what the ops of our own table are tested with
+from .cases import Case as Case
+from .cases import elementwise as elementwise
+from .cases import operands as operands
+from .cases import operands_of as operands_of
+from .checks import check as check
+from .checks import check_derivatives as check_derivatives
+from .checks import check_op as check_op
+from .program import Line as Line
+from .program import Program as Program
+from .program import programs as programs
+from .strategies import LAYOUTS as LAYOUTS
+from .strategies import arrays as arrays
+from .strategies import axes as axes
+from .strategies import broadcastable as broadcastable
+from .strategies import broadcastable_shapes as broadcastable_shapes
+from .strategies import grid as grid
+from .strategies import indices as indices
+from .strategies import laid_out as laid_out
+from .strategies import matmul_operands as matmul_operands
+from .strategies import shapes as shapes

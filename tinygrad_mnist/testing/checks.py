@@ -1,0 +1,137 @@
+"""What must hold of every op, at any operands; and of any function that is made of ops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from hypothesis import given, settings
+
+from tinygrad_mnist.backward import grad
+from tinygrad_mnist.gradcheck import GradientError, check_gradients, check_second_derivatives
+from tinygrad_mnist.ops import Op
+from tinygrad_mnist.tensor import Array, Tensor
+
+from .cases import Case, operands
+from .strategies import fits, read_only
+
+
+def check_derivatives(f: Callable[..., Any], *inputs: Any, parameters: Any = None) -> None:
+    """Check that first and second derivatives are right, and gradients the same bits when they are recorded as a graph.
+
+    For properties of functions of your own. Arguments and errors are those of `check_gradients`.
+
+    >>> from tinygrad_mnist import ops
+    >>> from tinygrad_mnist.testing import arrays
+    >>> @given(arrays((2, 3)))
+    ... def test_swish(x):
+    ...     check_derivatives(lambda x: x * ops.sigmoid(x), x)
+    >>> test_swish()
+    """
+    check_gradients(f, *inputs, parameters=parameters)
+    check_second_derivatives(f, *inputs, parameters=parameters)
+    tensors = [_variable(np.asarray(x)) if _is_floating(x) else x for x in inputs]
+    used = getattr(f, "parameters", list)() if parameters is None else parameters
+    used = used.parameters() if hasattr(used, "parameters") else used
+    wanted = [x for x in (*tensors, *used) if isinstance(x, Tensor) and x.requires_grad]
+    out = f(*tensors)
+    if out.requires_grad:
+        v = _upstream(out)
+        computed = grad(out, wanted, v, retain_graph=True)
+        recorded = grad(out, wanted, v, create_graph=True)
+        for x, a, b in zip(wanted, computed, recorded, strict=True):
+            if (a.dtype, a.data.tobytes()) != (b.dtype, b.data.tobytes()):
+                raise GradientError(
+                    f"the gradient of {x} is {a}, but {b} with create_graph=True; "
+                    "rules must compute the same from Tensors as from arrays"
+                )
+
+
+def check(case: Case) -> None:
+    """Check that all derivatives of an op are right at these operands: the property that every op must have.
+
+    That is what `check_derivatives` checks, and f(x, x) too where x is in the domain of all operands; gradients in
+    float32, which must have that dtype and the values that they have in float64; that no rule writes into what it is
+    given; and for an op without rules, that its result requires no gradients.
+
+    Raises:
+        GradientError: one of these does not hold.
+    """
+    op = case.op
+    if op is None:
+        raise TypeError("check: expected a case drawn from operands(op)")
+    variables = [case.args[i] for i in case.places]
+    if not variables:
+        operands = [Tensor(x, requires_grad=_is_floating(x)) if isinstance(x, np.ndarray) else x for x in case.args]
+        if not op.differentiable and case.apply(*operands).requires_grad:
+            raise GradientError(f"{op.name} has no rules, but its result requires gradients")
+        return
+    check_derivatives(case, *variables)
+    if op.domain is not None and len(variables) > 1:
+        x, domains = variables[0], [op.domain[i] for i in case.places]
+        if all(fits(x, domain) for domain in domains):
+
+            def twice(x: Tensor) -> Any:
+                return case(*[x] * len(domains))
+
+            twice.__name__ = f"{op.name} of one Tensor in {len(domains)} places"
+            check_derivatives(twice, x)
+    _check_float32(case, variables)
+    _check_rules_write_nothing(case, variables)
+
+
+def check_op(op: Op | Callable[..., Any] | str) -> None:
+    """Draw operands of an op and `check` it with them. Errors are those of `operands` and `check`.
+
+    >>> check_op("tanh")
+    """
+
+    @settings(report_multiple_bugs=False)
+    @given(operands(op))
+    def holds(case: Case) -> None:
+        check(case)
+
+    holds()
+
+
+def _check_float32(case: Case, variables: Sequence[Array]) -> None:
+    single, double = ([_variable(x.astype(dtype)) for x in variables] for dtype in (np.float32, np.float64))
+    out, exact = case(*single), case(*double)
+    assert case.op is not None
+    if out.dtype == exact.dtype and "dtype" not in case.op.defaults:
+        raise GradientError(f"{case}: the result is {out.dtype} for float32 operands; float32 must stay float32")
+    v = _upstream(exact)
+    for i, (a, b) in enumerate(zip(grad(out, single, v), grad(exact, double, v), strict=True)):
+        allowed = 1e-5 * np.max(np.abs(b.data), initial=1)
+        if a.dtype != np.float32 or not np.all(np.abs(a.data - b.data) <= allowed):
+            raise GradientError(f"{case}: the gradient of input {i} in float32 is {a!r}, in float64 {b!r}")
+
+
+def _check_rules_write_nothing(case: Case, variables: Sequence[Array]) -> None:
+    out = case(*map(_variable, variables))
+    assert case.op is not None
+    if out.op is not case.op:
+        return
+    frozen = [read_only(x.data) if isinstance(x, Tensor) else x for x in out.inputs]
+    for i, (x, rule) in enumerate(zip(out.inputs, case.op.rules, strict=False)):
+        if rule is not None and isinstance(x, Tensor) and x.requires_grad:
+            try:
+                rule(read_only(_upstream(out)), read_only(out.data), *frozen, **out.params)
+            except ValueError as error:
+                if "read-only" not in str(error):
+                    raise
+                raise GradientError(f"{case}: the rule of input {i} writes into an array that it was given") from error
+
+
+def _is_floating(x: Any) -> bool:
+    return isinstance(x, np.ndarray | Tensor) and x.dtype.kind == "f"
+
+
+def _variable(x: Array) -> Tensor:
+    return Tensor(x, requires_grad=True)
+
+
+def _upstream(out: Tensor) -> Array:
+    """A gradient to begin with, of numbers that differ."""
+    return np.linspace(0.75, 1.25, out.size, dtype=out.dtype).reshape(out.shape)

@@ -1,0 +1,230 @@
+"""Strategies for shapes, arrays and indices.
+
+Values are short binary fractions (0, 1, -2, 0.75, ...): a failing example can be read, and x ± h is exact. They keep
+away from kinks, poles and ties by construction; nothing is drawn to be thrown away.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from hypothesis.strategies import SearchStrategy
+from numpy.typing import DTypeLike
+
+from tinygrad_mnist.ops import REALS, Domain
+from tinygrad_mnist.tensor import Array
+
+Shape = tuple[int, ...]
+
+
+def grid(*domains: Domain) -> list[list[float]]:
+    """For each domain numbers in it, the simplest first: some dozens of equal distance, multiples of a power of 1/2.
+
+    No number is given to two domains: where x equals y, max(x, y) has a kink.
+
+    >>> [numbers[:5] for numbers in grid(Domain(-1, 1, away=(0.0,)))]
+    [[1.0, -1.0, 0.5, -0.5, 0.25]]
+    >>> [numbers[:5] for numbers in grid(REALS, REALS)]
+    [[0.0, 1.0, -1.0, 2.0, -2.0], [0.25, -0.25, 0.75, -0.75, 1.25]]
+    """
+    parts = 2 ** (len(domains) - 1).bit_length()
+    bounds, steps = [], []
+    for low, high, _ in domains:
+        if not low < high:
+            raise ValueError(f"grid: expected a domain with low < high, got {low} and {high}")
+        low = low if low > -math.inf else min(-4.0, high - 8)
+        high = high if high < math.inf else max(4.0, low + 8)
+        step = 0.25 * parts
+        while high - low < 8 * step:
+            step /= 2
+        while high - low > 64 * step:
+            step *= 2
+        bounds.append((low, high))
+        steps.append(step)
+    gap = min(steps) / parts
+    dealt = []
+    for i, ((low, high), step, domain) in enumerate(zip(bounds, steps, domains, strict=True)):
+        start = i * gap
+        multiples = range(math.ceil((low - start) / step), math.floor((high - start) / step) + 1)
+        numbers = [start + k * step for k in multiples]
+        numbers = [x for x in numbers if all(abs(x - point) >= gap for point in domain.away)]
+        if not numbers:
+            raise ValueError(f"grid: no numbers are left in {domain}")
+        dealt.append(sorted(numbers, key=lambda x: (x.as_integer_ratio()[1], abs(x), x < 0)))
+    return dealt
+
+
+@st.composite
+def shapes(draw: st.DrawFn, min_dims: int = 0, max_dims: int = 3, min_side: int = 0, max_side: int = 3) -> Shape:
+    """Shapes, 0-d and empty ones among them; most have several axes and sides longer than 1."""
+    dims = [n for n in range(min_dims, max_dims + 1) for _ in range(min(n + 1, 3))]
+    sides = [n for n in (*range(1, max_side + 1), *[*range(2, max_side + 1)] * 3, 0) if n >= min_side]
+    return tuple(draw(st.sampled_from(sides)) for _ in range(draw(st.sampled_from(dims))))
+
+
+@st.composite
+def broadcastable_shapes(draw: st.DrawFn, n: int, whole: Shape | None = None) -> list[Shape]:
+    """As many shapes that broadcast together, to the shape that may be given as `whole`."""
+    whole = draw(shapes()) if whole is None else whole
+    sizes = [list(whole) for _ in range(n)]
+    some = [chosen for k in range(n) for chosen in itertools.combinations(sizes, k)]  # but not all of them
+    some += some[1:]
+    for axis in range(len(whole)):
+        for size in draw(st.sampled_from(some)):
+            size[axis] = 1
+    for size in sizes if n > 1 else ():
+        while size[:1] == [1] and draw(st.booleans()):
+            del size[0]
+    return [tuple(size) for size in sizes]
+
+
+LAYOUTS = ("plain", "read-only", "transposed", "reversed", "strided")
+"""Ways in which the same values can lie in memory."""
+
+
+def laid_out(array: Array, layout: str) -> Array:
+    """The same values in memory of another of the `LAYOUTS`; a ValueError for an unknown one.
+
+    >>> laid_out(np.arange(3.0), "reversed").strides
+    (-8,)
+    """
+    if layout not in LAYOUTS:
+        raise ValueError(f"laid_out: expected one of {', '.join(LAYOUTS)}, got {layout!r}")
+    if layout == "read-only":
+        array = read_only(array)
+    elif layout == "transposed":
+        array = array.T.copy().T
+    elif layout == "reversed":
+        array = np.asarray(np.flip(np.flip(array).copy()))
+    elif layout == "strided" and array.ndim > 0:
+        array = np.repeat(array, 2, axis=-1)[..., ::2]
+    return array
+
+
+@st.composite
+def arrays(
+    draw: st.DrawFn,
+    shape: Shape | SearchStrategy[Shape] | None = None,
+    dtype: Any = np.float64,
+    *,
+    values: Domain | Sequence[float] = REALS,
+    distinct: bool = False,
+) -> Array:
+    """Arrays of any shape, dtype and layout: 0-d, empty, transposed, reversed, strided, read-only, and broadcast views.
+
+    Args:
+        draw: passed by hypothesis.
+        shape: a shape or a strategy of shapes; by default any.
+        dtype: a dtype or a strategy of dtypes: floating, integer or boolean.
+        values: a domain or a list of numbers, for floating dtypes.
+        distinct: no two values are equal or near: they are 1/8 apart, whatever `values` says. At a tie the maximum has
+            a kink.
+    """
+    size = shape if isinstance(shape, tuple) else draw(shapes() if shape is None else shape)
+    kind = np.dtype(draw(dtype) if isinstance(dtype, SearchStrategy) else dtype)
+    layout = draw(st.sampled_from(LAYOUTS if distinct else (*LAYOUTS, "broadcast")))
+    if distinct:
+        n = math.prod(size)
+        order = np.array(draw(st.permutations(range(n))), kind).reshape(size)
+        return laid_out(np.asarray((order - n // 2) / kind.type(8) if kind.kind == "f" else order), layout)
+    if kind.kind == "f":
+        numbers = grid(values)[0] if isinstance(values, Domain) else list(values)
+        elements = st.sampled_from(numbers[:3] * (len(numbers) // 8) + numbers)  # often 0, 1 and -1
+    else:
+        elements = st.booleans() if kind.kind == "b" else st.integers(0 if kind.kind == "u" else -4, 4)
+    repeated = [layout == "broadcast" and draw(st.booleans()) for _ in size]
+    smaller = tuple(min(n, 1) if again else n for n, again in zip(size, repeated, strict=True))
+    array = draw(hnp.arrays(kind, smaller, elements=elements, fill=st.nothing()))
+    return np.broadcast_to(array, size) if layout == "broadcast" else laid_out(array, layout)
+
+
+@st.composite
+def broadcastable(draw: st.DrawFn, *domains: Domain, dtype: DTypeLike = np.float64) -> tuple[Array, ...]:
+    """Arrays that broadcast together, one for each domain, of which no two ever hold the same number."""
+    sizes = draw(broadcastable_shapes(len(domains)))
+    turn = draw(st.integers(0, len(domains) - 1))  # so that each operand can be 0
+    numbers = grid(*domains[turn:], *domains[:turn])
+    numbers = numbers[-turn:] + numbers[:-turn] if turn else numbers
+    return tuple(draw(arrays(size, dtype, values=own)) for size, own in zip(sizes, numbers, strict=True))
+
+
+@st.composite
+def matmul_operands(draw: st.DrawFn, dtype: DTypeLike = np.float64) -> tuple[Array, Array]:
+    """Operands of a matrix product: vectors, matrices, and stacks of matrices whose first axes broadcast."""
+    stack = draw(st.sampled_from(((), (2,), (2, 2), (2,), (2, 2), (3,), (1, 2), (0,))))
+    left, right = draw(broadcastable_shapes(2, stack))
+    n, k, m = draw(shapes(min_dims=3))
+    vector = st.sampled_from((False, False, False, True))
+    x = (k,) if draw(vector) else (*left, n, k)
+    y = (k,) if draw(vector) else (*right, k, m)
+    return draw(arrays(x, dtype)), draw(arrays(y, dtype))
+
+
+def axes(shape: Shape, *, empty: bool = True) -> SearchStrategy[Any]:
+    """Axes to reduce an array of this shape over: None, a number counted from either end, or a tuple of several.
+
+    Args:
+        shape: of the array.
+        empty: whether axes of length 0 may be among them; the maximum and the mean of nothing are not defined.
+    """
+    usable = [i for i, n in enumerate(shape) if n > 0 or empty]
+    either_end = {i: st.sampled_from((i, i - len(shape))) for i in usable}
+    choices: list[SearchStrategy[Any]] = [st.none()] if len(usable) == len(shape) else []
+    choices += either_end.values()
+    several = st.lists(st.sampled_from(usable), unique=True) if usable else st.just([])
+    choices += [several.flatmap(lambda chosen: st.tuples(*(either_end[i] for i in chosen)))]
+    return st.one_of(choices)
+
+
+_SLICES = (slice(None), slice(None, None, -1), slice(1, None), slice(None, -1), slice(None, None, 2))
+
+
+@st.composite
+def indices(draw: st.DrawFn, shape: Shape) -> Any:
+    """Indices into an array of this shape: slices, integers, None, ..., masks, and integer arrays, also mixed."""
+    kind = draw(st.sampled_from(("mixed", "basic", "mixed", "mask")))
+    if kind == "basic":
+        return draw(hnp.basic_indices(shape, allow_newaxis=True))
+    if kind == "mask":
+        return draw(arrays(shape[: draw(st.integers(0, len(shape)))], bool))
+    length = draw(st.integers(1, 3))  # of all arrays in the index, so that they broadcast
+    parts: list[Any] = []
+    for n in shape[: draw(st.integers(0, len(shape)))]:
+        place = st.integers(-n, n - 1)
+        choices: list[SearchStrategy[Any]] = [st.sampled_from(_SLICES), st.slices(n)]
+        if n > 0:
+            choices += [st.lists(place, min_size=length, max_size=length).map(np.array), place]
+        parts.append(draw(st.one_of(choices)))
+    if draw(st.booleans()):
+        parts.insert(draw(st.integers(0, len(parts))), None)
+    return (*parts, ...) if draw(st.booleans()) else tuple(parts)
+
+
+def read_only(x: Array) -> Array:
+    """The array, not to be written to."""
+    x = x.view()
+    x.flags.writeable = False
+    return x
+
+
+def apart(x: Any, y: Any) -> bool:
+    """Whether no two numbers meet, in any way to broadcast."""
+    return bool(np.all(np.abs(np.subtract.outer(x, y)) >= 1 / 16))
+
+
+def shapes_of_size(size: int) -> list[Shape]:
+    """All shapes of arrays with so many elements and up to 3 axes."""
+    sides = range(size + 1) if size else range(3)
+    return [shape for n in range(4) for shape in itertools.product(sides, repeat=n) if math.prod(shape) == size]
+
+
+def fits(x: Any, domain: Domain) -> bool:
+    """Whether all numbers are in the domain; the bounds of `REALS` are for drawing only."""
+    inside = domain[:2] == REALS[:2] or bool(np.all((domain.low <= x) & (x <= domain.high)))
+    return inside and all(apart(x, point) for point in domain.away)

@@ -1,0 +1,259 @@
+"""Operands of the ops of our own table that are not simply elementwise."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from hypothesis.strategies import SearchStrategy
+
+from tinygrad_mnist import losses as losses  # its ops enter the table
+from tinygrad_mnist import nn as nn  # likewise
+from tinygrad_mnist import ops
+from tinygrad_mnist.ops import NONZERO, OPS, POSITIVE, REALS, Domain
+from tinygrad_mnist.tensor import Array, Tensor
+
+from .cases import Case, elementwise, operands_of
+from .strategies import (
+    Shape,
+    arrays,
+    axes,
+    broadcastable,
+    broadcastable_shapes,
+    indices,
+    matmul_operands,
+    shapes,
+    shapes_of_size,
+)
+
+
+@operands_of("astype")
+@st.composite
+def _astype(draw: st.DrawFn) -> Case:
+    return Case((draw(arrays()),), {"dtype": draw(st.sampled_from((np.float64, np.longdouble)))})
+
+
+@operands_of("pow")
+@st.composite
+def _pow(draw: st.DrawFn) -> Case:
+    """A positive base to any power, any base to a whole power, and numbers on either side."""
+    if draw(st.integers(0, 2)):
+        return draw(elementwise(POSITIVE, REALS))
+    exponent = draw(st.sampled_from((0, 1, 2, 3, -1, -2, 0.5)))
+    base = REALS if exponent in (0, 1, 2, 3) else NONZERO if exponent in (-1, -2) else POSITIVE
+    x = draw(arrays(values=base))
+    if exponent != 0.5 and draw(st.booleans()):
+        return Case((x, np.full(x.shape[-1:], exponent)))
+    return Case((x, exponent))
+
+
+@operands_of("leaky_relu")
+@st.composite
+def _leaky_relu(draw: st.DrawFn) -> Case:
+    return Case((draw(arrays(values=NONZERO)),), draw(st.sampled_from(({}, {"slope": 0.25}, {"slope": 0.0}))))
+
+
+@operands_of("where")
+@st.composite
+def _where(draw: st.DrawFn) -> Case:
+    case = draw(elementwise(REALS, REALS, REALS))
+    return Case((np.asarray(case.args[0] > 0), *case.args[1:]))
+
+
+@operands_of("bitwise_and", "bitwise_or")
+@st.composite
+def _bitwise(draw: st.DrawFn) -> Case:
+    return Case(tuple(np.asarray(x > 0) for x in draw(broadcastable(REALS, REALS))))
+
+
+@operands_of("invert")
+def _invert() -> SearchStrategy[Case]:
+    return arrays(dtype=bool).map(lambda x: Case((x,)))
+
+
+@operands_of("matmul")
+def _matmul() -> SearchStrategy[Case]:
+    return matmul_operands().map(Case)
+
+
+@operands_of("linear")
+@st.composite
+def _linear(draw: st.DrawFn) -> Case:
+    *rows, n_in, n_out = draw(shapes(min_dims=2, max_dims=4))
+    bias, _ = draw(broadcastable_shapes(2, (*rows, n_out)))
+    return Case((draw(arrays((*rows, n_in))), draw(arrays((n_in, n_out))), draw(arrays(bias))))
+
+
+@operands_of("sum")
+@st.composite
+def _sum(draw: st.DrawFn, empty: bool = True, distinct: bool = False) -> Case:
+    x = draw(arrays(distinct=distinct))
+    return Case((x,), {"axis": draw(axes(x.shape, empty=empty)), "keepdims": draw(st.booleans())})
+
+
+@operands_of("mean", "logsumexp")
+def _mean() -> SearchStrategy[Case]:
+    return _sum(empty=False)
+
+
+@operands_of("max", "min")
+def _extremum() -> SearchStrategy[Case]:
+    return _sum(empty=False, distinct=True)
+
+
+@operands_of("softmax", "log_softmax")
+@st.composite
+def _softmax(draw: st.DrawFn) -> Case:
+    shape = list(draw(shapes(min_dims=1)))
+    axis = draw(st.integers(-len(shape), len(shape) - 1))
+    shape[axis] = max(shape[axis], 1)
+    return Case((draw(arrays(tuple(shape))),), {"axis": axis})
+
+
+@operands_of("reshape")
+@st.composite
+def _reshape(draw: st.DrawFn) -> Case:
+    x = draw(arrays())
+    shape = draw(st.sampled_from(shapes_of_size(x.size)))
+    i = draw(st.integers(0, 2))
+    if math.prod(shape[:i] + shape[i + 1 :]) and i < len(shape):
+        shape = (*shape[:i], -1, *shape[i + 1 :])
+    return Case((x,), {"shape": shape})
+
+
+@operands_of("transpose")
+@st.composite
+def _transpose(draw: st.DrawFn) -> Case:
+    x = draw(arrays())
+    order = tuple(i - x.ndim * draw(st.booleans()) for i in draw(st.permutations(range(x.ndim))))
+    return Case((x,), {"axes": draw(st.sampled_from((None, order)))})
+
+
+@operands_of("broadcast_to")
+@st.composite
+def _broadcast_to(draw: st.DrawFn) -> Case:
+    shape = draw(shapes())
+    narrow, _ = draw(broadcastable_shapes(2, shape))
+    return Case((draw(arrays(narrow)),), {"shape": shape})
+
+
+@operands_of("getitem")
+@st.composite
+def _getitem(draw: st.DrawFn) -> Case:
+    x = draw(arrays())
+    return Case((x,), {"index": draw(indices(x.shape))}, ops.getitem)
+
+
+@operands_of("scatter")
+@st.composite
+def _scatter(draw: st.DrawFn) -> Case:
+    shape = draw(shapes())
+    taken = ops.getitem(Tensor(np.zeros(shape), requires_grad=True), draw(indices(shape)))
+    places = [x.data for x in taken.inputs[1:]]
+    return Case((draw(arrays(taken.shape)), *places), {**taken.params, "shape": shape})
+
+
+@operands_of("concatenate")
+@st.composite
+def _concatenate(draw: st.DrawFn) -> Case:
+    shape = draw(shapes(min_dims=1))
+    axis = draw(st.integers(-len(shape), len(shape) - 1))
+    lengths = draw(st.lists(st.integers(0, 3), min_size=1, max_size=3))
+    sizes = [tuple(n if i == axis % len(shape) else side for i, side in enumerate(shape)) for n in lengths]
+    return Case(tuple(draw(arrays(size)) for size in sizes), {"axis": axis})
+
+
+@operands_of("stack")
+@st.composite
+def _stack(draw: st.DrawFn) -> Case:
+    shape = draw(shapes(max_dims=2))
+    args = draw(st.lists(arrays(shape), min_size=1, max_size=3))
+    return Case(tuple(args), {"axis": draw(st.integers(-len(shape) - 1, len(shape)))})
+
+
+@operands_of("pad")
+@st.composite
+def _pad(draw: st.DrawFn) -> Case:
+    x = draw(arrays())
+    width = st.integers(0, 2)
+    pair = st.tuples(width, width)
+    choices: list[SearchStrategy[Any]] = [width, pair]
+    if x.ndim:
+        choices.append(st.lists(pair, min_size=x.ndim, max_size=x.ndim))
+    return Case((x,), {"pad_width": draw(st.one_of(choices)), "constant_values": draw(st.sampled_from((0, 1.5)))})
+
+
+_one_or_two = st.one_of(st.integers(1, 2), st.tuples(st.integers(1, 2), st.integers(1, 2)))
+_none_or_one = st.one_of(st.integers(0, 1), st.tuples(st.integers(0, 1), st.integers(0, 1)))
+
+
+@st.composite
+def _image(draw: st.DrawFn, leading: Shape, distinct: bool = False) -> Array:
+    return draw(arrays((*leading, draw(st.integers(2, 4)), draw(st.integers(2, 4))), distinct=distinct))
+
+
+@operands_of("windows")
+@st.composite
+def _windows(draw: st.DrawFn) -> Case:
+    x = draw(_image(draw(shapes(max_dims=2, max_side=2))))
+    return Case((x,), {"size": draw(_one_or_two), "stride": draw(_one_or_two), "padding": draw(_none_or_one)})
+
+
+@operands_of("fold")
+@st.composite
+def _fold(draw: st.DrawFn) -> Case:
+    unfolded = draw(_windows())
+    x = draw(arrays(OPS["windows"].forward(*unfolded.args, **unfolded.params).shape))
+    return Case((x,), {"shape": unfolded.args[0].shape, **unfolded.params})
+
+
+@operands_of("conv2d")
+@st.composite
+def _conv2d(draw: st.DrawFn) -> Case:
+    channels = draw(st.integers(1, 2))
+    x = draw(_image((draw(st.integers(0, 2)), channels)))
+    kernel = draw(arrays((draw(st.integers(1, 2)), channels, draw(st.integers(1, 2)), draw(st.integers(1, 2)))))
+    return Case((x, kernel), {"stride": draw(_one_or_two), "padding": draw(_none_or_one)})
+
+
+@operands_of("max_pool2d")
+@st.composite
+def _max_pool2d(draw: st.DrawFn) -> Case:
+    x = draw(_image(draw(shapes(max_dims=2, max_side=2)), distinct=True))
+    return Case((x,), {"size": draw(_one_or_two), "stride": draw(st.one_of(st.none(), _one_or_two))})
+
+
+@st.composite
+def _batch(draw: st.DrawFn, outputs: Domain, targets: Domain) -> Case:
+    """Outputs for a batch, and targets of the same shape."""
+    shape = draw(shapes(min_dims=2, max_dims=2, min_side=1))
+    return Case((draw(arrays(shape, values=outputs)), draw(arrays(shape, values=targets))))
+
+
+@operands_of("quadratic_cost", "softmax_cross_entropy")
+def _quadratic_cost() -> SearchStrategy[Case]:
+    return _batch(REALS, REALS)
+
+
+@operands_of("cross_entropy_cost")
+def _cross_entropy_cost() -> SearchStrategy[Case]:
+    return _batch(Domain(0.0625, 0.9375), Domain(0, 1))
+
+
+@operands_of("one_hot")
+@st.composite
+def _one_hot(draw: st.DrawFn) -> Case:
+    classes = draw(st.integers(1, 4))
+    labels = draw(hnp.arrays(draw(st.sampled_from((np.int64, np.uint8))), draw(st.integers(0, 3)),
+                             elements=st.integers(0, classes - 1)))  # fmt: skip
+    return Case((labels,), {"classes": classes})
+
+
+@operands_of("dropout_mask")
+@st.composite
+def _dropout_mask(draw: st.DrawFn) -> Case:
+    rng = np.random.default_rng(draw(st.integers(0, 9)))
+    return Case((draw(arrays()),), {"p": draw(st.sampled_from((0.0, 0.5, 0.9))), "rng": rng})
