@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from graphs import speed
+from graphs.contestants import CONTESTANTS, Compiled, HandWritten, installed
 
-INSTALLED = [name for name in speed.CONTESTANTS if speed.installed(name)]
+INSTALLED = [name for name in CONTESTANTS if installed(name)]
 
 
 @pytest.mark.parametrize("batch", [1, 7])
@@ -20,17 +21,17 @@ def test_all_contestants_come_to_the_same_weights(batch: int) -> None:
 
 
 def test_a_contestant_that_computes_something_else_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Wrong(speed.HandWritten):
+    class Wrong(HandWritten):
         def step(self, x: speed.Array, y: speed.Array) -> object:
             return super().step(x, np.roll(y, 1))
 
-    monkeypatch.setitem(speed.CONTESTANTS, "book", Wrong)
+    monkeypatch.setitem(CONTESTANTS, "book", Wrong)
     with pytest.raises(AssertionError, match="book: float32 weights differ by"):
         speed.check(["book"], batch=4, hidden=5)
 
 
 def test_the_compiled_contestant_is_compiled() -> None:
-    contestant = speed.Compiled(speed.start(5))
+    contestant = Compiled(speed.start(5))
     contestant.epoch(speed.batches(3, 4))
     assert "def step(" in contestant.step.source  # type: ignore[attr-defined]
 

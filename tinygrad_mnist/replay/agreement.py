@@ -9,8 +9,9 @@ import numpy as np
 
 from tinygrad_mnist.tensor import Array
 
+from .comparing import identical, told_apart
 from .program import Buffer, Number, layout
-from .recording import Recorder, Slot, identical, told_apart
+from .recording import Recorder, Slot
 from .watching import PLAIN
 
 

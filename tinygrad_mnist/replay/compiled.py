@@ -15,9 +15,10 @@ from tinygrad_mnist.tensor import Tensor, leaf, mode
 
 from .agreement import DiffersError, agree
 from .binding import MISS, bind
+from .comparing import mapped
 from .numpy_text import NumPyText, writes
 from .program import Buffer, Program, improve, layout
-from .recording import Recorder, Slot, mapped
+from .recording import Recorder, Slot
 from .watching import Kind, Opaque, Watcher
 
 _MOST = 16  # variants of a step that are recorded before it is run eagerly

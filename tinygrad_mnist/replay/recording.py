@@ -6,7 +6,6 @@ import contextlib
 import copy as copying
 import linecache
 import os
-import random
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -21,50 +20,9 @@ from tinygrad_mnist.op import Op
 from tinygrad_mnist.optim import Optimizer
 from tinygrad_mnist.tensor import Array, Tensor, last_change, leaf, mode, tick
 
+from .comparing import identical, mapped, random_states, same_numbers, values_apart
+from .option import Option
 from .program import Buffer, Instruction, Number, layout
-from .watching import PLAIN
-
-
-class Option(float):
-    """An optimizer's option in the formula of its step: read at each replay where an op takes it as it is.
-
-    A branch that depends on it becomes a condition of the program.
-    """
-
-    number: Number
-    recorder: Recorder
-
-    def __bool__(self) -> bool:
-        value = float(self) != 0
-        self.recorder.truths[self.number] = value
-        return value
-
-    def _frozen(name: str) -> Any:  # type: ignore[misc] # noqa: N805
-        def method(self: Option, *others: Any) -> Any:
-            self.recorder.frozen.append(self.number)
-            return getattr(float(self), name)(*others)
-
-        return method
-
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        """Let NumPy compute with the number itself: it would take a class of its own for a float64."""
-        self.recorder.frozen.append(self.number)
-        return getattr(ufunc, method)(*(float(x) if isinstance(x, Option) else x for x in inputs), **kwargs)
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        self.recorder.frozen.append(self.number)
-        return np.asarray(float(self), dtype)
-
-    def __pos__(self) -> float:
-        """The plain number that an op is given, known to the recorder by its identity."""
-        plain = float.__add__(self, 0.0)
-        self.recorder.plain[id(plain)] = plain, self.number
-        return plain
-
-    __eq__, __ne__, __lt__, __le__, __gt__, __ge__, __int__, __round__ = map(
-        _frozen, "__eq__ __ne__ __lt__ __le__ __gt__ __ge__ __int__ __round__".split()
-    )
-    __hash__ = float.__hash__
 
 
 @dataclass(eq=False)
@@ -139,13 +97,13 @@ class Recorder:
 
     def run(self, step: Callable[..., Any]) -> Any:
         """What the step returns."""
-        drawn = _random_states(self.generators)
+        drawn = random_states(self.generators)
         mode.observer, mode.recorder = self.observe, self
         try:
             value = step(*self.inputs)
         finally:
             mode.observer = mode.recorder = None
-        if drawn != _random_states(self.generators) and not any(i.impure for i in self.instructions):
+        if drawn != random_states(self.generators) and not any(i.impure for i in self.instructions):
             self.failed = self.failed or "draws random numbers by itself; make that an op, or pass them as an argument"
         return value
 
@@ -219,7 +177,7 @@ class Recorder:
             self._try_others(optimizer, group, [p, gradient, velocity], start)
         # A formula that is called with arrays, as it is without a recorder, may compute otherwise than with Tensors.
         plain, held = copying.copy(optimizer).change(p._data, gradient._data, state, group)
-        if not _same_numbers(change, plain) or not (new is held is None or _same_numbers(new, held)):
+        if not same_numbers(change, plain) or not (new is held is None or same_numbers(new, held)):
             self.stop(f"has an optimizer, {optimizer}, whose formula is not made of ops")
             change, new = leaf(np.asarray(plain)), held if held is None else leaf(held)
         if new is not None:
@@ -262,8 +220,8 @@ class Recorder:
             others = []
         self.instructions, self.truths, self.frozen = recorded, truths, frozen
         own = recorded[start:]
-        if [(i.op, *map(_values_apart, i.inputs)) for i in own] != [
-            (i.op, *map(_values_apart, i.inputs)) for i in others
+        if [(i.op, *map(values_apart, i.inputs)) for i in own] != [
+            (i.op, *map(values_apart, i.inputs)) for i in others
         ]:
             self.frozen += [number for (owner, _), number in self.numbers.items() if owner == id(group)]
 
@@ -402,47 +360,3 @@ class Recorder:
             self.stop(f"returns {type(value).__name__}, and not Tensors, also in tuples, lists and dicts, or None")
             return None
         return mapped(value, self._buffer)
-
-
-def told_apart(x: Any) -> Any:
-    """What must be equal in two recordings, for things that are not looked at closer."""
-    return x.layout if isinstance(x, Buffer) else x if isinstance(x, Number) else (type(x), repr(x))
-
-
-def _values_apart(x: Any) -> Any:
-    """The same within a formula, where the values of arrays made in it count too."""
-    made = isinstance(x, Buffer) and x.kind == "outside" and not isinstance(x.source, Tensor | Slot)
-    return (*x.layout, x.value.tobytes()) if made else told_apart(x)
-
-
-def _same_numbers(x: Any, array: Any) -> bool:
-    """Whether a Tensor holds what an array holds."""
-    return isinstance(x, Tensor) and layout(x._data)[:2] == (np.shape(array), array.dtype) and identical(x._data, array)
-
-
-def mapped(value: Any, function: Callable[[Tensor], Any], check: bool = False) -> Any:
-    """The same structure with the function's result for each Tensor; or with `check`, whether it is one."""
-    kind = type(value)
-    if kind in (tuple, list):
-        items = [mapped(item, function, check) for item in value]
-        return all(items) if check else kind(items)
-    if kind is dict:
-        if check:
-            return all(mapped(item, function, check) and isinstance(key, str) for key, item in value.items())
-        return {key: mapped(item, function) for key, item in value.items()}
-    if isinstance(value, Tensor):
-        return check or function(value)
-    return isinstance(value, PLAIN) if check else value
-
-
-def _random_states(generators: list[np.random.Generator]) -> Any:
-    """The states of the random number generators in reach, to see whether a step draws from them."""
-    states = [str(g.bit_generator.state) for g in generators]
-    return random.getstate(), str(np.random.get_state()), states  # noqa: NPY002
-
-
-def identical(a: Array, b: Array) -> bool:
-    """Whether two arrays of one shape and dtype hold the same bits."""
-    if a.dtype.char in "gG":  # has bytes that mean nothing
-        return np.array_equal(a, b, equal_nan=True)
-    return a.tobytes() == b.tobytes()

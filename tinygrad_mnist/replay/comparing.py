@@ -1,0 +1,58 @@
+"""Whether two things are the same, for the purposes of a replay; and what a step returns, gone through."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tinygrad_mnist.tensor import Array, Tensor
+
+from .program import Buffer, Number, layout
+from .watching import PLAIN
+
+
+def told_apart(x: Any) -> Any:
+    """What must be equal in two recordings, for things that are not looked at closer."""
+    return x.layout if isinstance(x, Buffer) else x if isinstance(x, Number) else (type(x), repr(x))
+
+
+def values_apart(x: Any) -> Any:
+    """The same within a formula, where the values of arrays made in it count too."""
+    made = isinstance(x, Buffer) and x.kind == "outside" and not isinstance(x.source, Tensor)
+    return (*x.layout, x.value.tobytes()) if made else told_apart(x)
+
+
+def same_numbers(x: Any, array: Any) -> bool:
+    """Whether a Tensor holds what an array holds."""
+    return isinstance(x, Tensor) and layout(x._data)[:2] == (np.shape(array), array.dtype) and identical(x._data, array)
+
+
+def mapped(value: Any, function: Callable[[Tensor], Any], check: bool = False) -> Any:
+    """The same structure with the function's result for each Tensor; or with `check`, whether it is one."""
+    kind = type(value)
+    if kind in (tuple, list):
+        items = [mapped(item, function, check) for item in value]
+        return all(items) if check else kind(items)
+    if kind is dict:
+        if check:
+            return all(mapped(item, function, check) and isinstance(key, str) for key, item in value.items())
+        return {key: mapped(item, function) for key, item in value.items()}
+    if isinstance(value, Tensor):
+        return check or function(value)
+    return isinstance(value, PLAIN) if check else value
+
+
+def random_states(generators: list[np.random.Generator]) -> Any:
+    """The states of the random number generators in reach, to see whether a step draws from them."""
+    states = [str(g.bit_generator.state) for g in generators]
+    return random.getstate(), str(np.random.get_state()), states  # noqa: NPY002
+
+
+def identical(a: Array, b: Array) -> bool:
+    """Whether two arrays of one shape and dtype hold the same bits."""
+    if a.dtype.char in "gG":  # has bytes that mean nothing
+        return np.array_equal(a, b, equal_nan=True)
+    return a.tobytes() == b.tobytes()
