@@ -149,6 +149,31 @@ def an_option_that_the_step_reads() -> Any:
 
 
 @case
+def a_function_of_numpy() -> Any:
+    config = types.SimpleNamespace(activation=np.tanh)
+    return lambda x: config.activation(x), (X,), lambda: setattr(config, "activation", np.exp)
+
+
+@case
+def a_variable_of_a_compiled_step_inside() -> Any:
+    config = {"k": 2.0}
+    inner = compile(lambda x: x * config["k"])
+    return lambda x: inner(x) + 1, (X,), lambda: config.update(k=3.0)
+
+
+@case
+def what_an_operator_of_an_object_reads() -> Any:
+    config = {"k": 2.0}
+
+    class Table:
+        def __getitem__(self, key: int) -> float:
+            return config["k"] * key
+
+    table = Table()
+    return lambda x: x * table[3], (X,), lambda: config.update(k=3.0)
+
+
+@case
 def a_deque_cannot_be_watched() -> Any:
     numbers = deque([2.0])
     return lambda x: x * numbers[0], (X,), lambda: numbers.__setitem__(0, 3.0)
@@ -310,3 +335,54 @@ def test_an_option_in_the_formula_of_an_optimizer_is_that_of_the_call(formula: C
         state = {key.name: (value.dtype, value.tobytes()) for key, value in optimizer.state.items()}
         courses.append((as_bytes(w), state))
     assert courses[0] == courses[1]
+
+
+def test_classes_of_the_users_own_do_not_keep_a_step_from_being_compiled() -> None:
+    compiled = compile(lambda x: x * Config.scale if isinstance(x, Tensor) and Slots().k else x)
+    for _ in range(6):
+        compiled(X)
+    assert compiled.source.count("def step(") == 1
+
+
+def test_gradients_that_a_compiled_evaluation_only_passes_by_stay() -> None:
+    w = parameter()
+    compiled = compile(lambda x: (w * x).sum())
+    for _ in range(4):
+        (w * w).sum().backward()
+        compiled(np.ones(2, F))
+    assert w.grad is not None
+    assert w.grad.data.tolist() == [8, 16]
+
+
+def test_what_a_formula_counts_it_counts_once_a_step() -> None:
+    class Counting(optim.Optimizer):
+        def __init__(self, params: Any, lr: float) -> None:
+            super().__init__(params, lr)
+            self.steps = [0]
+
+        def direction(self, gradient: Any, velocity: Any, options: Any) -> Any:
+            self.steps[0] += 1
+            return gradient / self.steps[0], None
+
+    def make() -> Any:
+        w = parameter()
+        optimizer = Counting([w], lr=0.1)
+
+        def step() -> Any:
+            loss = (w * w).sum()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        return step, w
+
+    check_same_course(make, "#")
+
+
+@pytest.mark.parametrize("name", ["x²", "µ", "slice", "tuple", "1st", "a b"])
+def test_any_name_of_a_tensor_becomes_one_of_the_program(name: str) -> None:
+    w = Tensor([2.0, 3.0], requires_grad=True, name=name)
+    compiled = compile(lambda x: (w * x)[::-1])
+    assert [compiled(np.ones(2, F)).data.tolist() for _ in range(4)] == [[3, 2]] * 4
+    assert "def step(" in compiled.source

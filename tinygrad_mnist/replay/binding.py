@@ -113,8 +113,7 @@ class _Binder:
                 self.tests.append(f"{owner}.state[{key}] is {self.named(arrays[b])}")
             else:
                 arrays[b] = source
-        tracked = [b.source for b in self.recorder.sources if isinstance(b.source, Tensor) and b.tracked]
-        self.tests += [f"{self.named(t)}._grad is None" for t in tracked]
+        self.tests += [f"{self.named(p)}._grad is None" for p in self.recorder.updated]
         return arrays
 
     def _expect_optimizers(self) -> None:
@@ -124,7 +123,7 @@ class _Binder:
             for place, (group, members) in enumerate(groups):
                 g = self.named(group)
                 self.tests += [f"{o}.groups[{place}] is {g}", f"{g}['params'] is {self.named(group['params'])}",
-                               f"len({g}['params']) == {len(members)}"]  # fmt: skip
+                               f"list(map(id, {g}['params'])) == {self.named([id(p) for p in members])}"]  # fmt: skip
         for n in self.recorder.frozen:
             self.tests.append(f"{self.named(n.owner)}[{n.key!r}] == {self.named(n.value)}")
         for n, value in self.recorder.truths.items():
@@ -142,7 +141,8 @@ class _Binder:
         if isinstance(tree, Buffer):
             return f"leaf({next(results)}{'.copy()' if tree.kind == 'constant' else ''})"
         if isinstance(tree, dict):
-            return f"{{{', '.join(f'{key!r}: {self._rebuilt(item, results)}' for key, item in tree.items())}}}"
+            items = (f"{self.named(key)}: {self._rebuilt(item, results)}" for key, item in tree.items())
+            return f"{{{', '.join(items)}}}"
         if isinstance(tree, tuple | list):
             text = "".join(f"{self._rebuilt(item, results)}, " for item in tree)
             return f"({text})" if isinstance(tree, tuple) else f"[{text}]"

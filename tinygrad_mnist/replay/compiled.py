@@ -250,9 +250,8 @@ class _Variant:
         """Run the step itself, as gradients are there from before."""
         result = self.compiled.step(*map(_as_tensor, args))
         assert self.recorder is not None
-        for buffer in self.recorder.sources:
-            if isinstance(buffer.source, Tensor):
-                buffer.source._grad = None
+        for p in self.recorder.updated:
+            p._grad = None
         return mapped(result, lambda t: t if t.op is None else t.detach())
 
     def _compile(self, second: Recorder, tree: Any) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import builtins
 import contextvars
 import itertools
 import keyword
 import math
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -84,11 +86,12 @@ class NumPyText:
 
     def _unique(self, stem: str) -> str:
         """A name that nothing else has, in the text or in NumPy."""
-        stem = "".join(c if c.isalnum() else "_" for c in stem).strip("_") or "t"
+        stem = unicodedata.normalize("NFKC", stem)  # as Python reads names
+        stem = "".join(c if f"t{c}".isidentifier() else "_" for c in stem).strip("_") or "t"
         stem = f"t{stem}" if stem[0].isdigit() or keyword.iskeyword(stem) else stem
         while True:
             self.taken[stem] = number = self.taken.get(stem, 0) + 1
-            name = f"{stem}_{number}" if number > 1 or hasattr(np, stem) else stem
+            name = f"{stem}_{number}" if number > 1 or hasattr(np, stem) or hasattr(builtins, stem) else stem
             if name == stem or name not in self.taken:
                 self.taken.setdefault(name, 1)
                 return name

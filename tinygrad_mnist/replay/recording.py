@@ -173,10 +173,10 @@ class Recorder:
         start = len(self.instructions)
         change = new = None
         with no_grad(), contextlib.suppress(Exception):  # if it raises, it will again below
-            change, new = optimizer.change(p, gradient, velocity, self._options(group))
+            change, new = _twin(optimizer).change(p, gradient, velocity, self._options(group))
             self._try_others(optimizer, group, [p, gradient, velocity], start)
         # A formula that is called with arrays, as it is without a recorder, may compute otherwise than with Tensors.
-        plain, held = copying.copy(optimizer).change(p._data, gradient._data, state, group)
+        plain, held = optimizer.change(p._data, gradient._data, state, group)
         if not same_numbers(change, plain) or not (new is held is None or same_numbers(new, held)):
             self.stop(f"has an optimizer, {optimizer}, whose formula is not made of ops")
             change, new = leaf(np.asarray(plain)), held if held is None else leaf(held)
@@ -214,7 +214,7 @@ class Recorder:
         recorded, truths, frozen = self.instructions, dict(self.truths), list(self.frozen)
         self.instructions = []
         try:
-            copying.copy(optimizer).change(operands[0], operands[1], operands[2], self._options(group, 0.5))
+            _twin(optimizer).change(operands[0], operands[1], operands[2], self._options(group, 0.5))
             others = self.instructions
         except Exception:
             others = []
@@ -360,3 +360,13 @@ class Recorder:
             self.stop(f"returns {type(value).__name__}, and not Tensors, also in tuples, lists and dicts, or None")
             return None
         return mapped(value, self._buffer)
+
+
+def _twin(optimizer: Optimizer) -> Optimizer:
+    """An optimizer to try a formula with: what the formula counts, it counts once a step."""
+    twin = copying.copy(optimizer)
+    for name, value in vars(optimizer).items():
+        if name not in ("groups", "state"):
+            with contextlib.suppress(Exception):
+                setattr(twin, name, copying.deepcopy(value))
+    return twin

@@ -23,6 +23,12 @@ from .program import layout
 PLAIN = (int, float, complex, bool, str, bytes, type(None), np.generic)
 """Values that are the same when they are equal."""
 
+CALLED = """
+    forward __call__ training direction change __getitem__ __len__ __iter__ __contains__ __bool__ __enter__ __exit__
+    __add__ __radd__ __sub__ __rsub__ __mul__ __rmul__ __truediv__ __rtruediv__ __pow__ __matmul__ __neg__ __float__
+    """.split()
+"""What is called although the code does not name it."""
+
 MOST = 2000
 """How many things are watched at the most: a replay looks at each, in some 0.05 µs."""
 
@@ -59,7 +65,9 @@ class Kind:
 
 
 class Opaque:
-    """What is not looked into: a compiled step inside another looks after itself."""
+    """A compiled step: inside another it is a part of that, and only its function counts."""
+
+    step: Callable[..., Any]
 
 
 @dataclass(eq=False, slots=True)
@@ -101,9 +109,7 @@ class Watcher:
         self.blind = ""
         self._seen: dict[int, Any] = {}
         self._owners: list[tuple[Any, str]] = []  # whose attributes may be read
-        self._words = dict.fromkeys(
-            ("forward", "__call__", "training", "direction", "change")
-        )  # that the code has, and is called by
+        self._words = dict.fromkeys(CALLED)  # names in the code
         if isinstance(step, types.FunctionType):
             self._function(step, own=True)  # that of train.fit holds the user's model
         else:
@@ -117,8 +123,6 @@ class Watcher:
                 self._attribute(owner, word, f"{path}.{word}")
 
     def _note(self, owner: Any, key: Any, value: Any, attribute: bool, path: str) -> None:
-        if isinstance(value, types.BuiltinFunctionType | np.ufunc):
-            return
         if len(self.watches) >= MOST:
             self.blind = f"refers to more than {MOST} things"
             return
@@ -126,7 +130,7 @@ class Watcher:
         self._walk(value, path)
 
     def _walk(self, value: Any, path: str) -> None:
-        if isinstance(value, PLAIN) or id(value) in self._seen:
+        if isinstance(value, (*PLAIN, types.BuiltinFunctionType, np.ufunc)) or id(value) in self._seen:
             return
         self._seen[id(value)] = value
         if isinstance(value, Tensor):
@@ -147,7 +151,9 @@ class Watcher:
                 self._owners.append((value, path))
         elif isinstance(value, set | deque | Iterator):
             self.blind = f"refers to a {type(value).__name__} ({path}), which cannot be watched"
-        elif not isinstance(value, np.ndarray | np.random.BitGenerator | Opaque):
+        elif isinstance(value, Opaque):
+            self._walk(value.step, path)
+        elif not isinstance(value, np.ndarray | np.random.BitGenerator):
             self._owners.append((value, path))
             for key, item in getattr(value, "__dict__", {}).items():
                 if not (isinstance(value, Optimizer) and key in ("groups", "state")):  # looked after by the recorder
@@ -179,6 +185,8 @@ class Watcher:
     def _attribute(self, owner: Any, name: str, path: str) -> None:
         """What `owner.name` is, if code may mean that by this name."""
         value = inspect.getattr_static(owner, name, None)
+        if name.startswith("__") and not isinstance(value, types.FunctionType):
+            return
         if isinstance(owner, Optimizer) and name == "groups":
             for i, group in enumerate(owner.groups):
                 for key in group.keys() - {"params"}:
