@@ -569,6 +569,24 @@ def test_a_state_of_several_arrays_in_one_is_saved_and_loaded():
     np.testing.assert_array_equal(optimizer.state[p], [[1, 3], [1, 9]])
 
 
+@pytest.mark.parametrize("kind", [Momentum, Nesterov])
+def test_a_single_number_is_trained(kind):
+    p = parameter(1.0)
+    values = follow(kind([p], 0.5, weight_decay=0.5), p, [1.0, 1.0, 1.0])
+    assert len(set(values)) == 3
+
+
+def test_a_state_that_cannot_be_loaded_changes_nothing_even_if_a_parameter_is_frozen():
+    p = parameter([1.0])
+    optimizer = SGD([p], lr=0.5)
+    state = optimizer.state_dict()
+    state["groups"][0]["lr"] = 7.0
+    p.requires_grad = False
+    with pytest.raises(TypeError):
+        optimizer.load_state_dict(state)
+    assert optimizer.groups[0]["lr"] == 0.5
+
+
 def test_options_that_are_updated_become_plain_numbers_too():
     optimizer = SGD([parameter([1.0])], lr=0.5)
     optimizer.groups[0].update(lr=np.float64(0.25))

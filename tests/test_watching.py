@@ -380,9 +380,45 @@ def test_what_a_formula_counts_it_counts_once_a_step() -> None:
     check_same_course(make, "#")
 
 
-@pytest.mark.parametrize("name", ["x²", "µ", "slice", "tuple", "1st", "a b"])
+@pytest.mark.parametrize("name", ["x²", "µ", "step", "slice", "tuple", "1st", "a b"])
 def test_any_name_of_a_tensor_becomes_one_of_the_program(name: str) -> None:
     w = Tensor([2.0, 3.0], requires_grad=True, name=name)
     compiled = compile(lambda x: (w * x)[::-1])
     assert [compiled(np.ones(2, F)).data.tolist() for _ in range(4)] == [[3, 2]] * 4
     assert "def step(" in compiled.source
+
+
+def test_two_groups_that_look_alike_are_two() -> None:
+    courses = []
+    for wrap in (lambda step: step, compile):
+        first, second = (Tensor(np.zeros(2, F), requires_grad=True) for _ in range(2))
+        optimizer = optim.SGD([{"params": [first]}, {"params": [second]}], lr=0.5)
+
+        def step(x: Any, a: Any = first, b: Any = second, optimizer: Any = optimizer) -> Any:
+            loss = (a * x + b * x).sum()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        run = wrap(step)
+        for k in range(6):
+            optimizer.groups[1]["lr"] = 0.5 if k < 3 else 0.1
+            run(Tensor(np.ones(2, F)))
+        courses.append((as_bytes(first), as_bytes(second)))
+    assert courses[0] == courses[1]
+
+
+def test_a_choice_by_chance_is_made_anew_beside_an_op_that_draws() -> None:
+    def run(wrap: Callable[..., Any]) -> list[bytes]:
+        chance = np.random.default_rng(0)
+        dropout = nn.Dropout(0.5, rng=np.random.default_rng(0))
+
+        def step(x: Any) -> Any:
+            y = dropout(x)
+            return (y * 10 if chance.random() < 0.7 else y).sum()
+
+        step = wrap(step)
+        return [as_bytes(step(Tensor(X))) for _ in range(12)]
+
+    assert run(compile) == run(lambda step: step)

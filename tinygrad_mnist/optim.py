@@ -153,9 +153,9 @@ class Optimizer:
                 if getattr(change, "shape", None) != p._data.shape:
                     raise TypeError(f"{self}: {_RETURNS}, got one of shape {np.shape(change)} for {p._data.shape}")
                 if velocity is not None:
-                    if not isinstance(velocity, np.ndarray):
+                    if not isinstance(velocity, np.ndarray | np.generic):  # of 0-d arrays NumPy makes scalars
                         raise TypeError(f"{self}: {_RETURNS}, got a velocity that is a {type(velocity).__name__}")
-                    state[p] = velocity
+                    state[p] = np.asarray(velocity)
                 p._data -= change
                 last_change(p)[0] = now
 
@@ -191,7 +191,7 @@ class Optimizer:
             group.update(_plain(saved))
         try:
             self._check()
-        except ValueError:
+        except (ValueError, TypeError):
             for group, former in zip(self.groups, before, strict=True):
                 group.update(former)
             raise

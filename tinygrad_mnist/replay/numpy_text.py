@@ -70,7 +70,7 @@ class NumPyText:
         self.values: dict[str, Any] = {}  # what the text calls by name, but for buffers and NumPy's functions
         self.scalars: dict[Any, str] = {}
         self.imports: set[str] = set()
-        self.taken: dict[str, int] = {}
+        self.taken: dict[str, int] = {"step": 1}
         made = {i.output: i.op.name for i in program.instructions}
         updated = {i.output: i.inputs[0] for i in program.instructions if i.update}
         every: list[Any] = [*self.buffers, *self.numbers]

@@ -50,7 +50,11 @@ class Option(float):
         self.recorder.plain[id(plain)] = plain, self.number
         return plain
 
-    __eq__, __ne__, __lt__, __le__, __gt__, __ge__, __int__, __round__ = map(
-        _frozen, "__eq__ __ne__ __lt__ __le__ __gt__ __ge__ __int__ __round__".split()
+    __eq__, __ne__, __lt__, __le__, __gt__, __ge__ = map(_frozen, "__eq__ __ne__ __lt__ __le__ __gt__ __ge__".split())
+    __int__, __round__, __trunc__, __floor__, __ceil__, is_integer = map(
+        _frozen, "__int__ __round__ __trunc__ __floor__ __ceil__ is_integer".split()
+    )
+    __floordiv__, __rfloordiv__, __mod__, __rmod__, __divmod__, __rdivmod__ = map(
+        _frozen, "__floordiv__ __rfloordiv__ __mod__ __rmod__ __divmod__ __rdivmod__".split()
     )
     __hash__ = float.__hash__

@@ -199,7 +199,10 @@ def _share(program: Program) -> None:
         if i.update:
             versions[i.output.root] = versions.get(i.output.root, 0) + 1
         elif i.elementwise and readers.get(i.output) and i.output not in held and i.output not in viewed:
-            inputs = ((x, versions.get(x.root)) if isinstance(x, Buffer) else repr(x) for x in i.inputs)
+            inputs = (
+                (x, versions.get(x.root)) if isinstance(x, Buffer) else x if isinstance(x, Number) else repr(x)
+                for x in i.inputs
+            )
             key = (i.op, *sorted(i.errors.items()), *inputs)
             earlier = seen.setdefault(key, i.output)
             if earlier is not i.output and earlier.layout == i.output.layout:

@@ -103,7 +103,12 @@ class Recorder:
             value = step(*self.inputs)
         finally:
             mode.observer = mode.recorder = None
-        if drawn != random_states(self.generators) and not any(i.impure for i in self.instructions):
+        after, ops_draw_from = (
+            random_states(self.generators),
+            {id(x) for i in self.instructions for x in i.params.values()},
+        )
+        states = zip(self.generators, drawn[2], after[2], strict=True)
+        if drawn[:2] != after[:2] or any(a != b for g, a, b in states if id(g) not in ops_draw_from):
             self.failed = self.failed or "draws random numbers by itself; make that an op, or pass them as an argument"
         return value
 
