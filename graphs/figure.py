@@ -143,10 +143,12 @@ def accuracy(
     axis: Any, results: Results, key: str = "validation", *, lowest: float | None = None, **given: Any
 ) -> None:
     """Curves of an accuracy in per cent; the legend has the mean after the last epoch."""
+    if any(epoch[key] is None for runs in results.values() for run in runs for epoch in run["epochs"]):
+        raise ValueError(f"this figure shows the {key} accuracy, and the data has no {key} images; name others")
     curves(axis, results, lambda run: [100 * epoch[key] for epoch in run["epochs"]],
            label=lambda name, last: f"{name}: {last:.1f} %", **given)  # fmt: skip
     axis.set_ylabel(f"{key} accuracy (%)")
-    if lowest is not None:
+    if lowest is not None and axis.get_ylim()[1] > lowest:  # a trial may stay below
         axis.set_ylim(bottom=lowest)
     axis.legend(loc="lower right", fontsize=12)
 

@@ -1,4 +1,4 @@
-"""Why momentum with large weights dies: the outputs saturate, and no gradient comes through them any more.
+"""Why momentum with large weights dies: the outputs saturate, and hardly any gradient comes through them any more.
 
 The original's settings, η 1.5 and μ 0.9 in batches of 32, are η 15 in the long run. In the first
 epoch they drive 92 to 97 % of the outputs to within 0.01 of 0 or 1, most of them on the wrong side for some digits: 54
@@ -36,7 +36,7 @@ def draw(figure: Any, results: Results) -> None:
 
 
 FIGURE = Figure(
-    title="Outputs saturate in the first epoch when steps are too long, and no gradient brings them back",
+    title="Outputs saturate in the first epoch when steps are too long, and come back late or never",
     settings={
         f"{weights}, η {lr}": {
             "network": "network1",

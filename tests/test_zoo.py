@@ -271,6 +271,17 @@ def test_a_class_that_a_saturated_neuron_never_says_is_found(small):
     assert training.lost_classes() == [4]
 
 
+def test_a_class_is_lost_though_an_image_of_another_is_taken_for_it(small):
+    training = Training(Network(epochs=1, init="scaled"), small)
+    list(training.fit())
+    silent = small.validation.labels == 4
+    outputs = training.activations(small.validation.images)
+    outputs[silent, 4] = 1e-7
+    outputs[np.flatnonzero(~silent)[0]] = np.eye(10)[4]
+    training.activations = lambda images: outputs  # type: ignore[method-assign]
+    assert training.lost_classes() == [4]
+
+
 def test_a_run_that_loses_a_class_says_so_at_its_end_with_cause_and_remedy(zoo, tmp_path):
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 99, (600, 4, 4)), np.arange(600) % 3
@@ -306,7 +317,7 @@ def test_each_command_trains_and_prints_a_line_an_epoch(zoo, name):
     assert second.startswith("1,000 training, 200 validation and 200 test images of 28 x 28 in 10 classes from ")
     found = EPOCH.findall(done.stdout)
     assert [epoch[:2] for epoch in found] == [("1", "2"), ("2", "2")]
-    assert len(epochs) == 2
+    assert len([line for line in epochs if "never said" not in line]) == 2  # so early some classes may be
     assert float(found[1][2]) < float(found[0][2])
 
 
@@ -359,7 +370,7 @@ def test_all_four_make_one_table(zoo, tmp_path):
         (name, seed, 2) for name in NAMES for seed in (0, 1)
     ]
     one = zoo("zoo", "--epochs", 1, "--quiet", "--recipe", "original").stdout
-    assert one.count("\n") == 6
+    assert len([line for line in one.splitlines() if "never said" not in line]) == 6
     assert one.count("an update after every digit") == 4
 
 
@@ -837,6 +848,7 @@ def test_a_new_run_does_not_overwrite_one_that_was_interrupted(here):
         history=checkpoint.history,
         settings={**checkpoint.settings, "settings": {**checkpoint.settings["settings"], "epochs": 9}},
     )
+    assert here("zoo.network1", "--epochs", 1, "--train-size", 50, "--history", "m.npz")[0] == 1
     status, _, error = here("zoo.network1", "--epochs", 1, *options)
     assert status == 1
     assert "m.npz: holds 1 of 9 epochs of network1; `python -m zoo.network1 --resume m.npz` goes on" in error

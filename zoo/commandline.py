@@ -7,6 +7,7 @@ import argparse
 import functools
 import importlib
 import json
+import logging
 import os
 import shlex
 import sys
@@ -39,6 +40,8 @@ def main(network: type[Network], arguments: list[str] | None = None) -> int:
 def _run(network: type[Network], options: argparse.Namespace, given: dict[str, Any]) -> int:
     for file in (options.save, options.history, options.plot, options.graph):
         refuse_unwritable(file)
+        if file != options.resume:
+            refuse_to_lose(file)
     for module in ["matplotlib"] * bool(options.plot) + ["graphviz"] * bool(options.graph):
         require(module)
     training = _resumed(network, options, given) if options.resume else _started(network, options, given)
@@ -85,6 +88,7 @@ def refuse_unwritable(file: Path | None) -> None:
 
 def require(module: str) -> None:
     """Raise now if a package is missing that is needed after the training."""
+    logging.getLogger(module).setLevel(logging.ERROR)  # of a HOME that it cannot write to matplotlib says two lines
     try:
         importlib.import_module(module)
     except ImportError:
@@ -117,7 +121,6 @@ def load(path: str | None, size: int | None) -> mnist.Dataset:
 
 def _started(network: type[Network], options: argparse.Namespace, given: dict[str, Any]) -> Training:
     """A new network."""
-    refuse_to_lose(options.save)
     make = network.original if options.recipe == "original" else network
     return Training(make(**given), load(options.data, options.train_size), _absolute(options.data))
 

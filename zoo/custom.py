@@ -6,7 +6,7 @@ Take this file as a start for yours. `Convolutional` is the model: any Module wi
 optimizer: one formula (Kingma and Ba, 2015). All else is `train.fit`, as for the other networks.
 
 Defaults. η 0.002, halved after every epoch, and mini-batches of 32, for 4 epochs. With seeds 0, 1 and 2 that comes to
-98.5, 98.7 and 98.5 % of the validation digits, and 98.7, 98.8 and 98.8 % of the test digits.
+98.6, 98.8 and 98.9 % of the test digits.
 """
 
 import argparse

@@ -12,7 +12,7 @@ where η (eta) is the learning rate. The gradients are what `loss.backward()` le
 
 Weights and biases start as N(0, 1), as in the book. An output neuron may then be saturated from the start: its weighted
 input z is so far below 0 that σ'(z) is all but 0, whatever the digit. It hardly learns, and its digit is never said:
-86 % in place of 95 %, as with seeds 9 and 17 of the first 25. The run says so at its end; `--init scaled` (chapter 3:
+86 % in place of 95 %, as with seed 17. The run says so at its end; `--init scaled` (chapter 3:
 N(0, 1/fan_in)) is the remedy.
 
 Defaults. η 3, mini-batches of 10 and 30 epochs are the book's, and hold on the validation digits, with seeds 0 to 4:

@@ -1,6 +1,5 @@
 """What the networks' commands draw: learning curves, a step of training as a graph, digits as text."""
 
-import logging
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,6 @@ STYLES = {"training": ("#0072B2", ":"), "validation": ("#D55E00", "-"), "test": 
 
 def plot(training: Training, file: Path) -> None:
     """Draw accuracies and cost against epochs. Needs no display."""
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # of a HOME that it cannot write to it says two lines
     import matplotlib
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator

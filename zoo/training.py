@@ -99,15 +99,19 @@ class Training:
         return activations(self.network, self.model, images)
 
     def lost_classes(self) -> list[int]:
-        """The classes that the network never says although there are some, because their output neuron is saturated.
+        """The classes that the network never says of their own images, because their output neuron is saturated.
 
-        It is taken to be when the median of its activations, on validation images of its own class, is below 0.001:
-        there a sigmoid's slope σ' = a (1 - a), to which its gradient is proportional, is below 0.001 too.
+        Never: of less than one in a hundred. Saturated: the median of its activations, on validation images of its own
+        class, is below 0.001; there a sigmoid's slope σ' = a (1 - a), to which its gradient is proportional, is too.
         """
         split = self.data.validation if len(self.data.validation) else self.data.train
         outputs = self.activations(split.images)
-        never = set(split.labels.tolist()) - set(outputs.argmax(1).tolist())
-        return sorted(label for label in never if np.median(outputs[split.labels == label, label]) < 0.001)
+        lost = []
+        for label in np.unique(split.labels).tolist():
+            own = outputs[split.labels == label]
+            if np.mean(own.argmax(1) == label) < 0.01 and np.median(own[:, label]) < 0.001:
+                lost.append(label)
+        return lost
 
     # --- Nothing is lost ---
 

@@ -1,0 +1,25 @@
+"""README's Python, pasted block by block into one session."""
+
+import doctest
+import re
+from pathlib import Path
+
+from tinygrad_mnist import OPS, mnist
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_all_blocks_run_in_reading_order(table, tmp_path, monkeypatch):
+    small = mnist.load(ROOT / "data").head(500)
+    monkeypatch.setattr(mnist, "load", lambda: small)
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    session: dict[str, object] = {"__name__": "__main__"}
+    for block in blocks:
+        statements = [example.source for example in doctest.DocTestParser().get_examples(block)]
+        for statement in statements or [block]:
+            exec(compile(statement, "README.md", "exec"), session)
+    assert len(blocks) > 5
+    assert "softsign" in OPS
+    assert "def step(" in session["step"].source  # type: ignore[attr-defined]
+    assert [path.stem for path in tmp_path.iterdir()] == ["flow"]
