@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import itertools
 import sys
 import types
@@ -24,6 +25,13 @@ CASES: dict[str, Callable[[], tuple[Callable[..., Any], tuple[Any, ...], Callabl
 def case(make: Callable[[], Any]) -> Callable[[], Any]:
     CASES[make.__name__] = make
     return make
+
+
+SCALES = {"base": 2.0}
+
+
+class Colour(enum.Enum):
+    RED = 1
 
 
 class Scaled(nn.Module):
@@ -174,6 +182,72 @@ def what_an_operator_of_an_object_reads() -> Any:
 
 
 @case
+def what_a_base_class_reads_under_super() -> Any:
+    class Base(nn.Module):
+        def forward(self, x: Any) -> Any:
+            return x * SCALES["base"]
+
+    class Derived(Base):
+        def forward(self, x: Any) -> Any:
+            return super().forward(x) + 1
+
+    return Derived(), (X,), lambda: SCALES.update(base=SCALES["base"] + 1)
+
+
+@case
+def an_attribute_of_a_function() -> Any:
+    def step(x: Any) -> Any:
+        return x * step.scale  # type: ignore[attr-defined]
+
+    step.scale = 2.0  # type: ignore[attr-defined]
+    return step, (X,), lambda: setattr(step, "scale", 3.0)
+
+
+@case
+def a_module_that_the_step_imports() -> Any:
+    module = types.ModuleType("imported_in_the_step")
+    sys.modules[module.__name__] = module
+    module.scale = 2.0  # type: ignore[attr-defined]
+
+    def step(x: Any) -> Any:
+        from imported_in_the_step import scale  # type: ignore[import-not-found]
+
+        return x * scale
+
+    return step, (X,), lambda: setattr(module, "scale", 3.0)
+
+
+@case
+def the_order_of_a_dict() -> Any:
+    layers = {"double": 2.0, "add": 1.0}
+
+    def step(x: Any) -> Any:
+        for name, k in layers.items():
+            x = x * k if name == "double" else x + k
+        return x
+
+    return step, (X,), lambda: layers.update(double=layers.pop("double"))
+
+
+@case
+def an_attribute_whose_name_is_no_identifier() -> Any:
+    config = types.SimpleNamespace(**{"the scale": 2.0, "class": 1.0})
+    return lambda x: x * getattr(config, "the scale"), (X,), lambda: setattr(config, "the scale", 3.0)
+
+
+@case
+def a_key_that_is_an_enumeration() -> Any:
+    table = {Colour.RED: 2.0, (1, Colour.RED): 1.0}
+    return lambda x: x * table[Colour.RED], (X,), lambda: table.update({Colour.RED: 3.0})
+
+
+@case
+def the_sign_of_a_zero() -> Any:
+    config = {"k": 0.0}
+    return lambda x: x * config["k"], (X,), lambda: config.update(k=-0.0)
+
+
+@case
 def a_deque_cannot_be_watched() -> Any:
     numbers = deque([2.0])
     return lambda x: x * numbers[0], (X,), lambda: numbers.__setitem__(0, 3.0)
@@ -189,6 +263,49 @@ def a_set_cannot_be_watched() -> Any:
 def more_than_can_be_watched() -> Any:
     numbers = [float(i) for i in range(3000)]
     return lambda x: x * numbers[2900], (X,), lambda: numbers.__setitem__(2900, 77.0)
+
+
+def test_a_number_that_is_set_anew_to_the_same_value_is_no_change() -> None:
+    config = {"k": 0.5, "many": [0.0] * 300}
+    calls = np.zeros(1)
+
+    def step(x: Any) -> Any:
+        calls[0] += 1
+        return x * config["k"] + config["many"][-1]  # type: ignore[index]
+
+    compiled = compile(step)
+    for i in range(6):
+        config["k"] = float("0.5")
+        config["many"][-1] = -0.0 if i == 5 else float("0")  # type: ignore[index]
+        compiled(X)
+    assert calls[0] == 3
+
+
+def test_the_sign_of_a_zero_that_is_an_argument_counts() -> None:
+    compiled = compile(lambda x, k: x * k)
+    assert [np.signbit(compiled(X, 0.0 if i % 2 else -0.0)._data).all() for i in range(8)] == [True, False] * 4
+
+
+def test_a_parameter_that_is_also_an_argument_is_updated_at_each_call() -> None:
+    def make() -> Any:
+        w = parameter()
+        optimizer = optim.SGD([w], lr=0.1)
+
+        def step(p: Any) -> Any:
+            loss = (p * p).sum()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        return step, w
+
+    courses = []
+    for wrap in (lambda step: step, compile):
+        step, w = make()
+        run = wrap(step)
+        courses.append([(as_bytes(run(w)), as_bytes(w)) for _ in range(5)])
+    assert courses[0] == courses[1]
 
 
 def as_bytes(result: Any) -> bytes:

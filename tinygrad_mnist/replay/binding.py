@@ -5,6 +5,7 @@ It is written as Python text, so that the test is one expression, and checked at
 
 from __future__ import annotations
 
+import keyword
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from tinygrad_mnist.tensor import Tensor, last_change, leaf, mode, tick
 from .numpy_text import NumPyText
 from .program import Buffer
 from .recording import Recorder, Slot
-from .watching import Kind, Watch
+from .watching import PLAIN, Kind, Watch, same
 
 MISS = object()
 """What a replay returns if something is not as it was recorded."""
@@ -52,7 +53,7 @@ class _Binder:
         self.text, self.recorder = text, recorder
         self.space: dict[str, Any] = {
             "MISS": MISS, "mode": mode, "Tensor": Tensor, "ndarray": np.ndarray, "leaf": leaf, "tick": tick,
-            "lock": lock,
+            "lock": lock, "same": same,
         }  # fmt: skip
         self.lines: list[str] = []
         self.tests: list[str] = []
@@ -70,8 +71,7 @@ class _Binder:
             self._expect_argument(name, kind)
         arrays = self._outside()
         for w in watches:
-            place = f".{w.key}" if w.attribute else f"[{w.key!r}]"
-            self.tests.append(f"{self.named(w.owner)}{place} is {self.named(w.value)}")
+            self._expect(self._place(w), w.value)
         self._expect_optimizers()
         numbers = [self._number(n, i) for i, n in enumerate(self.text.numbers)]
         given = [name for name, kind in zip(names, kinds, strict=True) if kind.layout is not None]
@@ -87,8 +87,7 @@ class _Binder:
 
     def _expect_argument(self, name: str, kind: Kind) -> None:
         if kind.layout is None:
-            self.lines.append(f"if type({name}) is not {self.named(type(kind.value))}: return MISS")
-            self.tests.append(f"{name} {'==' if kind.plain else 'is'} {self.named(kind.value)}")
+            self._expect(name, kind.value)
             return
         self.lines += [f"if {name}.__class__ is Tensor:",
                        f"    if {name}._requires_grad is not {kind.tracked}: return MISS",
@@ -96,6 +95,20 @@ class _Binder:
                        f"elif {kind.tracked} or {name}.__class__ is not ndarray: return MISS"]  # fmt: skip
         shape, dtype, strides = map(self.named, kind.layout)
         self.tests += [f"{name}.shape == {shape}", f"{name}.dtype is {dtype}", f"{name}.strides == {strides}"]
+
+    def _place(self, watch: Watch) -> str:
+        """The text that finds what is watched."""
+        owner, key = self.named(watch.owner), watch.key
+        if not watch.attribute:
+            return f"{owner}[{self.named(key)}]"
+        plain = key.isidentifier() and not keyword.iskeyword(key)
+        return f"{owner}.{key}" if plain else f"getattr({owner}, {key!r})"
+
+    def _expect(self, text: str, value: Any) -> None:
+        """Test that a value is the same as it was; a number or a text may be another object."""
+        name = self.named(value)
+        plain = isinstance(value, PLAIN) and value is not None and not isinstance(value, bool)
+        self.tests.append(f"({text} is {name} or same({text}, {name}))" if plain else f"{text} is {name}")
 
     def _outside(self) -> dict[Buffer, Any]:
         """The arrays of the buffers outside the step, which must stay the same ones."""

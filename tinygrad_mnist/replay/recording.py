@@ -134,7 +134,11 @@ class Recorder:
 
     def clear(self, tensors: Iterable[Tensor]) -> None:
         """Gradients are set to None."""
-        self.cleared.update(tensors)
+        cleared = set(tensors)
+        self.cleared.update(cleared)
+        for tensor, x in self.given:
+            if x in cleared:
+                tensor._grad = None
 
     def observe(self, result: Tensor, op: Op, inputs: tuple[Any, ...], params: Mapping[str, Any]) -> None:
         """An op has been called."""
@@ -154,6 +158,13 @@ class Recorder:
 
     def step(self, optimizer: Optimizer) -> None:
         """The optimizer changes its parameters: its formula is recorded with Tensors, and carried out."""
+        for tensor, x in self.given:
+            if any(x is p for p in optimizer._members()):
+                x._grad = tensor._grad
+                self.stop("updates an argument; refer to parameters by name")
+        if self.failed:
+            optimizer.step()
+            return
         if any(p._grad is not None and not self._known(p._grad) for p in optimizer._members()):
             self.stop("uses gradients from before the step; call zero_grad() in it")
             optimizer.step()

@@ -33,6 +33,11 @@ MOST = 2000
 """How many things are watched at the most: a replay looks at each, in some 0.05 µs."""
 
 
+def same(a: Any, b: Any) -> bool:
+    """Whether two values are one: the same object, or numbers and texts that are equal (0.0 is not -0.0)."""
+    return a is b or (isinstance(a, PLAIN) and type(a) is type(b) and a == b and (a != 0 or str(a) == str(b)))
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Kind:
     """What an argument must be like for the same program.
@@ -41,27 +46,24 @@ class Kind:
         layout: of an array; None for what is not one.
         tracked: whether it is a Tensor that requires gradients.
         value: what is not an array.
-        plain: whether that is the same when it is equal.
     """
 
     layout: Any = None
     tracked: bool = False
     value: Any = None
-    plain: bool = False
 
     @classmethod
     def of(cls, x: Any) -> Kind:
         """The kind of an argument."""
         if isinstance(x, Tensor):
             return cls(layout(x._data), x._requires_grad)
-        return cls(layout(x)) if type(x) is np.ndarray else cls(value=x, plain=isinstance(x, PLAIN))
+        return cls(layout(x)) if type(x) is np.ndarray else cls(value=x)
 
     def admits(self, other: Kind) -> bool:
         """Whether an argument of another kind is one of this."""
         if self.layout is not None or other.layout is not None:
             return self.layout == other.layout and self.tracked == other.tracked
-        same = self.plain and type(self.value) is type(other.value) and self.value == other.value
-        return self.value is other.value or bool(same)
+        return same(self.value, other.value)
 
 
 class Opaque:
@@ -86,7 +88,7 @@ class Watch:
             now = getattr(self.owner, self.key) if self.attribute else self.owner[self.key]
         except (AttributeError, LookupError, ValueError):
             return False
-        return now is self.value or (isinstance(now, PLAIN) and type(now) is type(self.value) and now == self.value)
+        return same(now, self.value)
 
 
 class Watcher:
@@ -161,12 +163,10 @@ class Watcher:
 
     def _container(self, value: Any, path: str) -> None:
         if not isinstance(value, tuple):
-            self.watches.append(Watch(_Sized(value), "length", len(value), True, path))
+            self.watches.append(Watch(_Extent(value), "same", True, True, path))
         for key, item in value.items() if isinstance(value, dict) else enumerate(value):
-            if isinstance(key, PLAIN) or (isinstance(key, tuple) and all(isinstance(part, PLAIN) for part in key)):
-                self._note(value, key, item, False, f"{path}.{key!s}")
-            else:
-                self.blind = f"refers to a dict with keys of type {type(key).__name__} ({path}), which are not watched"
+            self._note(value, key, item, False, f"{path}.{key!s}")
+            self._walk(key, path)
 
     def _function(self, value: types.FunctionType, *, own: bool = False) -> None:
         if _is_foreign(value.__module__) and not own:
@@ -181,6 +181,10 @@ class Watcher:
             self._words[name] = None
             if name in value.__globals__:
                 self._note(value.__globals__, name, value.__globals__[name], False, name)
+            elif name in sys.modules:  # imported in the function
+                self._walk(sys.modules[name], name)
+        for name, item in vars(value).items():
+            self._note(value, name, item, True, f"{value.__name__}.{name}")
 
     def _attribute(self, owner: Any, name: str, path: str) -> None:
         """What `owner.name` is, if code may mean that by this name."""
@@ -191,12 +195,10 @@ class Watcher:
             for i, group in enumerate(owner.groups):
                 for key in group.keys() - {"params"}:
                     self._note(group, key, group[key], False, f"{path}.{i}.{key}")
-        elif isinstance(value, property):
-            self._walk(value.fget, path)
-        elif isinstance(value, classmethod | staticmethod):
-            self._walk(value.__func__, path)
-        elif isinstance(value, types.FunctionType) and not isinstance(owner, types.ModuleType):
-            self._walk(value, path)
+        elif isinstance(value, (*_CODE, types.FunctionType)) and not isinstance(owner, types.ModuleType):
+            for kind in (owner if isinstance(owner, type) else type(owner)).__mro__:  # super() reaches them all
+                self._walk(_function_of(vars(kind).get(name)), path)
+            self._walk(_function_of(value), path)
         elif isinstance(value, types.MemberDescriptorType) and not isinstance(owner, type):  # a slot
             if hasattr(owner, name):
                 self._note(owner, name, getattr(owner, name), True, path)
@@ -207,15 +209,24 @@ class Watcher:
             self._note(owner, name, value, True, path)  # an attribute of its class
 
 
-class _Sized:
-    """The length of a container as an attribute."""
+class _Extent:
+    """How many elements a list has, or which keys a dict, and in which order."""
 
     def __init__(self, value: Any) -> None:
-        self.value = value
+        self.value, self.extent = value, len(value) if isinstance(value, list) else list(value)
 
     @property
-    def length(self) -> int:
-        return len(self.value)
+    def same(self) -> bool:
+        """Whether it is as it was."""
+        return (len(self.value) if isinstance(self.value, list) else list(self.value)) == self.extent
+
+
+_CODE = (property, classmethod, staticmethod)
+
+
+def _function_of(member: Any) -> Any:
+    """The function behind a member of a class; other members as they are."""
+    return member.fget if isinstance(member, property) else getattr(member, "__func__", member)
 
 
 def _names_in(code: types.CodeType) -> Iterator[str]:
