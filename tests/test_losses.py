@@ -119,6 +119,17 @@ def test_with_softmax_the_gradient_of_a_weighted_input_is_a_minus_y_too():
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_gradient_of_targets_at_saturated_outputs_is_that_of_the_cost(dtype):
+    a, y = np.array([[0.0, 1.0, 1e-40, 0.25]], dtype), Tensor(np.full((1, 4), 0.5, dtype), requires_grad=True)
+    cross_entropy_cost(Tensor(a), y).backward()
+    logarithm = [
+        [max(math.log(x), -100) if x > 0 else -100 for x in row] for row in (a[0].tolist(), (1 - a[0]).tolist())
+    ]
+    expected = [of_rest - of_output for of_output, of_rest in zip(*logarithm, strict=True)]
+    np.testing.assert_allclose(gradient(y)[0], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("logits", [[1e4, 0.0], [-1e4, 1e4], [-1e4, -1e4], [1e4, 1e4]])
 @pytest.mark.parametrize("label", [0, 1])
 def test_softmax_cross_entropy_of_huge_logits(dtype, logits, label):

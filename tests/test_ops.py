@@ -753,6 +753,15 @@ class TestOwnOps:
         one = unary("one", lambda x: x + 0, lambda g, out, x: 1)
         assert type(slope(one, 1.0)) is np.ndarray
 
+    @pytest.mark.parametrize("create_graph", [False, True])
+    def test_gradient_that_is_an_operand_gets_memory_of_its_own(self, create_graph):
+        half_square = unary("half_square", lambda x: x * x / 2, lambda g, out, x: x)  # right where g is 1
+        x = variable([1.0, 2.0])
+        half_square(x).sum().backward(create_graph=create_graph)
+        assert_array_equal(x.grad.data, [1, 2])
+        assert not np.shares_memory(x.grad.data, x.data)
+        assert x.grad is not x
+
     def test_view_op_of_two_operands_takes_arrays_and_numbers_first(self):
         scale = binary("scale", lambda x, y: x * y, lambda g, out, x, y: g * y, lambda g, out, x, y: g * x, view=True)
         for first in (np.array([2.0]), 2.0):
@@ -874,12 +883,19 @@ class TestMistakesInOwnOps:
             unary("my_odd", lambda x: x, lambda g, out, x: g, domain=domain)
         assert "my_odd" not in OPS
 
+    def test_an_op_made_in_code_without_a_name_is_the_users(self):
+        space = {"unary": unary, "np": np}
+        exec("op = unary('my_nameless', np.cbrt, lambda g, out, x: g)", space)
+        assert not OPS.pop("my_nameless").ours
+
     def test_an_op_made_anew_serves_numpys_function_in_place_of_the_former(self):
         for factor in (1.0, 3.0):
             OPS.pop("my_cbrt", None)
             unary("my_cbrt", np.cbrt, lambda g, out, x, factor=factor: g * factor)
             assert_array_equal(slope(np.cbrt, [1.0, 8.0]), [factor, factor])
         del OPS["my_cbrt"]
+        with refused(TypeError, "np.linalg.norm is not in the table"):
+            np.linalg.norm(variable([1.0]))
         with refused(TypeError, "np.cbrt is not in the table"):
             np.cbrt(variable([1.0]))
 

@@ -124,7 +124,7 @@ def _define(
             raise TypeError(f"op {name!r}: domain is a tuple with a Domain for each input ({arity}), got {domain!r}")
         domain = domain[:arity]
     differentiable = arity is None or any(rule is not None for rule in rules)
-    caller = sys._getframe(2).f_globals["__name__"]
+    caller = sys._getframe(2).f_globals.get("__name__", "__main__")
     ours = caller.partition(".")[0] == __name__.partition(".")[0]
     if not ours and not isinstance(forward, np.ufunc):
         forward = _guarded(forward, view)

@@ -48,7 +48,7 @@ def _array_function(self: Tensor, function: Callable[..., Any], types: Any, args
         if function not in SHAPES:
             _looked_at(self)
         return function(*_arrays(args), **_arrays(kwargs))
-    raise _no_derivative(function.__name__, {})
+    raise _no_derivative(f"{function.__module__}.{function.__name__}".removeprefix("numpy."), {})
 
 
 def _looked_at(x: Tensor) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .ops import Domain, binary, log, log_softmax, maximum, softmax, sum, unary
+from .ops import Domain, binary, log, log_softmax, maximum, softmax, sum, unary, where
 from .tensor import Array, Operand, Tensor
 
 _PROBABILITY = Domain(0.0625, 0.9375)
@@ -29,6 +29,11 @@ def _clamped_log(x: Array) -> Array:
 def _at_least_tiny(x: Any) -> Any:
     """x, but not so small that 1 / x overflows."""
     return maximum(x, float(np.finfo(x.dtype).tiny))
+
+
+def _log_from_minus_100(x: Any) -> Any:
+    """The same made of ops, for a rule."""
+    return where(x > 0, maximum(log(where(x > 0, x, 1)), -100), -100)
 
 
 def _log_likelihood(z: Array, y: Array) -> Array:
@@ -55,7 +60,7 @@ _cross_entropy = binary(
     "cross_entropy_cost",
     lambda a, y: -np.sum(y * _clamped_log(a) + (1 - y) * _clamped_log(1 - a)) / len(a),
     lambda g, out, a, y: ((1 - y) / _at_least_tiny(1 - a) - y / _at_least_tiny(a)) * (g / len(a)),
-    lambda g, out, a, y: (log(_at_least_tiny(1 - a)) - log(_at_least_tiny(a))) * (g / len(a)),
+    lambda g, out, a, y: (_log_from_minus_100(1 - a) - _log_from_minus_100(a)) * (g / len(a)),
     sign="1/n Σ H(y, a)", domain=None, doc="-1/n Σ (y ln a + (1 - y) ln(1 - a))")
 _softmax_cross_entropy = binary(
     "softmax_cross_entropy",
