@@ -19,6 +19,7 @@ import numpy as np
 from tinygrad_mnist import grad, mnist
 from tinygrad_mnist.files import whole
 from tinygrad_mnist.train import DivergedError
+from zoo.commandline import require
 from zoo.network import COSTS
 from zoo.training import Training, network_class
 
@@ -190,9 +191,7 @@ class Figure:
 
 def picture(figure: Figure, record: Mapping[str, Any], path: Path) -> None:
     """Draw a figure from its record: the results and the seeds."""
-    import matplotlib
-
-    matplotlib.use("Agg")
+    require("matplotlib").use("Agg")
     import matplotlib.pyplot as plt
 
     with plt.rc_context({"font.size": 14, "axes.spines.top": False, "axes.spines.right": False}):
@@ -205,7 +204,7 @@ def picture(figure: Figure, record: Mapping[str, Any], path: Path) -> None:
         shown = figure.shown or f"Mean of seeds {seeds}; band from lowest to highest."
         trial = record.get("trial", "")  # what its title claims is of the whole runs
         title = f"A trial of {record['figure']}, {trial}" if trial else figure.title
-        caption = f"{figure.caption} But here {trial}." if trial else figure.caption
+        caption = f"The whole figure: {figure.caption} This trial: {trial}." if trial else figure.caption
         drawn.suptitle(title, fontsize=16)
         drawn.supxlabel(textwrap.fill(f"{caption} {shown}", int(12 * figure.size[0])), fontsize=10.5)
         with whole(path) as part:

@@ -21,11 +21,11 @@ HERE = Path(__file__).parent / "pictures"
 
 
 class Network(nn.Module):
-    """784-30-10, as in the book's first chapter."""
+    """Thirty hidden neurons, as in the book's first chapter."""
 
-    def __init__(self, rng: np.random.Generator) -> None:
-        self.hidden = nn.Linear(784, 30, rng=rng)
-        self.output = nn.Linear(30, 10, rng=rng)
+    def __init__(self, n_in: int, n_out: int, rng: np.random.Generator) -> None:
+        self.hidden = nn.Linear(n_in, 30, rng=rng)
+        self.output = nn.Linear(30, n_out, rng=rng)
 
     def forward(self, x: Tensor) -> Tensor:
         """The ten output activations."""
@@ -62,19 +62,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def draw(folder: Path) -> None:
     """Write both pictures into a folder."""
-    digits = mnist.load().train
-    x = Tensor(digits.images[:10], name="x")
-    y = Tensor(np.eye(10, dtype=np.float32)[digits.labels[:10]], name="y")
+    data = mnist.load()
+    n_in, n_out = data.train.images.shape[1], data.n_classes
+    x = Tensor(data.train.images[:10], name="x")
+    y = Tensor(np.eye(n_out, dtype=np.float32)[data.train.labels[:10]], name="y")
     folder.mkdir(exist_ok=True)
 
-    network = Network(np.random.default_rng(0))
+    network = Network(n_in, n_out, np.random.default_rng(0))
     with visualize.trace():
         cost = quadratic_cost(network(x), y)
     cost.name = "C"
     print(visualize.save(visualize.graph(cost, backward=True), folder / "step.svg"))
 
     rng = np.random.default_rng(0)
-    deep = nn.Sequential(Layer(784, 30, rng), *(Layer(30, 30, rng) for _ in range(6)), Layer(30, 10, rng))
+    deep = nn.Sequential(Layer(n_in, 30, rng), *(Layer(30, 30, rng) for _ in range(6)), Layer(30, n_out, rng))
     with visualize.trace():
         cost = quadratic_cost(deep(x), y)
     cost.name = "C"

@@ -33,6 +33,7 @@ from tinygrad_mnist import Tensor, ops
 from tinygrad_mnist.command import guarded
 from tinygrad_mnist.files import whole
 from tinygrad_mnist.tensor import Array
+from zoo.commandline import require
 
 from .contestants import CONTESTANTS, Contestant, HandWritten, Parameters, installed
 
@@ -249,9 +250,7 @@ MARKERS = {"eager": "o", "compiled": "s", "torch": "^", "jax": "v", "scan": "D",
 
 def draw(results: dict[str, Any], path: Path) -> None:
     """The picture: the step of the zoo as bars, and the ratios for all sizes as lines."""
-    import matplotlib
-
-    matplotlib.use("Agg")
+    require("matplotlib").use("Agg")
     import matplotlib.pyplot as plt
 
     plt.rcParams.update({"font.size": 15, "axes.spines.top": False, "axes.spines.right": False})
@@ -261,15 +260,13 @@ def draw(results: dict[str, Any], path: Path) -> None:
                                 width_ratios=[1.5] + [1] * len(widths))  # fmt: skip
     step = next((row for row in steps if (row["batch"], row["hidden"]) == (10, 30)), steps[0])
     ranked = sorted(step["contestants"].items(), key=lambda item: -item[1]["time"])
+    longest = ranked[0][1]["time"]
     axis = axes[0]
     for place, (name, row) in enumerate(ranked):
         axis.barh(place, row["time"], color=COLOURS[name])
-        axis.text(row["time"] * 1.07, place, f"{row['time']:.0f} µs, {row['ratio']:.3g} x", va="center")
+        axis.text(row["time"] + 0.02 * longest, place, f"{row['time']:.0f} µs, {row['ratio']:.3g} x", va="center")
     axis.set_yticks(range(len(ranked)), [CONTESTANTS[name].name for name, _ in ranked])
-    axis.set_xscale("log")
-    times = [row["time"] for _, row in ranked]
-    axis.set_xlim(min(times) / 4, max(times) * 20)
-    axis.minorticks_off()
+    axis.set_xlim(0, 1.55 * longest)
     axis.set_xlabel("µs a step")
     axis.set_title(f"784-{step['hidden']}-10, batch {step['batch']}")
     low = min(row["ratio"] for step in steps for row in step["contestants"].values())
@@ -291,6 +288,10 @@ def draw(results: dict[str, Any], path: Path) -> None:
     axes[1].set_ylabel("time a step / NumPy by hand (dashed)")
     if len(axes) > 2:
         axes[-1].legend(loc="upper right", fontsize=12.5, frameon=False)
+    figure.suptitle("A training step against NumPy written by hand", fontsize=18)
+    machine = ", ".join(f"{key} {value}" for key, value in results["machine"].items())
+    figure.supxlabel(f"Sigmoid, quadratic cost, float32, SGD. Medians of {results['repetitions']} turns. {machine}",
+                     fontsize=11)  # fmt: skip
     figure.savefig(path, dpi=100)
     plt.close(figure)
 

@@ -124,6 +124,8 @@ def _outcomes(run: Run, tasks: Sequence[Task], executor: Callable[[], Executor],
         waiting.put(task)
 
     def work() -> None:
+        if hasattr(signal, "pthread_sigmask"):  # Ctrl-C is for the main thread: processes made here inherit that
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         mine: Executor | None = None
         while not stopped.is_set():
             try:
