@@ -663,6 +663,8 @@ def test_a_checkpoint_of_another_program_is_no_network(tmp_path, small):
         (["zoo.network", "--lr", "-1"], "--lr/--eta: expected a number above 0, got '-1'"),
         (["zoo.network", "--lr", "nan"], "--lr/--eta: expected a number above 0, got 'nan'"),
         (["zoo.network", "--momentum", "0.5"], "unrecognized arguments: --momentum 0.5"),
+        (["zoo.network", "--mu=0.5", "--x"], "--mu=0.5 --x (--mu=0.5 is for zoo.network1, zoo.network2)"),
+        (["zoo.network", "--nonsense"], "unrecognized arguments: --nonsense\n"),
         (["zoo.network1", "--momentum", "1"], "--momentum/--mu: expected a number of at least 0 and below 1, got '1'"),
         (
             ["zoo.network3", "--lmbda", "1", "--weight-decay", "0.1"],
@@ -852,6 +854,30 @@ def test_a_new_run_does_not_overwrite_one_that_was_interrupted(here):
     status, _, error = here("zoo.network1", "--epochs", 1, *options)
     assert status == 1
     assert "m.npz: holds 1 of 9 epochs of network1; `python -m zoo.network1 --resume m.npz` goes on" in error
+
+
+def test_a_checkpoint_does_not_replace_what_is_none(here, tmp_path):
+    file = tmp_path / "thesis.txt"
+    file.write_text("years of work")
+    status, _, error = here("zoo.network1", "--epochs", 1, "--train-size", 50, "--save", file)
+    assert (status, error) == (1, f"error: {file}: is there, and no checkpoint of the zoo; name another file\n")
+    assert file.read_text() == "years of work"
+
+
+def test_no_epoch_is_said_to_be_none(here):
+    status, output, _ = here("zoo.network1", "--epochs", 0, "--train-size", 50, "--save", "m.npz", "--plot", "m.png")
+    assert status == 0
+    assert output.endswith("no epoch was asked for: nothing is saved or plotted\n")
+    assert not list(Path().iterdir())
+
+
+def test_a_checkpoint_that_cannot_be_written_to_is_gone_on_with_in_another_file(here, monkeypatch):
+    assert here("zoo.network1", "--epochs", 1, "--train-size", 50, "--save", "m.npz")[0] == 0
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    status, _, error = here("zoo.network1", "--resume", "m.npz", "--epochs", 2)
+    assert status == 1
+    assert error.endswith("can be written to; --save FILE keeps what comes in another file\n")
+    assert here("zoo.network1", "--resume", "m.npz")[0] == 0  # no epoch is left, and nothing is written
 
 
 def restored(checkpoint):

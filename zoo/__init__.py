@@ -5,6 +5,11 @@ down. network3: L2 regularization. `python -m zoo` trains all four on the same d
 """
 
 import os
+import signal
+import sys
+
+if sys.argv[:1] == ["-m"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until a command begins, Ctrl-C ends it without a traceback
 
 # One thread for NumPy's matrix products, where nobody asked for another number: two give other bits, and for matrices
 # as small as these wait for each other: an epoch of network1 took up to ten times as long on a busy machine.

@@ -41,7 +41,7 @@ def _run(network: type[Network], options: argparse.Namespace, given: dict[str, A
     for file in (options.save, options.history, options.plot, options.graph):
         refuse_unwritable(file)
         if file != options.resume:
-            refuse_to_lose(file)
+            refuse_to_lose(file, options.save)
     for module in ["matplotlib"] * bool(options.plot) + ["graphviz"] * bool(options.graph):
         require(module)
     training = _resumed(network, options, given) if options.resume else _started(network, options, given)
@@ -54,6 +54,8 @@ def _run(network: type[Network], options: argparse.Namespace, given: dict[str, A
     status = _train(training, options)
     if status:
         return status
+    if not training.history and not options.quiet:
+        print("no epoch was asked for: nothing is saved or plotted")
     if options.quiet and training.history:
         print(line(training.history[-1], training.network.epochs))
     if lost := training.lost_classes():
@@ -70,7 +72,7 @@ def _run(network: type[Network], options: argparse.Namespace, given: dict[str, A
     return 0
 
 
-def refuse_unwritable(file: Path | None) -> None:
+def refuse_unwritable(file: Path | None, remedy: str = "name another file") -> None:
     """Raise now what writing a file would raise after half an hour."""
     if file is None:
         return
@@ -83,28 +85,30 @@ def refuse_unwritable(file: Path | None) -> None:
     elif len(os.fsencode(file.name)) > 255:
         why = "has too long a name"
     if why:
-        raise OSError(f"{file}: {why}; name another file")
+        raise OSError(f"{file}: {why}; {remedy}")
 
 
-def require(module: str) -> None:
-    """Raise now if a package is missing that is needed after the training."""
+def require(module: str) -> Any:
+    """Import a package; raise now if one is missing that is needed after the training."""
     logging.getLogger(module).setLevel(logging.ERROR)  # of a HOME that it cannot write to matplotlib says two lines
     try:
-        importlib.import_module(module)
+        return importlib.import_module(module)
     except ImportError:
         raise ImportError(
             f"this Python has no {module}; use the one in .venv, or install what the project needs: pip install -e ."
         ) from None
 
 
-def refuse_to_lose(file: Path | None) -> None:
-    """Raise if a new run would overwrite one that was interrupted."""
+def refuse_to_lose(file: Path | None, save: Path | None) -> None:
+    """Raise if a new run would overwrite one that was interrupted, or `save` what is no checkpoint."""
     if file is None or not file.exists():
         return
     try:
         checkpoint = train.load(file)
         network = settings_of(checkpoint)
     except (CheckpointError, OSError):
+        if file == save:
+            raise CheckpointError(f"{file}: is there, and no checkpoint of the zoo; name another file") from None
         return
     if (done := len(checkpoint.history)) < network.epochs:
         raise CheckpointError(
@@ -148,12 +152,14 @@ def _resumed(network: type[Network], options: argparse.Namespace, given: dict[st
             raise CheckpointError(
                 f"{file}: was trained with {option} {shown(was)}, not {shown(value)}; leave {option} out, or train anew"
             )
-    options.save = options.save or file
-    refuse_unwritable(options.save)
+    saved = replace(saved, epochs=given.get("epochs", saved.epochs))
+    if options.save is None:
+        options.save = file
+        if len(checkpoint.history) < saved.epochs:
+            refuse_unwritable(file, "--save FILE keeps what comes in another file")
     source = _absolute(options.data) or checkpoint.settings.get("source")
     data = mnist.load(source)
     size = min(options.train_size or checkpoint.settings["data"]["n"], len(data.train))
-    saved = replace(saved, epochs=given.get("epochs", saved.epochs))
     return Training.resume(checkpoint, saved, data.head(size), source)
 
 

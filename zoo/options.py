@@ -16,6 +16,7 @@ from typing import Any
 from tinygrad_mnist.nn import INITIALIZERS
 
 from .network import COSTS, Network
+from .training import NAMES, network_class
 
 
 def whole_number(low: int) -> Callable[[str], int]:
@@ -110,8 +111,19 @@ def add_settings(
         given: dict[str, Any] = {"choices": kind} if isinstance(kind, tuple) else {"type": kind, "metavar": metavar}
         if name == "hidden":
             given["nargs"] = "+"
-        names_of_it = [f"--{name.replace('_', '-')}", *ALIASES.get(name, ())]
-        parser.add_argument(*names_of_it, dest=name, default=argparse.SUPPRESS, help=text, **given)
+        parser.add_argument(*_names(name), dest=name, default=argparse.SUPPRESS, help=text, **given)
+
+
+def _names(setting: str) -> list[str]:
+    """The options that give a setting."""
+    return [f"--{setting.replace('_', '-')}", *ALIASES.get(setting, ())]
+
+
+def _elsewhere(option: str) -> str:
+    """Which networks have an option that this one has not, in words."""
+    setting = next((name for name in SETTINGS if option.partition("=")[0] in _names(name)), None)
+    having = [f"zoo.{name}" for name in NAMES if setting in [field.name for field in fields(network_class(name))]]
+    return f" ({option} is for {', '.join(having)})" if having else ""
 
 
 def _default(network: type[Network], name: str, default: Any) -> str:
@@ -194,7 +206,9 @@ def parser_of(network: type[Network], name: str, description: str) -> argparse.A
 
 def parse(parser: argparse.ArgumentParser, arguments: list[str] | None) -> tuple[argparse.Namespace, dict[str, Any]]:
     """The options, and apart from them the settings that were given. Wrong usage exits with 2."""
-    options = parser.parse_args(arguments)
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}{_elsewhere(unknown[0])}")
     given = {name: value for name, value in vars(options).items() if name in SETTINGS}
     if "hidden" in given:
         given["hidden"] = tuple(given["hidden"])
