@@ -323,6 +323,16 @@ def test_dtype_in_is_dtype_out(function, dtype):
         assert_allclose(slopes.data.astype(np.longdouble), expected, rtol=20 * eps, atol=4 * eps)
 
 
+@pytest.mark.parametrize("name", [key for key, op in OPS.items() if op.differentiable and op.domain and op.arity != 1])
+@pytest.mark.parametrize("number", [1, 0.75])
+def test_number_in_any_place_leaves_float32_as_it_is(name, number):
+    op = OPS[name]
+    for place in range(op.arity or 0):
+        operands: list[Any] = [constant([0.5, 1.5], np.float32)] * (op.arity or 0)
+        operands[place] = number
+        assert op.function(*operands).dtype == np.float32
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int64, np.bool_])
 @pytest.mark.parametrize("name", ["sigmoid", "softplus", "softmax", "log_softmax", "logsumexp", "tanh", "exp", "mean"])
 def test_functions_of_integers_are_those_of_the_same_floats(name, dtype):

@@ -176,7 +176,7 @@ class Linear(Module):
         self.bias = _initial_bias((n_out,), init, rng, dtype)
 
     def forward(self, x: Any) -> Any:
-        """X W + b."""
+        """The weighted inputs x W + b."""
         return ops.linear(x, self.weight, self.bias)
 
     def __repr__(self) -> str:
@@ -263,7 +263,7 @@ class Dropout(Module):
         self.p, self.rng = p, rng
 
     def forward(self, x: Any) -> Any:
-        """X with some of its elements dropped."""
+        """The input with some of its elements dropped."""
         if not self.training or self.p == 0:
             return x
         return x * dropout_mask(x, p=self.p, rng=self.rng)

@@ -146,7 +146,15 @@ where: OpFunction = ternary("where", lambda condition, x, y: np.where(condition,
 
     But 0 times the infinite slope inside that branch is NaN: where(x > 0, sqrt(x), 0) has the gradient NaN at 0. Choose
     the operand first, as in where(x > 0, sqrt(where(x > 0, x, 1)), 0).""")
-_clip = ternary("clip", lambda x, a_min, a_max: np.clip(x, a_min, a_max),
+
+
+def _clipped(x: Any, a_min: Any, a_max: Any) -> Any:
+    if isinstance(x, int | float):  # of which np.clip would make a float64
+        x = np.asarray(x, np.result_type(x, a_min, a_max))
+    return np.clip(x, a_min, a_max)
+
+
+_clip = ternary("clip", _clipped,
                 lambda g, out, x, a_min, a_max: where(out == x, g, 0),     # on the border: x
                 lambda g, out, x, a_min, a_max: where((out == x) | (out == a_max), 0, where(out == a_min, g, 0)),
                 lambda g, out, x, a_min, a_max: where(out == x, 0, where(out == a_max, g, 0)),

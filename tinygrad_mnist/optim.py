@@ -237,12 +237,12 @@ class Momentum(SGD):
 
 
 class Nesterov(Momentum):
-    """Nesterov momentum, v <- mu v + g; w <- w - lr (g + mu v): the velocity corrected by where it is about to lead."""
+    """Nesterov momentum, v <- mu v + g; w <- w - lr (g + mu v): the gradient is that of where v leads."""
 
     def direction(
         self, gradient: Array, velocity: Array | None, options: Mapping[str, Any]
     ) -> tuple[Array, Array | None]:
-        """G + mu v, with the new velocity v."""
+        """The gradient plus mu times the new velocity: g + mu v."""
         velocity, _ = super().direction(gradient, velocity, options)
         return gradient + options["momentum"] * velocity, velocity
 

@@ -304,6 +304,8 @@ class Tensor(Methods):
     __iadd__ = __isub__ = __imul__ = __itruediv__ = __ipow__ = __imatmul__ = __iand__ = __ior__ = _refuse_in_place
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
+        # np.asarray(t) asks for the values by this, and alas np.sum([t, u]) does too, for each element: NumPy does not
+        # tell why it asks. (Our own functions refuse lists of Tensors, or join them.)
         return np.array(self.numpy(), dtype=dtype, copy=copy)
 
 
