@@ -578,9 +578,9 @@ def test_a_value_that_is_read_makes_the_step_run_eagerly(name: str, said: pytest
         assert compiled(x).item() == 6.0 * k
         assert len(seen) == k + 1
     assert len(said.messages) == 1
-    assert said.messages[0].startswith("compile: step runs eagerly, as it looks at values")
+    assert said.messages[0].startswith("compile: step runs eagerly, as it reads values")
     assert "\n" not in said.messages[0]
-    assert "looks at values" in compiled.source
+    assert "reads values" in compiled.source
 
 
 def test_what_an_eager_step_leaves_behind_is_as_ever(said: pytest.LogCaptureFixture) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import enum
+import importlib
 import itertools
+import random
 import sys
 import types
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -248,15 +252,102 @@ def the_sign_of_a_zero() -> Any:
 
 
 @case
-def a_deque_cannot_be_watched() -> Any:
+def a_deque() -> Any:
     numbers = deque([2.0])
     return lambda x: x * numbers[0], (X,), lambda: numbers.__setitem__(0, 3.0)
 
 
 @case
-def a_set_cannot_be_watched() -> Any:
+def a_set() -> Any:
     numbers = {2.0}
     return lambda x: x * max(numbers), (X,), lambda: numbers.add(3.0)
+
+
+@case
+def a_view_of_a_dict_cannot_be_watched() -> Any:
+    numbers = {"k": 2.0}
+    values = numbers.values()
+    return lambda x: x * sum(values), (X,), lambda: numbers.update(k=3.0)
+
+
+@case
+def an_attribute_that_is_new() -> Any:
+    network = Scaled()
+    network.forward = lambda x: x * (network.new if hasattr(network, "new") else 1.0)  # type: ignore
+    return lambda x: network(x), (X,), lambda: setattr(network, "new", 3.0)
+
+
+@case
+def a_default_of_getattr() -> Any:
+    network = Scaled()
+    return lambda x: x * getattr(network, "gain", 1.0), (X,), lambda: setattr(network, "gain", 3.0)
+
+
+@case
+def a_method_of_one_instance() -> Any:
+    network = Scaled()
+    return lambda x: network(x), (X,), lambda: setattr(network, "forward", lambda x: x * 3)
+
+
+@case
+def a_method_of_a_class() -> Any:
+    local = type("Local", (Scaled,), {"forward": lambda self, x: x * 2})
+    return local(), (X,), lambda: setattr(local, "forward", lambda self, x: x * 3)
+
+
+@case
+def a_property_of_a_class() -> Any:
+    local: Any = type("Local", (), {"k": property(lambda self: 2.0)})
+    config = local()
+    return lambda x: x * config.k, (X,), lambda: setattr(local, "k", property(lambda self: 3.0))
+
+
+@case
+def a_descriptor() -> Any:
+    class Hyper:
+        k = 2.0
+
+        def __get__(self, instance: Any, owner: Any) -> float:
+            return self.k
+
+    hyper = Hyper()
+    local: Any = type("Local", (), {"gain": hyper})
+    config = local()
+    return lambda x: x * config.gain, (X,), lambda: setattr(hyper, "k", 3.0)
+
+
+@case
+def what_an_object_made_in_the_step_reads() -> Any:
+    config = {"k": 2.0}
+
+    class Noise:
+        def __init__(self) -> None:
+            self.k = config["k"]
+
+    return lambda x: x * Noise().k, (X,), lambda: config.update(k=3.0)
+
+
+@case
+def an_attribute_of_a_class_by_its_name_as_text() -> Any:
+    local: Any = type("Local", (), {"gain": 2.0})
+    return lambda x: x * getattr(local, "gain"), (X,), lambda: setattr(local, "gain", 3.0)  # noqa: B009
+
+
+@case
+def a_slot_by_its_name_as_text() -> Any:
+    config = Slots()
+    return lambda x: x * getattr(config, "k"), (X,), lambda: setattr(config, "k", 3.0)  # noqa: B009
+
+
+@case
+def the_code_of_a_function() -> Any:
+    def scaled(x: Any) -> Any:
+        return x * 2
+
+    def other(x: Any) -> Any:
+        return x * 3
+
+    return lambda x: scaled(x), (X,), lambda: setattr(scaled, "__code__", other.__code__)
 
 
 @case
@@ -321,6 +412,88 @@ def test_the_next_call_computes_with_what_has_changed(name: str) -> None:
     expected = as_bytes(step(*(Tensor(x) if isinstance(x, np.ndarray) else x for x in args)))
     assert as_bytes(compiled(*args)) == expected != before
     assert ("eagerly" in compiled.source) == ("cannot_be" in name or "can_be" in name)
+
+
+def test_what_a_step_keeps_for_others_is_that_of_each_call() -> None:
+    network = Scaled()
+
+    def step(x: Any) -> Any:
+        network.kept = x * 2  # type: ignore[attr-defined]
+        return network.kept  # type: ignore[attr-defined]
+
+    compiled = compile(step)
+    for i in range(20):
+        compiled(X * i)
+        assert as_bytes(network.kept) == as_bytes(X * i * 2)  # type: ignore[attr-defined]
+    assert "step" in repr(compiled)
+
+
+@pytest.mark.parametrize("make", [np.random.RandomState, random.Random, np.random.default_rng])
+def test_a_choice_by_chance_is_made_anew_by_all_generators(make: Callable[[int], Any]) -> None:
+    def run(wrap: Callable[..., Any]) -> list[bytes]:
+        chance = make(0)
+        draw = chance.rand if isinstance(chance, np.random.RandomState) else chance.random
+        step = wrap(lambda x: x * 2.0 if draw() < 0.8 else x * 3.0)
+        return [as_bytes(step(X)) for _ in range(30)]
+
+    assert run(compile) == run(lambda step: step)
+
+
+def test_a_global_called_like_a_method_is_no_change() -> None:
+    space: dict[str, Any] = {"w": parameter(), "optim": optim, "compile": compile}
+    exec(
+        "optimizer = optim.SGD([w], lr=0.1)\n"
+        "@compile\n"
+        "def train(x):\n"
+        "    loss = (w * x).sum()\n"
+        "    optimizer.zero_grad()\n"
+        "    loss.backward()\n"
+        "    optimizer.step()\n"
+        "    return loss\n",
+        space,
+    )
+    for step in range(6):
+        space["step"] = step
+        space["train"](np.ones(2, F))
+    assert space["train"].source.count("def step(") == 1
+
+
+def test_a_users_module_called_like_one_of_pythons_is_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "crypt.py").write_text("SCALE = 2.0\ndef scaled(x):\n    return x * SCALE\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "crypt", raising=False)
+    module = importlib.import_module("crypt")
+    assert module.__file__ == str(tmp_path / "crypt.py")
+    compiled = compile(lambda x: module.scaled(x))
+    for scale in (2.0, 2.0, 2.0, 5.0):
+        module.SCALE = scale  # type: ignore[attr-defined]
+        assert as_bytes(compiled(X)) == as_bytes(X * F(scale))
+    sys.modules.pop("crypt")
+
+
+def test_a_step_of_many_models_is_compiled_for_each(caplog: pytest.LogCaptureFixture) -> None:
+    space: dict[str, Any] = {}
+    compiled = compile(lambda x: space["network"](x))
+    for _ in range(20):
+        space["network"] = Scaled()
+        for _ in range(4):
+            compiled(X)
+        assert compiled.source.count("def step(") >= 1
+    assert not caplog.records
+
+
+def test_a_step_with_keyword_only_arguments_says_that_it_runs_eagerly(caplog: pytest.LogCaptureFixture) -> None:
+    compiled = compile(lambda x, *, k: x * k)
+    assert as_bytes(compiled(X, k=2.0)) == as_bytes(X * F(2))
+    assert "keyword-only" in caplog.text
+
+
+def test_a_copy_of_a_compiled_step_is_one_too() -> None:
+    network = Scaled()
+    network.step = compile(len)  # type: ignore[attr-defined]
+    twin: Any = copy.deepcopy(network)
+    assert repr(twin.step) == "compile(len)"
+    assert twin.step is not network.step  # type: ignore[attr-defined]
 
 
 def test_an_iterator_is_not_replayed() -> None:

@@ -71,7 +71,12 @@ class _Binder:
             self._expect_argument(name, kind)
         arrays = self._outside()
         for w in watches:
-            self._expect(self._place(w), w.value)
+            if w.how in ("length", "order"):
+                self.tests.append(
+                    f"{'len' if w.how == 'length' else 'list'}({self.named(w.owner)}) == {self.named(w.value)}"
+                )
+            else:
+                self._expect(self._place(w), w.value)
         self._expect_optimizers()
         numbers = [self._number(n, i) for i, n in enumerate(self.text.numbers)]
         given = [name for name, kind in zip(names, kinds, strict=True) if kind.layout is not None]
@@ -99,7 +104,7 @@ class _Binder:
     def _place(self, watch: Watch) -> str:
         """The text that finds what is watched."""
         owner, key = self.named(watch.owner), watch.key
-        if not watch.attribute:
+        if watch.how == "item":
             return f"{owner}[{self.named(key)}]"
         plain = key.isidentifier() and not keyword.iskeyword(key)
         return f"{owner}.{key}" if plain else f"getattr({owner}, {key!r})"

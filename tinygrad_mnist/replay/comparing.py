@@ -45,10 +45,16 @@ def mapped(value: Any, function: Callable[[Tensor], Any], check: bool = False) -
     return isinstance(value, PLAIN) if check else value
 
 
-def random_states(generators: list[np.random.Generator]) -> Any:
+def random_states(generators: list[Any]) -> Any:
     """The states of the random number generators in reach, to see whether a step draws from them."""
-    states = [str(g.bit_generator.state) for g in generators]
-    return random.getstate(), str(np.random.get_state()), states  # noqa: NPY002
+    return random.getstate(), str(np.random.get_state()), list(map(_state_of, generators))  # noqa: NPY002
+
+
+def _state_of(generator: Any) -> str:
+    """The state of a generator, NumPy's (new or old) or Python's."""
+    if isinstance(generator, np.random.Generator):
+        return str(generator.bit_generator.state)
+    return str(generator.getstate() if isinstance(generator, random.Random) else generator.get_state(legacy=False))
 
 
 def identical(a: Array, b: Array) -> bool:

@@ -41,10 +41,10 @@ def compile(step: Callable[..., Any]) -> Compiled:
     - Random numbers are new at each call if an op draws them (from a `Generator` that is one of its parameters).
     - A step that reads values (`.item()`, `bool(t)`, `.data`, NumPy's functions of the values), draws random numbers
       by itself, leaves gradients behind or lets them add up, sets an optimizer's option, or refers to what cannot be
-      watched (a set, a deque, an iterator) runs eagerly. That is logged once, as a warning of the logger
+      watched (an iterator) runs eagerly, as if it were not compiled. That is logged once, as a warning of the logger
       `tinygrad_mnist`.
-    - What else a step does besides ops (printing, counting, appending to a list) it does only while it is recorded; and
-      a number that it takes from an array, or by way of C code, is a constant.
+    - What else a step does besides ops (printing, counting, setting an attribute) it does only while it is recorded;
+      and what it computes in NumPy or C of arrays that are no arguments, a number or an array, is a constant.
     - One thread at a time: others wait.
 
     Raises:
@@ -107,18 +107,26 @@ class Compiled(Opaque):
     def __repr__(self) -> str:
         return f"compile({self.__name__})"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return compile, (self.step,)  # copies record anew
+
     def _other(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A call that the last program is not for."""
         if kwargs:
             bound = inspect.signature(self.step).bind(*args, **kwargs)
             args, kwargs = bound.args, bound.kwargs
+        if kwargs:
+            self._say("is called with keyword-only arguments; give them places")
         if mode.observer is not None or kwargs:
             return self.step(*map(_as_tensor, args), **kwargs)
         with self._lock:
             for variant in self._variants:
                 if variant.admits(args):
+                    self._variants.append(self._variants.pop(self._variants.index(variant)))  # the last used is last
                     break
             else:
+                if len(self._variants) >= _MOST and any(v.text for v in self._variants):
+                    del self._variants[0]
                 if len(self._variants) >= _MOST:
                     self._say(f"refers to something that changes at every call ({self._variants[-1].change(args)})")
                     return self.step(*map(_as_tensor, args))

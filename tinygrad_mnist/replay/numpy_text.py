@@ -28,10 +28,7 @@ KERNELS: dict[str, Callable[..., list[str]]] = {
 }
 """How ops that are not ufuncs write into given memory. Whatever has no entry returns memory of its own."""
 
-VIEWS: dict[str, Callable[..., str]] = {
-    "transpose": lambda i, x: f"{x}.transpose({i.params['axes']})",
-    "reshape": lambda i, x: f"{x}.reshape({i.params['shape']})",
-}
+VIEWS = {"transpose": "axes", "reshape": "shape"}
 """Views as methods; others call the op's own function."""
 
 
@@ -195,7 +192,7 @@ class NumPyText:
     def _called(self, i: Instruction, names: Sequence[str]) -> str:
         """The op's result in memory of its own."""
         if i.output.base is not None and i.op.name in VIEWS:
-            return VIEWS[i.op.name](i, *names)
+            return f"{names[0]}.{i.op.name}({self._literal(i.params[VIEWS[i.op.name]])})"
         self.imports.add("asarray")
         if isinstance(i.op.forward, np.ufunc):
             self.imports.add(i.op.forward.__name__)

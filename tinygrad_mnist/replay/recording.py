@@ -55,9 +55,7 @@ class Recorder:
     tell what is not an op.
     """
 
-    def __init__(
-        self, arguments: list[tuple[str, Any]], names: Mapping[int, str], generators: list[np.random.Generator]
-    ) -> None:
+    def __init__(self, arguments: list[tuple[str, Any]], names: Mapping[int, str], generators: list[Any]) -> None:
         self.names, self.generators = names, generators
         self.instructions: list[Instruction] = []
         self.failed = ""  # why this cannot be replayed
@@ -123,7 +121,7 @@ class Recorder:
         """A value is looked at."""
         if self.expanding:
             raise _OpaqueError
-        self.stop(f"looks at values, which a replay could not ({self._line()}); return the Tensor, and look afterwards")
+        self.stop(f"reads values, which a replay cannot ({self._line()}); return the Tensor, and look afterwards")
 
     def alias(self, tensor: Tensor, of: Tensor) -> None:
         """Another Tensor for the same array has been made."""

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import dis
 import inspect
+import random
 import sys
+import sysconfig
 import types
+from array import array
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, MappingView, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+from weakref import ref
 
 import numpy as np
 
@@ -24,10 +30,22 @@ PLAIN = (int, float, complex, bool, str, bytes, type(None), np.generic)
 """Values that are the same when they are equal."""
 
 CALLED = """
-    forward __call__ training direction change __getitem__ __len__ __iter__ __contains__ __bool__ __enter__ __exit__
-    __add__ __radd__ __sub__ __rsub__ __mul__ __rmul__ __truediv__ __rtruediv__ __pow__ __matmul__ __neg__ __float__
+    forward training direction change __init__ __new__ __post_init__ __call__ __getattr__ __getattribute__ __setattr__
+    __get__ __set__ __enter__ __exit__ __len__ __iter__ __next__ __contains__ __getitem__ __missing__ __hash__
+    __bool__ __int__ __float__ __index__ __eq__ __ne__ __lt__ __le__ __gt__ __ge__ __neg__ __abs__ __add__ __radd__
+    __sub__ __rsub__ __mul__ __rmul__ __truediv__ __rtruediv__ __floordiv__ __mod__ __pow__ __matmul__
     """.split()
 """What is called although the code does not name it."""
+
+STATELESS = (*PLAIN, types.CodeType, np.ufunc, np.ndarray, np.random.BitGenerator)
+"""What refers to nothing that can change. (Arrays that ops use are read at each replay.)"""
+
+CONTAINERS = (list, tuple, dict, set, frozenset, deque)
+
+UNWATCHED = (Iterator, MappingView, types.MappingProxyType, bytearray, memoryview, array, ref, ContextVar)
+"""What may change without a sign."""
+
+STANDARD_LIBRARY = sysconfig.get_path("stdlib")
 
 MOST = 2000
 """How many things are watched at the most: a replay looks at each, in some 0.05 µs."""
@@ -74,18 +92,30 @@ class Opaque:
 
 @dataclass(eq=False, slots=True)
 class Watch:
-    """A value that the step refers to: `owner.key` or `owner[key]`."""
+    """A value that the step refers to.
+
+    Attributes:
+        owner: what holds it.
+        key: its place.
+        value: what it was.
+        how: an attribute owner.key; an item owner[key]; how many items there are, or which in which order.
+        path: how the step comes to it.
+    """
 
     owner: Any
     key: Any
     value: Any
-    attribute: bool
+    how: Literal["attribute", "item", "length", "order"]
     path: str
 
     def holds(self) -> bool:
         """Whether it is still the same."""
         try:
-            now = getattr(self.owner, self.key) if self.attribute else self.owner[self.key]
+            if self.how == "length":
+                return len(self.owner) == self.value
+            if self.how == "order":
+                return list(self.owner) == self.value
+            now = getattr(self.owner, self.key) if self.how == "attribute" else self.owner[self.key]
         except (AttributeError, LookupError, ValueError):
             return False
         return same(now, self.value)
@@ -100,14 +130,14 @@ class Watcher:
     Attributes:
         watches: what must stay as it is.
         names: the path to each Tensor, by id, for names in the program.
-        generators: the random number generators.
+        generators: the random number generators, NumPy's and Python's.
         blind: what cannot be watched; empty if there is nothing.
     """
 
     def __init__(self, step: Callable[..., Any], args: Sequence[Any]) -> None:
         self.watches: list[Watch] = []
         self.names: dict[int, str] = {}
-        self.generators: list[np.random.Generator] = []
+        self.generators: list[Any] = []
         self.blind = ""
         self._seen: dict[int, Any] = {}
         self._owners: list[tuple[Any, str]] = []  # whose attributes may be read
@@ -124,20 +154,23 @@ class Watcher:
                 done.add((id(owner), word))
                 self._attribute(owner, word, f"{path}.{word}")
 
-    def _note(self, owner: Any, key: Any, value: Any, attribute: bool, path: str) -> None:
+    def _note(self, owner: Any, key: Any, value: Any, how: Any, path: str) -> None:
         if len(self.watches) >= MOST:
             self.blind = f"refers to more than {MOST} things"
             return
-        self.watches.append(Watch(owner, key, value, attribute, path))
-        self._walk(value, path)
+        self.watches.append(Watch(owner, key, value, how, path))
+        if how in ("attribute", "item"):
+            self._walk(value, path)
 
     def _walk(self, value: Any, path: str) -> None:
-        if isinstance(value, (*PLAIN, types.BuiltinFunctionType, np.ufunc)) or id(value) in self._seen:
+        if isinstance(value, types.BuiltinFunctionType):
+            value = value.__self__  # of a method, as list.append; of a function its module
+        if isinstance(value, STATELESS) or id(value) in self._seen:
             return
         self._seen[id(value)] = value
         if isinstance(value, Tensor):
             self.names[id(value)] = path.partition(".")[2] or path
-        elif isinstance(value, np.random.Generator):
+        elif isinstance(value, np.random.Generator | np.random.RandomState | random.Random):
             self.generators.append(value)
         elif isinstance(value, types.FunctionType):
             self._function(value)
@@ -146,45 +179,53 @@ class Watcher:
             self._walk(value.__func__, path)
         elif isinstance(value, partial):
             self._walk([value.func, value.args, value.keywords], path)
-        elif isinstance(value, list | tuple | dict):
+        elif isinstance(value, CONTAINERS):
             self._container(value, path)
         elif isinstance(value, types.ModuleType | type):
             if not _is_foreign(getattr(value, "__module__", value.__name__)):
                 self._owners.append((value, path))
-        elif isinstance(value, set | deque | Iterator):
+        elif isinstance(value, UNWATCHED):
             self.blind = f"refers to a {type(value).__name__} ({path}), which cannot be watched"
         elif isinstance(value, Opaque):
             self._walk(value.step, path)
-        elif not isinstance(value, np.ndarray | np.random.BitGenerator):
+        else:
             self._owners.append((value, path))
-            for key, item in getattr(value, "__dict__", {}).items():
+            if attributes := getattr(value, "__dict__", None):
+                self._note(attributes, None, len(attributes), "length", path)
+            for key, item in (attributes or {}).items():
                 if not (isinstance(value, Optimizer) and key in ("groups", "state")):  # looked after by the recorder
-                    self._note(value, key, item, True, f"{path}.{key}")
+                    self._note(value, key, item, "attribute", f"{path}.{key}")
 
     def _container(self, value: Any, path: str) -> None:
-        if not isinstance(value, tuple):
-            self.watches.append(Watch(_Extent(value), "same", True, True, path))
+        if isinstance(value, list | deque):
+            self._note(value, None, len(value), "length", path)
+        elif isinstance(value, dict | set):
+            self._note(value, None, list(value), "order", path)
         for key, item in value.items() if isinstance(value, dict) else enumerate(value):
-            self._note(value, key, item, False, f"{path}.{key!s}")
-            self._walk(key, path)
+            if isinstance(value, tuple | set | frozenset):
+                self._walk(item, f"{path}.{key}")
+            else:
+                self._note(value, key, item, "item", f"{path}.{key!s}")
+                self._walk(key, path)
 
     def _function(self, value: types.FunctionType, *, own: bool = False) -> None:
         if _is_foreign(value.__module__) and not own:
             return
-        for name in ("__defaults__", "__kwdefaults__"):
+        for name in ("__code__", "__defaults__", "__kwdefaults__"):
             if getattr(value, name):
-                self._note(value, name, getattr(value, name), True, f"{value.__name__}.{name}")
+                self._note(value, name, getattr(value, name), "attribute", f"{value.__name__}.{name}")
         for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True):
             with contextlib.suppress(ValueError):  # not assigned yet
-                self._note(cell, "cell_contents", cell.cell_contents, True, name)
+                self._note(cell, "cell_contents", cell.cell_contents, "attribute", name)
         for name in _names_in(value.__code__):
             self._words[name] = None
-            if name in value.__globals__:
-                self._note(value.__globals__, name, value.__globals__[name], False, name)
-            elif name in sys.modules:  # imported in the function
+            if name not in value.__globals__ and name in sys.modules:  # imported in the function
                 self._walk(sys.modules[name], name)
+        for name in dict.fromkeys(_globals_in(value.__code__)):
+            if name in value.__globals__:
+                self._note(value.__globals__, name, value.__globals__[name], "item", name)
         for name, item in vars(value).items():
-            self._note(value, name, item, True, f"{value.__name__}.{name}")
+            self._note(value, name, item, "attribute", f"{value.__name__}.{name}")
 
     def _attribute(self, owner: Any, name: str, path: str) -> None:
         """What `owner.name` is, if code may mean that by this name."""
@@ -194,31 +235,23 @@ class Watcher:
         if isinstance(owner, Optimizer) and name == "groups":
             for i, group in enumerate(owner.groups):
                 for key in group.keys() - {"params"}:
-                    self._note(group, key, group[key], False, f"{path}.{i}.{key}")
+                    self._note(group, key, group[key], "item", f"{path}.{i}.{key}")
         elif isinstance(value, (*_CODE, types.FunctionType)) and not isinstance(owner, types.ModuleType):
             for kind in (owner if isinstance(owner, type) else type(owner)).__mro__:  # super() reaches them all
-                self._walk(_function_of(vars(kind).get(name)), path)
+                if name in vars(kind) and not _is_foreign(kind.__module__):
+                    self._note(vars(kind), name, vars(kind)[name], "item", path)
+                    self._walk(_function_of(vars(kind)[name]), path)
             self._walk(_function_of(value), path)
         elif isinstance(value, types.MemberDescriptorType) and not isinstance(owner, type):  # a slot
             if hasattr(owner, name):
-                self._note(owner, name, getattr(owner, name), True, path)
+                self._note(owner, name, getattr(owner, name), "attribute", path)
         elif isinstance(owner, types.ModuleType | type):
             if value is not None:
-                self._note(owner, name, value, True, path)
-        elif value is not None and name not in getattr(owner, "__dict__", {}) and not hasattr(value, "__get__"):
-            self._note(owner, name, value, True, path)  # an attribute of its class
-
-
-class _Extent:
-    """How many elements a list has, or which keys a dict, and in which order."""
-
-    def __init__(self, value: Any) -> None:
-        self.value, self.extent = value, len(value) if isinstance(value, list) else list(value)
-
-    @property
-    def same(self) -> bool:
-        """Whether it is as it was."""
-        return (len(self.value) if isinstance(self.value, list) else list(self.value)) == self.extent
+                self._note(owner, name, value, "attribute", path)
+        elif hasattr(value, "__get__"):
+            self._walk(value, path)
+        elif value is not None and name not in getattr(owner, "__dict__", {}):
+            self._note(owner, name, value, "attribute", path)  # an attribute of its class
 
 
 _CODE = (property, classmethod, staticmethod)
@@ -230,11 +263,21 @@ def _function_of(member: Any) -> Any:
 
 
 def _names_in(code: types.CodeType) -> Iterator[str]:
-    """The names of globals and attributes in a function, and in those defined inside it."""
+    """The names of globals and attributes in a function and in those defined inside it; for getattr(), texts too."""
     yield from code.co_names
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             yield from _names_in(constant)
+        elif isinstance(constant, str) and constant.isidentifier():
+            yield constant
+
+
+def _globals_in(code: types.CodeType) -> Iterator[str]:
+    """The names of globals alone: `step` in step(x), and not in optimizer.step()."""
+    yield from (i.argval for i in dis.get_instructions(code) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME"))
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _globals_in(constant)
 
 
 def _is_foreign(module: str | None) -> bool:
@@ -242,8 +285,5 @@ def _is_foreign(module: str | None) -> bool:
     root = (module or "builtins").partition(".")[0]
     file = getattr(sys.modules.get(root), "__file__", None) or ""
     installed = {"site-packages", "dist-packages"} & set(Path(file).parts)
-    return (
-        root == __name__.partition(".")[0]
-        or bool(installed)
-        or (root in sys.stdlib_module_names and root != "__main__")
-    )
+    pythons = root in sys.stdlib_module_names and (not file or Path(file).is_relative_to(STANDARD_LIBRARY))
+    return root == __name__.partition(".")[0] or bool(installed) or (pythons and root != "__main__")
