@@ -763,6 +763,9 @@ class TestOwnOps:
         one = unary("one", lambda x: x + 0, lambda g, out, x: 1)
         assert type(slope(one, 1.0)) is np.ndarray
 
+    def test_pickle_of_an_op_is_its_name(self):
+        assert pickle.loads(pickle.dumps(tg.relu.op)) is tg.relu.op
+
     @pytest.mark.parametrize("create_graph", [False, True])
     def test_gradient_that_is_an_operand_gets_memory_of_its_own(self, create_graph):
         half_square = unary("half_square", lambda x: x * x / 2, lambda g, out, x: x)  # right where g is 1
@@ -785,6 +788,30 @@ class TestOwnOps:
         x = variable([1.0, 2.0])
         total(x, 1.0, np.ones(2), x, factor=3).sum().backward()
         assert_array_equal(x.grad.data, [6, 6])
+
+
+def test_order_of_axes_may_be_an_array():
+    x = variable(np.arange(6.0).reshape(1, 2, 3))
+    order = np.array([2, 0, 1])
+    slope = grad((x.transpose(order) * 2).sum(), x, create_graph=True)
+    assert_array_equal(slope.data, np.full((1, 2, 3), 2))
+    step = tg.compile(lambda x: x.transpose(order).reshape(np.array([3, 2])) * 2)
+    for _ in range(4):
+        assert_array_equal(step(x.data).data, x.data.transpose(order).reshape(3, 2) * 2)
+
+
+@pytest.mark.parametrize(
+    ("operand", "what"),
+    [
+        (np.array([1.0, 2.0], object), "array of dtype object"),
+        (np.array(["a", "b"]), "array of dtype <U1"),
+        (np.ma.array([1.0, 2.0], mask=[True, False]), "masked array, whose mask would be lost"),
+    ],
+)
+def test_operand_of_which_no_gradient_can_be_computed_is_refused(operand, what):
+    for apply in (lambda x: x * operand, lambda x: tg.where(operand, x, 1), lambda x: tg.concatenate([x, operand])):
+        with refused(TypeError, what):
+            apply(variable([1.0, 2.0]))
 
 
 @pytest.mark.parametrize("stride", [-1, 0, 1.5, (1, 2, 3)])

@@ -349,6 +349,17 @@ def test_what_is_wrong_with_an_op_is_found(table, name):
         check_op("product")
 
 
+def test_a_rule_that_forgets_a_parameter_is_found(table):
+    def elu(x, alpha=1.0):
+        return np.where(x > 0, x, alpha * np.expm1(x))
+
+    kink = (Domain(away=(0.0,)),)
+    check_op(tg.unary("elu", elu, lambda g, out, x, alpha: ops.where(x > 0, g, g * alpha * ops.exp(x)), domain=kink))
+    forgets = tg.unary("forgets", elu, lambda g, out, x, alpha: ops.where(x > 0, g, g * ops.exp(x)), domain=kink)
+    with pytest.raises(GradientError, match=r"alpha=0\.5"):
+        check_op(forgets)
+
+
 def test_an_op_without_rules_must_not_ask_for_gradients(table):
     tg.unary("floor", np.floor, None, domain=(Domain(away=(0.0, 1.0)),))
     check_op("floor")

@@ -128,6 +128,16 @@ def test_saturation_of_logits_is_that_of_their_softmax():
     assert record.saturated > 0.9
 
 
+def test_outputs_that_are_no_activations_are_not_called_saturated(tmp_path):
+    data = made_up()
+    model = Sequential(Linear(6, 3, rng=np.random.default_rng(0)), lambda x: x @ Tensor(np.eye(3) * 9, dtype="f"))
+    optimizer = SGD(model.parameters(), 0.001)
+    record = run(data, model, optimizer, cost=quadratic_cost, epochs=1)[0]
+    assert record.saturated is None
+    train.save(tmp_path / "m.npz", model, optimizer, history=[record])
+    assert list(train.load(tmp_path / "m.npz").history) == [record]
+
+
 def test_a_model_is_any_function():
     data = made_up()
     weight = Tensor(np.zeros((6, 3), np.float32), requires_grad=True)
@@ -544,7 +554,7 @@ def test_what_was_not_saved_cannot_be_restored(tmp_path):
     checkpoint = train.load(tmp_path / "m.npz")
     checkpoint.restore(model, optimizer)
     for given_too in ({"schedule": schedule}, {"rng": rng}):
-        with pytest.raises(CheckpointError, match="does not fit"):
+        with pytest.raises(CheckpointError, match="was saved without a"):
             checkpoint.restore(model, optimizer, **given_too)
 
 

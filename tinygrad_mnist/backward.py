@@ -124,7 +124,8 @@ def propagate(
                 try:
                     part = rule(g, *operands, **params)
                 except Exception as error:
-                    error.add_note(_WHERE.format(op.name))
+                    if not op.ours and not isinstance(error, FloatingPointError):
+                        error.add_note(_WHERE.format(op.name))
                     raise
                 if x.op is None and x._created > node._created:
                     raise _too_late(node, x)

@@ -110,6 +110,8 @@ def _attach() -> None:
         setattr(Tensor, f"__{name}__", _comparable(OPS[name].function))
     for name in "astype copy exp log sqrt tanh sigmoid relu sum mean max min logsumexp softmax log_softmax".split():
         setattr(Tensor, name, OPS[name].function)
+    for query in (np.argmax, np.argmin, np.any, np.all):
+        setattr(Tensor, query.__name__, query)
     methods: dict[str, Any] = {
         "__array_ufunc__": _array_ufunc,
         "__array_function__": _array_function,

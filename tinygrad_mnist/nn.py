@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -128,6 +129,7 @@ class Module:
         for key, tensor in own.items():
             tensor.data = arrays[key].astype(tensor.dtype)
 
+    @reprlib.recursive_repr("...")
     def __repr__(self) -> str:
         inside = [f"{name}={value!r}" for name, value in vars(self).items() if isinstance(value, Module | list)]
         return f"{type(self).__name__}({', '.join(inside)})"

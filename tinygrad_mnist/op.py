@@ -61,7 +61,11 @@ class Op:
         return f"<op {self.name}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return OPS.__getitem__, (self.name,)
+        return _op_named, (self.name,)
+
+
+def _op_named(name: str) -> Op:
+    return OPS[name]
 
 
 OPS: dict[str, Op] = {}
@@ -73,7 +77,6 @@ OPS: dict[str, Op] = {}
 _ndarray = np.ndarray  # a global is found sooner than the attribute of a module
 _new = object.__new__
 _NUMBERS = (float, int, complex)
-_RAW = (np.ndarray, *_NUMBERS)
 
 
 def _apply(op: Op, inputs: tuple[Any, ...], params: Mapping[str, Any]) -> Any:
@@ -150,9 +153,16 @@ def _operand(op: Op, x: Any) -> Any:
         return float(x) if isinstance(x, np.floating) else x  # longdouble's item is a longdouble
     if isinstance(x, float) and type(x) is not float:
         return +x  # NumPy would take a class of its own for a float64
-    if isinstance(x, _RAW):
-        return np.asarray(x) if isinstance(x, np.ndarray) else x  # a subclass, as np.matrix, multiplies in its own way
-    raise TypeError(f"{op.name}: expected Tensors, arrays or numbers, got {type(x).__name__} {str(x)[:40]!r}")
+    if isinstance(x, np.ndarray) and x.dtype.kind in "biufc" and not isinstance(x, np.ma.MaskedArray):
+        return np.asarray(x)  # a subclass, as np.matrix, multiplies in its own way
+    if isinstance(x, _NUMBERS):
+        return x
+    kind = f"array of dtype {x.dtype}" if isinstance(x, np.ndarray) else ""
+    if isinstance(x, np.ma.MaskedArray):
+        kind = "masked array, whose mask would be lost"
+    raise TypeError(
+        f"{op.name}: expected Tensors, arrays of numbers or numbers, got {kind or type(x).__name__} {str(x)[:40]!r}"
+    )
 
 
 def _frozen(value: Any) -> Any:

@@ -348,11 +348,16 @@ def _pad_widths(x: Any, pad_width: Any) -> list[tuple[int, int]]:
     return [(int(a), int(b)) for a, b in np.broadcast_to(pad_width, (x.ndim, 2))]
 
 
+def _inverse(axes: Any, ndim: int) -> tuple[int, ...] | None:
+    """The order of axes that undoes another."""
+    return None if axes is None else tuple(np.argsort([a % ndim for a in axes]).tolist())
+
+
 reshape = unary("reshape", lambda x, shape: np.reshape(x, shape),
                 lambda g, out, x, shape: g.reshape(x.shape),
                 numpy=(np.reshape,), view=True, domain=None, doc="the same values in another shape")
 transpose: OpFunction = unary("transpose", lambda x, axes=None: np.transpose(x, axes),
-                  lambda g, out, x, axes: transpose(g, axes and tuple(np.argsort([a % x.ndim for a in axes]).tolist())),
+                  lambda g, out, x, axes: transpose(g, _inverse(axes, x.ndim)),
                   numpy=(np.transpose,), sign="T", view=True, domain=None, doc="the axes in another order")
 broadcast_to: OpFunction = unary("broadcast_to", _broadcast_to,
                      lambda g, out, x, shape: g,
@@ -456,6 +461,10 @@ def getitem(x: Tensor, index: Any) -> Tensor:
         if not (part is None or part is ... or isinstance(part, slice | int | np.integer | np.bool)):
             if not isinstance(part, np.ndarray | Tensor):  # a list, or whatever else NumPy takes for one
                 part = np.asarray(part, dtype=int if isinstance(part, list | tuple) and not part else None)
+            if part.dtype.kind not in "iub":
+                raise IndexError(
+                    f"getitem: expected integers, slices, None, or arrays of integers or booleans, got {part!r:.60}"
+                )
             arrays.append(part)
             part = ARRAY
         parts.append(part)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -136,8 +137,14 @@ def operands(op: Op | Callable[..., Any] | str) -> SearchStrategy[Case]:
             f"operands: op {name!r} has required parameters; declare a strategy with @testing.operands_of({name!r})"
         )
     else:
-        strategy = elementwise(*found.domain)
+        strategy = elementwise(*found.domain).flatmap(partial(_with_params, defaults=found.defaults))
     return strategy.map(lambda case: replace(case, op=found))
+
+
+def _with_params(case: Case, defaults: Mapping[str, Any]) -> SearchStrategy[Case]:
+    """The same with other parameters too, where that are numbers: a rule may have forgotten them."""
+    numbers = {key: st.sampled_from((x, x / 2)) for key, x in defaults.items() if type(x) is float and x}
+    return st.fixed_dictionaries({}, optional=numbers).map(lambda params: replace(case, params=params))
 
 
 @st.composite

@@ -102,7 +102,10 @@ def _check_float32(case: Case, variables: Sequence[Array]) -> None:
     # Of float32 and an array of integers NumPy makes float64.
     promoted = case.op.domain is not None and any(isinstance(x, np.ndarray) and x.dtype.kind in "iu" for x in case.args)
     if out.dtype == exact.dtype and not promoted and "dtype" not in case.op.defaults:
-        raise GradientError(f"{case}: the result is {out.dtype} for float32 operands; float32 must stay float32")
+        raise GradientError(
+            f"{case}: the result is {out.dtype} for float32 operands; float32 must stay float32 "
+            "(of a Python number NumPy's functions make float64)"
+        )
     v = _upstream(exact)
     for i, (a, b) in enumerate(zip(grad(out, single, v), grad(exact, double, v), strict=True)):
         allowed = 1e-5 * np.max(np.abs(b.data), initial=1)

@@ -48,6 +48,8 @@ def explain(output: Tensor, *, model: Module | None = None) -> str:
     ∂a = ∂v1 * b                 mul        scalar  -0.1491
     ∂b = ∂v1 * a                 mul        scalar  0.2983
     """
+    if not isinstance(output, Tensor):
+        raise TypeError(f"explain: expected a Tensor, as in explain(loss), got {output!r:.60}")
     if not output.requires_grad or output.size != 1:
         raise ValueError(
             f"explain: expected one number that requires gradients, got shape {output.shape} and "

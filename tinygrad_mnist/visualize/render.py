@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from graphviz import Digraph
 
 
+FONTS = b'font-family="Arial,Helvetica,Liberation Sans,sans-serif"'
+"""For where there is no Arial. (Not in the DOT text: a program that does not know the list measures too short.)"""
+
+
 def save(picture: Digraph, path: str | os.PathLike[str]) -> Path:
     """Write a picture to a file and return its path; by the suffix as .svg, .png, .pdf, or as DOT text (.dot, .gv).
 
@@ -63,7 +67,7 @@ def rendered(source: str, kind: str) -> bytes:
             reason = f"{program} failed: {error}"
             continue
         if run.returncode == 0 and run.stdout:
-            return run.stdout
+            return run.stdout.replace(b'font-family="Arial"', FONTS) if kind == "svg" else run.stdout
         says = run.stderr.decode(errors="replace").split("\n")[0]
         reason = f"{program} did not draw it as {kind} ({says})"
     raise RuntimeError(f"{reason}; install Graphviz (graphviz.org), or for SVG and PNG: pip install graphviz-pure")
