@@ -4,8 +4,8 @@ With all 50,000 digits there is little overfitting to be cured. λ 0.1 and 1.5 e
 digits, 1.5 with wider swings; λ 3 is too strong: 95.6 %. With η 2.5, decay and steps are both long: at η 1.5, the
 default of network3, λ 1 comes to 96.5 %. Where there are few digits, decay does help: see `graphs.overfitting`.
 
-The original applied the decay once a digit, so that its λ was ten times the book's; and its
-curves were drawn with one network that went on learning. Here λ is the book's, and every run begins anew.
+The original applied the decay once a digit, so that its λ was ten times the book's; and its curves were drawn with one
+network that went on learning. Here λ is the book's, and every run begins anew.
 """
 
 import sys

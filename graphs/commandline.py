@@ -85,6 +85,8 @@ def _parser(name: str, text: str) -> argparse.ArgumentParser:
 
 def _run(name: str, figure: Figure, options: argparse.Namespace) -> int:
     folder: Path = options.output or (Path() if options.quick else HERE)
+    if options.output and not options.replot and not folder.exists():
+        folder.mkdir(parents=True)
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise ValueError(f"{folder} is not a directory that can be written to; name another with --output DIR")
     stem = f"{name}-quick" if options.quick else name
@@ -190,5 +192,5 @@ def summary(record: Any) -> str:
 
 
 def _notes(run: Any) -> list[str]:
-    lost = [f"never says {digit}" for digit in run.get("lost_classes", ())]
+    lost = [f"never answers {digit}" for digit in run.get("lost_classes", ())]
     return [*lost, *([f"diverged: {run['diverged']}"] if run.get("diverged") else [])]

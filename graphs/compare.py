@@ -37,7 +37,7 @@ def draw(figure: Any, results: Results) -> None:
 
 
 FIGURE = Figure(
-    title="First weights matter more than the way of learning",
+    title="First weights matter more than momentum",
     settings={
         **{
             f"{panel}: {way}": {**setting, "init": init, "batch_size": 10, "epochs": 30}

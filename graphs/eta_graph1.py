@@ -3,9 +3,8 @@
 η 2.5 is ahead for four epochs, and η 0.25 ends higher: 96.3 against 95.8 % on the validation digits, and steadier. With
 μ 0.5 steps add up to twice their length, so that 2.5 stands for 5 without momentum: too long to settle.
 
-The original's picture shows the opposite, since its second curve began with the network that the first
-had trained. Weights are from N(0, 1/fan_in) here, not N(0, 1): with those, momentum saturates (see
-`graphs.saturation`).
+The original's picture shows the opposite, since its second curve began with the network that the first had trained.
+Weights are from N(0, 1/fan_in) here, not N(0, 1): with those, momentum saturates (see `graphs.saturation`).
 """
 
 import sys

@@ -62,7 +62,7 @@ def train_network(setting: Setting, seed: int) -> dict[str, Any]:
         seed: of weights and order.
 
     Returns:
-        "epochs": a dict for each, the fields of `train.Epoch`; "lost_classes": digits never said in the end;
+        "epochs": a dict for each, the fields of `train.Epoch`; "lost_classes": digits never answered in the end;
         "diverged": None, or how it failed; "gradients": at the start and after each epoch ||dC/db|| for each layer.
     """
     training = training_of(setting, seed)
@@ -136,7 +136,7 @@ def curves(
         axis.plot(epochs, mean, color=colour, linestyle=line, marker=marker, markersize=6, linewidth=2,
                   markevery=max(1, length // 10), label=label(name, mean[-1]))  # fmt: skip
     axis.set_xlabel("epoch")
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     axis.grid(alpha=0.3)
 
 
@@ -149,7 +149,7 @@ def accuracy(
     curves(axis, results, lambda run: [100 * epoch[key] for epoch in run["epochs"]],
            label=lambda name, last: f"{name}: {last:.1f} %", **given)  # fmt: skip
     axis.set_ylabel(f"{key} accuracy (%)")
-    if lowest is not None and axis.get_ylim()[1] > lowest:  # a trial may stay below
+    if lowest is not None and all(line.get_ydata()[-1] > lowest for line in axis.lines):  # a trial may stay below
         axis.set_ylim(bottom=lowest)
     axis.legend(loc="lower right", fontsize=12)
 

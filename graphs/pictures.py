@@ -80,7 +80,7 @@ def draw(folder: Path) -> None:
         cost = quadratic_cost(deep(x), y)
     cost.name = "C"
     picture = visualize.graph(cost, gradients=True, collapse=1)
-    picture.attr(rankdir="LR")
+    picture.attr(ranksep="0.15")
     print(visualize.save(picture, folder / "vanishing.svg"))
 
 

@@ -264,7 +264,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
     axis = axes[0]
     for place, (name, row) in enumerate(ranked):
         axis.barh(place, row["time"], color=COLOURS[name])
-        axis.text(row["time"] + 0.02 * longest, place, f"{row['time']:.0f} µs, {row['ratio']:.3g} x", va="center")
+        axis.text(row["time"] + 0.02 * longest, place, f"{row['time']:.0f} µs, {row['ratio']:.2f} x", va="center")
     axis.set_yticks(range(len(ranked)), [CONTESTANTS[name].name for name, _ in ranked])
     axis.set_xlim(0, 1.55 * longest)
     axis.set_xlabel("µs a step")
@@ -290,8 +290,8 @@ def draw(results: dict[str, Any], path: Path) -> None:
         axes[-1].legend(loc="upper right", fontsize=12.5, frameon=False)
     figure.suptitle("A training step against NumPy written by hand", fontsize=18)
     machine = ", ".join(f"{key} {value}" for key, value in results["machine"].items())
-    figure.supxlabel(f"Sigmoid, quadratic cost, float32, SGD. Medians of {results['repetitions']} turns. {machine}",
-                     fontsize=11)  # fmt: skip
+    figure.supxlabel(f"Sigmoid, quadratic cost, float32, SGD. Medians of {results['repetitions']} turns, "
+                     f"of ratios too. {machine}", fontsize=11)  # fmt: skip
     figure.savefig(path, dpi=100)
     plt.close(figure)
 

@@ -211,6 +211,7 @@ def test_a_figure_is_run_drawn_and_told(tmp_path, capsys, monkeypatch):
 )
 def test_wrong_usage_is_one_line(arguments, status, message, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "nowhere").write_text("a file")
     found: object
     try:
         found = commandline.command("learning", arguments)

@@ -291,7 +291,7 @@ def test_a_run_that_loses_a_class_says_so_at_its_end_with_cause_and_remedy(zoo, 
     data = write_data(tmp_path / "lost", images, labels)
     done = zoo("zoo.network", "--epochs", 40, "--lr", 30, "--quiet", data=data)
     last = done.stdout.splitlines()[-1]
-    assert re.match(r"class(es 1, 2,)? 3 (is|are) never said: .* saturated", last)
+    assert re.match(r"the network never answers (1 or 2 or )?3: .* saturated", last)
     assert "--init scaled" in last
     done = zoo("zoo.network", "--epochs", 40, "--lr", 30, "--init", "scaled", data=data)
     assert "remedy: a smaller --lr" in done.stdout
@@ -317,7 +317,7 @@ def test_each_command_trains_and_prints_a_line_an_epoch(zoo, name):
     assert second.startswith("1,000 training, 200 validation and 200 test images of 28 x 28 in 10 classes from ")
     found = EPOCH.findall(done.stdout)
     assert [epoch[:2] for epoch in found] == [("1", "2"), ("2", "2")]
-    assert len([line for line in epochs if "never said" not in line]) == 2  # so early some classes may be
+    assert len([line for line in epochs if "never answers" not in line]) == 2  # so early some classes may be
     assert float(found[1][2]) < float(found[0][2])
 
 
@@ -370,7 +370,7 @@ def test_all_four_make_one_table(zoo, tmp_path):
         (name, seed, 2) for name in NAMES for seed in (0, 1)
     ]
     one = zoo("zoo", "--epochs", 1, "--quiet", "--recipe", "original").stdout
-    assert len([line for line in one.splitlines() if "never said" not in line]) == 6
+    assert len([line for line in one.splitlines() if "never answers" not in line]) == 6
     assert one.count("an update after every digit") == 4
 
 
@@ -533,7 +533,7 @@ def test_the_number_of_epochs_is_the_total_with_resume_too(zoo, tmp_path):
     assert "m.npz: goes on after epoch 1" in done.stdout
     before = (tmp_path / "m.npz").read_bytes()
     done = zoo("zoo.network", "--resume", "m.npz", "--draw", 1)
-    assert "m.npz: has 3 epochs behind it already; --epochs N trains on" in done.stdout
+    assert "m.npz: is already trained for 3 epochs; --epochs N continues" in done.stdout
     assert "test image 0: says" in done.stdout
     assert (tmp_path / "m.npz").read_bytes() == before
 
@@ -860,8 +860,20 @@ def test_a_checkpoint_does_not_replace_what_is_none(here, tmp_path):
     file = tmp_path / "thesis.txt"
     file.write_text("years of work")
     status, _, error = here("zoo.network1", "--epochs", 1, "--train-size", 50, "--save", file)
-    assert (status, error) == (1, f"error: {file}: is there, and no checkpoint of the zoo; name another file\n")
+    assert (status, error) == (
+        1,
+        f"error: {file}: already exists and is not a checkpoint of the zoo; name another file\n",
+    )
     assert file.read_text() == "years of work"
+
+
+def test_a_network_does_not_replace_another(here):
+    options = ("--epochs", 1, "--train-size", 50, "--save", "m.npz")
+    assert [here(f"zoo.{name}", *options)[0] for name in ("network1", "network1", "network2")] == [0, 0, 1]
+    assert (
+        here("zoo.network2", *options)[2]
+        == "error: m.npz: already exists and holds a zoo.network1; name another file\n"
+    )
 
 
 def test_no_epoch_is_said_to_be_none(here):

@@ -41,7 +41,7 @@ def _run(network: type[Network], options: argparse.Namespace, given: dict[str, A
     for file in (options.save, options.history, options.plot, options.graph):
         refuse_unwritable(file)
         if file != options.resume:
-            refuse_to_lose(file, options.save)
+            refuse_to_lose(file, options.save, network_name(network))
     for module in ["matplotlib"] * bool(options.plot) + ["graphviz"] * bool(options.graph):
         require(module)
     training = _resumed(network, options, given) if options.resume else _started(network, options, given)
@@ -99,20 +99,24 @@ def require(module: str) -> Any:
         ) from None
 
 
-def refuse_to_lose(file: Path | None, save: Path | None) -> None:
-    """Raise if a new run would overwrite one that was interrupted, or `save` what is no checkpoint."""
+def refuse_to_lose(file: Path | None, save: Path | None, name: str) -> None:
+    """Raise if a new run would overwrite one that was interrupted; or `save` another network, or what is none."""
     if file is None or not file.exists():
         return
     try:
         checkpoint = train.load(file)
-        network = settings_of(checkpoint)
+        saved = settings_of(checkpoint)
     except (CheckpointError, OSError):
         if file == save:
-            raise CheckpointError(f"{file}: is there, and no checkpoint of the zoo; name another file") from None
+            raise CheckpointError(
+                f"{file}: already exists and is not a checkpoint of the zoo; name another file"
+            ) from None
         return
-    if (done := len(checkpoint.history)) < network.epochs:
+    if file == save and network_name(saved) != name:
+        raise CheckpointError(f"{file}: already exists and holds a zoo.{network_name(saved)}; name another file")
+    if (done := len(checkpoint.history)) < saved.epochs:
         raise CheckpointError(
-            f"{file}: holds {done} of {network.epochs} epochs of {network_name(network)}; `{_go_on(network, file)}` "
+            f"{file}: holds {done} of {saved.epochs} epochs of {network_name(saved)}; `{_go_on(saved, file)}` "
             "goes on with them; to begin anew, remove it or name another file"
         )
 
@@ -223,7 +227,7 @@ def _introduce(training: Training, options: argparse.Namespace) -> None:
     if data.test is None:
         print("there are no test files (t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte): the test column says none")
     if done >= network.epochs and options.resume:
-        print(f"{options.resume}: has {done} epochs behind it already; --epochs N trains on, to N in all")
+        print(f"{options.resume}: is already trained for {done} epochs; --epochs N continues, to N in all")
     elif done:
         print(f"{options.resume}: goes on after epoch {done}")
     sys.stdout.flush()

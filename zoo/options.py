@@ -75,7 +75,7 @@ SETTINGS: dict[str, tuple[str | None, Any, str]] = {
         "MU",
         number(0, 1),
         "how much of the velocity is left after a step, the book's μ (mu); steps add up to η / (1 - μ), so the larger "
-        "it is, the smaller should η be",
+        "it is, the smaller η should be",
     ),
     "lmbda": (
         "LAMBDA",

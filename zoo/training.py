@@ -99,7 +99,7 @@ class Training:
         return activations(self.network, self.model, images)
 
     def lost_classes(self) -> list[int]:
-        """The classes that the network never says of their own images, because their output neuron is saturated.
+        """The classes that the network never answers for their own images, because their output neuron is saturated.
 
         Never: of less than one in a hundred. Saturated: the median of its activations, on validation images of its own
         class, is below 0.001; there a sigmoid's slope σ' = a (1 - a), to which its gradient is proportional, is too.

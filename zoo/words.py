@@ -55,15 +55,15 @@ def sizes(data: mnist.Dataset) -> str:
 
 
 def never_said(labels: Sequence[int], network: Network) -> str:
-    """Why classes are never said, and what to do about it."""
+    """Why classes are never answered, and what to do about it."""
     one = len(labels) == 1
-    what = f"class {labels[0]} is" if one else f"classes {', '.join(map(str, labels))} are"
+    what = f"the network never answers {' or '.join(map(str, labels))}"
     smaller = "a smaller --lr or --momentum" if getattr(network, "momentum", 0) else "a smaller --lr"
     if network.cost != "quadratic":
-        return f"{what} never said; remedy: {smaller}, or another --seed"
+        return f"{what}; remedy: {smaller}, or another --seed"
     remedy = smaller if network.init == "scaled" else "--init scaled, which starts with N(0, 1/fan_in) weights"
     neurons = "its output neuron is" if one else "their output neurons are"
     return (
-        f"{what} never said: {neurons} saturated, below 0.001 for {'its' if one else 'their'} own images too, where σ' "
+        f"{what}: {neurons} saturated, below 0.001 for {'its' if one else 'their'} own images too, where σ' "
         f"is so small that {'it hardly learns' if one else 'they hardly learn'}; remedy: {remedy}, or another --seed"
     )
