@@ -75,7 +75,6 @@ OPS: dict[str, Op] = {}
 # How an op is applied
 
 _ndarray = np.ndarray  # a global is found sooner than the attribute of a module
-_new = object.__new__
 _NUMBERS = (float, int, complex)
 
 
@@ -108,25 +107,21 @@ def _apply(op: Op, inputs: tuple[Any, ...], params: Mapping[str, Any]) -> Any:
 
 def _result(op: Op, data: Any, inputs: tuple[Any, ...], params: Mapping[str, Any], tracked: bool) -> Tensor:
     """A Tensor of what `forward` returned, linked to the graph if gradients will flow through it."""
-    result = _new(Tensor)
-    result._data = data = data if type(data) is _ndarray else np.asarray(data)
-    result._grad = result._changed = result.name = None
-    tracked = tracked and mode.recording and op.differentiable
-    if tracked and data.dtype.kind != "f":
-        _refuse_complex(op, data)
-        tracked = False
-    result._requires_grad = tracked
-    if tracked:
-        result._created = tick()
-        result.op, result.params = op, params
-        result.inputs = inputs
-        for x in inputs:
-            if type(x) is _ndarray:  # the caller may write into it before the backward pass: copies are kept
-                result.inputs = tuple(leaf(x.copy()) if isinstance(x, _ndarray) else x for x in inputs)
-                break
-    else:
-        result._created = 0
-        result.op, result.inputs, result.params = None, (), NO_PARAMS
+    data = data if type(data) is _ndarray else np.asarray(data)
+    result = leaf(data)
+    if tracked and mode.recording and op.differentiable:
+        if data.dtype.kind == "f":
+            result._requires_grad = True
+            result._created = tick()
+            result.op, result.inputs, result.params = op, inputs, params
+            for x in inputs:
+                if type(x) is _ndarray:  # the caller may write into it before the backward pass: copies are kept
+                    result.inputs = tuple(leaf(x.copy()) if isinstance(x, _ndarray) else x for x in inputs)
+                    break
+        elif data.dtype.kind == "c":
+            raise TypeError(
+                f"{op.name}: the result is complex, and complex numbers have no gradient here; use real operands"
+            )
     if mode.observer is not None:
         mode.observer(result, op, inputs, params)
     return result
@@ -137,13 +132,6 @@ def _plain(op: Op, inputs: tuple[Any, ...], params: Mapping[str, Any] = NO_PARAM
     if any(has_tensors(x) for x in inputs):
         raise TypeError(f"{op.name}: got a list of Tensors; join them with stack() or concatenate() first")
     return np.asarray(op.forward(*inputs, **params))
-
-
-def _refuse_complex(op: Op, data: Array) -> None:
-    if data.dtype.kind == "c":
-        raise TypeError(
-            f"{op.name}: the result is complex, and complex numbers have no gradient here; use real operands"
-        )
 
 
 def _operand(op: Op, x: Any) -> Any:
