@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .backward import grad, no_grad
-from .tensor import Array, Tensor, leaf
+from .tensor import Array, Tensor, leaf, read_only
 
 STEP = 2.0**-13  # of central differences; a power of two, so that x ± h is exact for short x
 COMPLEX_STEP = 1e-20  # its square is nothing beside 1
@@ -263,7 +263,7 @@ class _Slopes:
         held = {x: x.data for x in direction}
         try:
             for x, d in direction.items():
-                x._data = _frozen(held[x] + step * d)  # the setter of x.data would refuse complex numbers
+                x._data = read_only(held[x] + step * d)  # the setter of x.data would refuse complex numbers
             with np.errstate(all="ignore"):
                 return self._contracted(self.evaluate())
         finally:
@@ -351,12 +351,15 @@ def _graph(outputs: Sequence[Tensor]) -> list[Tensor]:
 def _in_float64(
     check: Callable[..., Agreement], f: Callable[..., Any], inputs: Sequence[Any], parameters: Any
 ) -> Iterator[tuple[dict[Tensor, str], list[Any]]]:
-    """The Tensors to check, with their names, and the arguments of f. Afterwards all parameters are as before."""
+    """The Tensors to check, with their names, and the arguments of f. Afterwards all parameters are as before.
+
+    In between they are read-only, so that whoever writes into one is found out.
+    """
     names: dict[Tensor, str] = {}
     arguments = list(inputs)
     for i, x in enumerate(inputs):
         if isinstance(x, Tensor | np.ndarray | np.floating | float) and np.asarray(x).dtype.kind == "f":
-            arguments[i] = leaf(_frozen(np.asarray(x, np.float64)))
+            arguments[i] = leaf(read_only(np.asarray(x, np.float64)))
             arguments[i].requires_grad = True
             names[arguments[i]] = getattr(x, "name", None) or f"input {i}"
     source = f if parameters is None and hasattr(f, "named_parameters") else parameters or ()
@@ -374,7 +377,7 @@ def _in_float64(
         raise TypeError("nothing to check: pass floating arrays or Tensors, or parameters= that require gradients")
     try:
         for p, array in held.items():
-            p._data = _frozen(array.astype(np.float64))
+            p._data = read_only(array.astype(np.float64))
         yield names, arguments
     except _VerdictError as verdict:
         raise GradientError(f"{verdict}{_cause(check, f, arguments)}") from None
@@ -402,10 +405,3 @@ def _name(f: Callable[..., Any]) -> str:
 def _random(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     """Numbers between 0.5 and 1.5 with either sign, none of which could hide a mistake; but 1 for a single number."""
     return np.ones(shape) if shape == () else rng.uniform(0.5, 1.5, shape) * rng.choice([-1.0, 1.0], shape)
-
-
-def _frozen(array: Any) -> Array:
-    """The array read-only, so that whoever writes into an input of f is found out."""
-    view = np.asarray(array).view()
-    view.flags.writeable = False
-    return view

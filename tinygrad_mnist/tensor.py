@@ -213,9 +213,7 @@ class Tensor(Methods):
 
     def numpy(self) -> Array:
         """The values as a read-only view: no copy, and no way to change the Tensor unnoticed."""
-        view = self._values().view()
-        view.flags.writeable = False
-        return view
+        return read_only(self._values())
 
     def detach(self) -> Tensor:
         """The same values, sharing their memory, outside the graph: gradients stop here."""
@@ -326,6 +324,13 @@ def last_change(tensor: Tensor) -> list[int]:
     if tensor._changed is None:
         tensor._changed = [0]
     return tensor._changed
+
+
+def read_only(array: Any) -> Array:
+    """The same memory, not to be written to by way of this."""
+    view = np.asarray(array).view()
+    view.flags.writeable = False
+    return view
 
 
 def _restore(data: Array, requires_grad: bool, name: str | None, grad: Tensor | None) -> Tensor:

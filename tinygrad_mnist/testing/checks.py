@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from tinygrad_mnist.backward import grad
 from tinygrad_mnist.gradcheck import GradientError, check_gradients, check_second_derivatives
 from tinygrad_mnist.ops import Op
-from tinygrad_mnist.tensor import Array, Tensor
+from tinygrad_mnist.tensor import Array, Tensor, read_only
 
 from .cases import Case, operands
-from .strategies import fits, read_only
+from .strategies import fits
 
 
 def check_derivatives(f: Callable[..., Any], *inputs: Any, parameters: Any = None) -> None:

@@ -18,7 +18,7 @@ from hypothesis.strategies import SearchStrategy
 from numpy.typing import DTypeLike
 
 from tinygrad_mnist.ops import REALS, Domain
-from tinygrad_mnist.tensor import Array
+from tinygrad_mnist.tensor import Array, read_only
 
 Shape = tuple[int, ...]
 
@@ -204,13 +204,6 @@ def indices(draw: st.DrawFn, shape: Shape) -> Any:
     if draw(st.booleans()):
         parts.insert(draw(st.integers(0, len(parts))), None)
     return (*parts, ...) if draw(st.booleans()) else tuple(parts)
-
-
-def read_only(x: Array) -> Array:
-    """The array, not to be written to."""
-    x = x.view()
-    x.flags.writeable = False
-    return x
 
 
 def apart(x: Any, y: Any) -> bool:
