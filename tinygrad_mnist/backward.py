@@ -9,7 +9,6 @@ gradient could be passed on half added up, or once for every path to it, of whic
 from __future__ import annotations
 
 import contextlib
-import functools
 import threading
 from collections.abc import Callable, Collection, Sequence
 from heapq import heappop, heappush
@@ -252,7 +251,7 @@ def _unbroadcast(part: Any, shape: tuple[int, ...], op: Op) -> Any:
     return part.sum((*range(new), *stretched), keepdims=True).reshape(shape)
 
 
-class _Recording:
+class _Recording(contextlib.ContextDecorator):
     """Switch recording on or off in this thread; the state before is restored at the end, after exceptions too."""
 
     def __init__(self, on: bool) -> None:
@@ -273,13 +272,7 @@ class _Recording:
                 f"no_grad: {function.__name__} is suspended and resumed, and others would run inside; "
                 "use a with block without yield or await"
             )
-
-        @functools.wraps(function)
-        def wrapper(*args: Any, **kwargs: Any) -> Any:
-            with self:
-                return function(*args, **kwargs)
-
-        return wrapper  # type: ignore[return-value]
+        return super().__call__(function)
 
 
 def no_grad(function: Any = None) -> Any:
