@@ -43,7 +43,7 @@ class _Group(dict[str, Any]):
     def __setitem__(self, key: str, value: Any) -> None:
         if mode.recorder is not None:
             mode.recorder.stop(f"sets {key!r} of an optimizer, which a replay would not; do that between the steps")
-        super().__setitem__(key, value.item() if isinstance(value, np.generic) else value)
+        super().update(_plain({key: value}))
 
     def update(self, *args: Any, **kwargs: Any) -> None:
         for key, value in dict(*args, **kwargs).items():
@@ -85,16 +85,15 @@ class Optimizer:
         given: list[Any] = self._listed(params)
         if not any(isinstance(item, Mapping) for item in given):
             given = [{"params": given}]
-        defaults = _plain({"lr": lr, "weight_decay": weight_decay, **(options or {})})
+        defaults = {"lr": lr, "weight_decay": weight_decay, **(options or {})}
         self.groups: list[dict[str, Any]] = []
         for group in given:
             if not isinstance(group, Mapping) or "params" not in group or group.keys() - defaults.keys() != {"params"}:
                 got = f"one of {', '.join(map(str, group))}" if isinstance(group, Mapping) else type(group).__name__
                 raise TypeError(f"{self}: a group is a dict of 'params' and {', '.join(defaults)}; got {got}")
-            members = self._listed(group["params"])
-            self.groups.append(_Group({**defaults, **_plain(group), "params": members}))
+            self.groups.append(_Group(_plain({**defaults, **group, "params": self._listed(group["params"])})))
         self.state: dict[Tensor, Array] = {}
-        self._check()
+        self._check(self.groups)
 
     def _listed(self, params: Any) -> list[Any]:
         if hasattr(params, "parameters") or not isinstance(params, Iterable):
@@ -102,8 +101,8 @@ class Optimizer:
             raise TypeError(f"{self}: expected parameters, got {params!r:.60}; pass {remedy} .parameters()")
         return [params] if isinstance(params, Tensor | Mapping) else list(params)
 
-    def _check(self) -> None:
-        for group in self.groups:
+    def _check(self, groups: Iterable[Mapping[str, Any]]) -> None:
+        for group in groups:
             for option, value in group.items():
                 limit = 1 if option == "momentum" else math.inf
                 if option != "params" and not (isinstance(value, int | float) and 0 <= value < limit):
@@ -186,15 +185,10 @@ class Optimizer:
                     f"{self}: the saved velocity {i} of shape {np.shape(array)} belongs to another network"
                 )
         restored = {members[int(i)]: np.array(array, members[int(i)].dtype) for i, array in velocity.items()}
-        before = [dict(group) for group in self.groups]
-        for group, saved in zip(self.groups, groups, strict=True):
-            group.update(_plain(saved))
-        try:
-            self._check()
-        except (ValueError, TypeError):
-            for group, former in zip(self.groups, before, strict=True):
-                group.update(former)
-            raise
+        updated = [_plain({**group, **saved}) for group, saved in zip(self.groups, groups, strict=True)]
+        self._check(updated)
+        for group, options in zip(self.groups, updated, strict=True):
+            group.update(options)
         self.state = restored
 
 
