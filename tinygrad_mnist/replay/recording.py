@@ -101,17 +101,15 @@ class Recorder:
             value = step(*self.inputs)
         finally:
             mode.observer = mode.recorder = None
-        after, ops_draw_from = (
-            random_states(self.generators),
-            {id(x) for i in self.instructions for x in i.params.values()},
-        )
+        after = random_states(self.generators)
+        ops_draw_from = {id(x) for i in self.instructions for x in i.params.values()}
         states = zip(self.generators, drawn[2], after[2], strict=True)
         if drawn[:2] != after[:2] or any(a != b for g, a, b in states if id(g) not in ops_draw_from):
-            self.failed = self.failed or "draws random numbers by itself; make that an op, or pass them as an argument"
+            self.stop("draws random numbers by itself; make that an op, or pass them as an argument")
         return value
 
     def stop(self, reason: str) -> None:
-        """Let the step go on eagerly, as it cannot be replayed."""
+        """Let the step go on eagerly, as it cannot be replayed; of several reasons the first is told."""
         self.failed = self.failed or reason
         mode.observer = mode.recorder = None
 
@@ -188,7 +186,7 @@ class Recorder:
         change = new = None
         with no_grad(), contextlib.suppress(Exception):  # if it raises, it will again below
             change, new = _twin(optimizer).change(p, gradient, velocity, self._options(group))
-            self._try_others(optimizer, group, [p, gradient, velocity], start)
+            self._try_others(optimizer, group, (p, gradient, velocity), start)
         # A formula that is called with arrays, as it is without a recorder, may compute otherwise than with Tensors.
         plain, held = optimizer.change(p._data, gradient._data, state, group)
         if not same_numbers(change, plain) or not (new is held is None or same_numbers(new, held)):
@@ -220,7 +218,9 @@ class Recorder:
                 self.frozen.append(Number(group, key, value))
         return options
 
-    def _try_others(self, optimizer: Optimizer, group: dict[str, Any], operands: list[Any], start: int) -> None:
+    def _try_others(
+        self, optimizer: Optimizer, group: dict[str, Any], operands: tuple[Any, Any, Any], start: int
+    ) -> None:
         """Find out whether the formula computes with the options themselves, not in ops; then they are frozen.
 
         With other options the same ops must come with the same numbers.
@@ -228,7 +228,7 @@ class Recorder:
         recorded, truths, frozen = self.instructions, dict(self.truths), list(self.frozen)
         self.instructions = []
         try:
-            _twin(optimizer).change(operands[0], operands[1], operands[2], self._options(group, 0.5))
+            _twin(optimizer).change(*operands, self._options(group, 0.5))
             others = self.instructions
         except Exception:
             others = []
@@ -350,18 +350,18 @@ class Recorder:
     def finish(self, value: Any) -> tuple[Any, Any]:
         """What the step returned, outside the graph; and the same with a `Buffer` for each Tensor."""
         if not all(identical(a, b) for a, b in self.arrays):
-            self.failed = self.failed or "changes an array in place that ops use; make it an argument"
+            self.stop("changes an array in place that ops use; make it an argument")
         for tensor, x in self.given:
             x._grad = tensor._grad
         given = [x for x in self.inputs if isinstance(x, Tensor)]
         mine = [t for t, _ in self.outside.values() if isinstance(t, Tensor) and t._grad is not None
                 and self._known(t._grad)]  # fmt: skip
         if any(t is x for t in mine for x in given):
-            self.failed = self.failed or "leaves a gradient in an argument; return grad(...) instead"
+            self.stop("leaves a gradient in an argument; return grad(...) instead")
         elif any(t not in self.updated for t in mine):
-            self.failed = self.failed or "leaves gradients behind; call optimizer.step() in it, or return grad(...)"
+            self.stop("leaves gradients behind; call optimizer.step() in it, or return grad(...)")
         elif any(t not in self.cleared for t in mine):
-            self.failed = self.failed or "lets gradients add up from call to call; call optimizer.zero_grad() in it"
+            self.stop("lets gradients add up from call to call; call optimizer.zero_grad() in it")
         buffers = self._tree(value) if not self.failed else None
         if self.failed:
             return value, None
