@@ -30,19 +30,22 @@ def same_numbers(x: Any, array: Any) -> bool:
     return isinstance(x, Tensor) and layout(x._data)[:2] == (np.shape(array), array.dtype) and identical(x._data, array)
 
 
-def mapped(value: Any, function: Callable[[Tensor], Any], check: bool = False) -> Any:
-    """The same structure with the function's result for each Tensor; or with `check`, whether it is one."""
-    kind = type(value)
-    if kind in (tuple, list):
-        items = [mapped(item, function, check) for item in value]
-        return all(items) if check else kind(items)
-    if kind is dict:
-        if check:
-            return all(mapped(item, function, check) and isinstance(key, str) for key, item in value.items())
-        return {key: mapped(item, function) for key, item in value.items()}
-    if isinstance(value, Tensor):
-        return check or function(value)
-    return isinstance(value, PLAIN) if check else value
+def returnable(value: Any) -> bool:
+    """Whether a replay can return it: Tensors and what is equal to itself, also in tuples, lists and dicts."""
+    if type(value) in (tuple, list):
+        return all(map(returnable, value))
+    if type(value) is dict:
+        return all(isinstance(key, str) and returnable(item) for key, item in value.items())
+    return isinstance(value, (Tensor, *PLAIN))
+
+
+def mapped(value: Any, kind: type, function: Callable[[Any], Any]) -> Any:
+    """The same structure with the function's result for each thing of a kind."""
+    if type(value) in (tuple, list):
+        return type(value)(mapped(item, kind, function) for item in value)
+    if type(value) is dict:
+        return {key: mapped(item, kind, function) for key, item in value.items()}
+    return function(value) if isinstance(value, kind) else value
 
 
 def random_states(generators: list[Any]) -> Any:

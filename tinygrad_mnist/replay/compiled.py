@@ -6,7 +6,7 @@ import inspect
 import logging
 import threading
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -260,7 +260,7 @@ class _Variant:
         assert self.recorder is not None
         for p in self.recorder.updated:
             p._grad = None
-        return mapped(result, lambda t: t if t.op is None else t.detach())
+        return mapped(result, Tensor, lambda t: t if t.op is None else t.detach())
 
     def _compile(self, second: Recorder, tree: Any) -> None:
         first = self.recorder
@@ -271,7 +271,8 @@ class _Variant:
             self.refused = f"compile: {self.compiled.__name__} cannot be replayed: {difference}"
             raise RuntimeError(self.refused) from None
         tensors = {buffer: t for t, buffer in first.outside.values() if buffer.root.source is t}
-        self.tree = _returned(self.tree, tensors)
+        # A Tensor that was there before is returned itself.
+        self.tree = mapped(self.tree, Buffer, lambda buffer: tensors.get(buffer, buffer))
         program = Program(first.arguments, first.instructions, _leaves(self.tree), first.stores, first.gradients)
         improve(program, writes)
         shown = ", ".join(f"{b.name} {b.dtype} {b.shape}" for b in first.arguments)
@@ -288,15 +289,6 @@ class _Variant:
         assert self.recorder is not None
         lock, linked = self.compiled._lock, self.linked
         return bind(text, self.recorder, self.arguments, self.watches, linked=linked, tree=self.tree, lock=lock)
-
-
-def _returned(tree: Any, tensors: Mapping[Buffer, Tensor]) -> Any:
-    """The tree with the Tensor itself in place of its buffer, where a step returns one from outside."""
-    if isinstance(tree, dict):
-        return {key: _returned(item, tensors) for key, item in tree.items()}
-    if isinstance(tree, tuple | list):
-        return type(tree)(_returned(item, tensors) for item in tree)
-    return tensors.get(tree, tree) if isinstance(tree, Buffer) else tree
 
 
 def _leaves(tree: Any) -> list[Buffer]:

@@ -20,7 +20,7 @@ from tinygrad_mnist.op import Op
 from tinygrad_mnist.optim import Optimizer
 from tinygrad_mnist.tensor import Array, Tensor, last_change, leaf, mode, tick
 
-from .comparing import identical, mapped, random_states, same_numbers, values_apart
+from .comparing import identical, mapped, random_states, returnable, same_numbers, values_apart
 from .option import Option
 from .program import Buffer, Instruction, Number, layout
 
@@ -362,18 +362,14 @@ class Recorder:
             self.stop("leaves gradients behind; call optimizer.step() in it, or return grad(...)")
         elif any(t not in self.cleared for t in mine):
             self.stop("lets gradients add up from call to call; call optimizer.zero_grad() in it")
-        buffers = self._tree(value) if not self.failed else None
+        if not returnable(value):
+            self.stop(f"returns {type(value).__name__}, and not Tensors, also in tuples, lists and dicts, or None")
+        buffers = mapped(value, Tensor, self._buffer) if not self.failed else None
         if self.failed:
             return value, None
         for t in mine:
             t._grad = None
-        return mapped(value, lambda t: t if self._buffer(t).root.source is t else leaf(t._data)), buffers
-
-    def _tree(self, value: Any) -> Any:
-        if not mapped(value, lambda t: None, check=True):
-            self.stop(f"returns {type(value).__name__}, and not Tensors, also in tuples, lists and dicts, or None")
-            return None
-        return mapped(value, self._buffer)
+        return mapped(value, Tensor, lambda t: t if self._buffer(t).root.source is t else leaf(t._data)), buffers
 
 
 def _twin(optimizer: Optimizer) -> Optimizer:
