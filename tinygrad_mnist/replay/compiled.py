@@ -96,8 +96,11 @@ class Compiled(Opaque):
     @property
     def source(self) -> str:
         """The programs as Python text, one after the other; or why there is none."""
-        texts = [v.text.source if v.text else f"# {self.__name__}: {v.eager}\n" for v in self._variants
-                 if v.text or v.eager]  # fmt: skip
+        texts = [
+            v.text.source if v.text else f"# {self.__name__}: runs eagerly, as it {v.eager}\n"
+            for v in self._variants
+            if v.text or v.eager
+        ]
         return "\n\n".join(texts) or f"# {self.__name__}: no program yet; a step is recorded in its first two calls\n"
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
@@ -121,7 +124,7 @@ class Compiled(Opaque):
             return self.step(*map(_as_tensor, args), **kwargs)
         with self._lock:
             for variant in self._variants:
-                if variant.admits(args):
+                if not variant.change(args):
                     self._variants.append(self._variants.pop(self._variants.index(variant)))  # the last used is last
                     break
             else:
@@ -170,19 +173,14 @@ class _Variant:
         self.tree: Any = None
         self.text: NumPyText | None = None
         self.replay: Callable[..., Any] = _no_program
-        self.eager = ""  # why it is not replayed
-        if watcher.blind:
-            self.eager = f"runs eagerly, as it {watcher.blind}"
-            compiled._say(watcher.blind)
+        self.eager = watcher.blind  # why it is not replayed
+        if self.eager:
+            compiled._say(self.eager)
         self.refused = ""
         self.temporary = False
 
-    def admits(self, args: tuple[Any, ...]) -> bool:
-        """Whether a call is one of this variant."""
-        return not self.change(args)
-
     def change(self, args: tuple[Any, ...]) -> str:
-        """What is not as it was; empty if all is."""
+        """What is not as it was; empty if all is, and the call is one of this variant."""
         if self.linked != mode.recording:
             return "no_grad()"
         if len(args) != len(self.arguments) or not all(map(Kind.admits, self.arguments, map(Kind.of, args))):
@@ -237,8 +235,8 @@ class _Variant:
             raise
         result, tree = recorder.finish(result)
         if recorder.failed:
-            self.eager = f"runs eagerly, as it {recorder.failed}"
-            self.compiled._say(recorder.failed)
+            self.eager = recorder.failed
+            self.compiled._say(self.eager)
         elif recorder.first:
             self.temporary = True
         elif self.recorder is None:
