@@ -10,9 +10,10 @@ import numpy as np
 from tinygrad_mnist.backward import fitted, no_grad
 from tinygrad_mnist.nn import Module
 from tinygrad_mnist.op import Op, Rule
-from tinygrad_mnist.tensor import Tensor, leaf, mode
+from tinygrad_mnist.tensor import Tensor, leaf
 
 from .notation import Step, all_named, collect, expression, names_of, operand_text, shape_text, value_text
+from .tracing import observing
 
 
 def explain(output: Tensor, *, model: Module | None = None) -> str:
@@ -92,13 +93,10 @@ def _watched(rule: Rule, g: Tensor, node: Tensor, names: Mapping[Tensor, str]) -
     def note(result: Tensor, op: Op, inputs: tuple[Any, ...], params: Mapping[str, Any]) -> None:
         steps[result] = op, inputs, params
 
-    before, mode.observer = mode.observer, note
     try:
-        with no_grad():
+        with observing(note), no_grad():
             part = rule(g, node, *node.inputs, **node.params)
         return part, operand_text(part, names, steps)[0]
     except Exception:  # a rule that is written for arrays alone: its formula cannot be seen
         arrays = [x.data if isinstance(x, Tensor) else x for x in node.inputs]
         return rule(g.data, node.data, *arrays, **node.params), f"the rule of {node.op.name}"
-    finally:
-        mode.observer = before

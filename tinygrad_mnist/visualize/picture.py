@@ -13,12 +13,13 @@ import numpy as np
 from tinygrad_mnist.backward import grad
 from tinygrad_mnist.nn import Module
 from tinygrad_mnist.op import Op
-from tinygrad_mnist.tensor import Tensor, mode, tick
+from tinygrad_mnist.tensor import Tensor, tick
 
 from .folding import fit
 from .nodes import Box, Node, draw, frames, gradients_beside
 from .notation import all_named, collect, names_of, printable, value_text
 from .render import picture_class
+from .tracing import observing
 
 if TYPE_CHECKING:
     from graphviz import Digraph
@@ -104,11 +105,9 @@ def _gradients(output: Tensor, inputs: list[Tensor], record: bool) -> list[Tenso
         if result.op is None:
             result.op, result.inputs, result.params, result._created = op, inputs, params, tick()
 
-    before, mode.observer = mode.observer, link if record else None
-    try:
-        return grad(output, inputs, retain_graph=True, create_graph=record)
-    finally:
-        mode.observer = before
+    with observing(link if record else None):
+        gradients: list[Tensor] = grad(output, inputs, retain_graph=True, create_graph=record)
+    return gradients
 
 
 def _color(nodes: list[Node], slopes: Mapping[Tensor, Tensor], values: bool, output: str) -> str:

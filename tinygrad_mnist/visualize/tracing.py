@@ -8,8 +8,8 @@ from __future__ import annotations
 import dataclasses
 import linecache
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from types import FrameType
 from typing import Any, NamedTuple
 
@@ -59,7 +59,7 @@ def trace() -> Iterator[None]:
     >>> y.origin.calls[0].module
     Linear(2, 1)
     """
-    with _observing(_Tracer()):
+    with closing(_Tracer()) as tracer, observing(tracer):
         yield
 
 
@@ -81,19 +81,18 @@ def detect_anomaly() -> Iterator[None]:
     ...
     FloatingPointError: log gave -inf in 1 of 2 values, from x (2,) float32; called at ...
     """
-    with _observing(_Detector()), np.errstate(all="ignore"):
+    with closing(_Detector()) as detector, observing(detector), np.errstate(all="ignore"):
         yield
 
 
 @contextmanager
-def _observing(observer: _Tracer) -> Iterator[None]:
-    before = mode.observer
-    mode.observer = observer
+def observing(observer: Callable[..., Any] | None) -> Iterator[None]:
+    """Tell this observer of every result, in place of the one before; None: tell nobody."""
+    before, mode.observer = mode.observer, observer
     try:
         yield
     finally:
         mode.observer = before
-        observer.stack.clear()
 
 
 class _Tracer:
@@ -110,6 +109,10 @@ class _Tracer:
 
     def gradient(self, x: Tensor, gradient: Any) -> None:
         """The gradient of a leaf, all its parts added up."""
+
+    def close(self) -> None:
+        """Let go of the frames, and so of what their variables hold."""
+        self.stack.clear()
 
     def origin(self) -> Origin:
         """Where the running op was called, read off Python's stack."""
