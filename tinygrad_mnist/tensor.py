@@ -34,7 +34,7 @@ class Mode(threading.local):
 
     recording = True  # link results to the graph
     observer: Callable[..., Any] | None = None  # told of every result
-    recorder: Any = None  # while a step is compiled: replay.py's Recorder, told what the observer cannot see
+    recorder: Any = None  # while a step is compiled: replay's Recorder, told what the observer cannot see
 
     def __init__(self) -> None:
         self.outer: list[bool] = []  # the states to return to

@@ -1,8 +1,8 @@
 """A recorded step as data: instructions over buffers, the passes that improve them, and where the buffers live.
 
-`replay.py` records a step as a list of instructions, each an op of the table with its inputs, its output and the line
-of the step that it belongs to. Here that list is improved (`improve`) and given memory (`plan`); `numpy_text.py` writes
-it as Python text. Only that knows NumPy's functions: another back end would read the same instructions and plan.
+`recording.py` records a step as a list of instructions, each an op of the table with its inputs, its output and the
+line of the step that it belongs to. Here that list is improved (`improve`) and given memory (`plan`); `numpy_text.py`
+writes it as Python text. Only that knows NumPy's functions: another back end would read the same instructions and plan.
 
 What the passes may do is bounded by one promise: the program computes the same bits as the step. So every buffer keeps
 the strides it had when it was recorded (another order of the elements changes the bits of sums), copies stay copies (a
@@ -37,7 +37,7 @@ class Buffer:
         shape, dtype, strides: as they were when recorded.
         base: the buffer whose memory it shares, for views and for parameters that were changed in place.
         offset: for a part of its base that instructions write to: the place of its first element. None for a view.
-        source: where the array of an "outside" buffer is found at each replay: a Tensor, an array, or (state, key).
+        source: where the array of an "outside" buffer is found at each replay: a Tensor, an array, or a Slot.
         value: the array it was when recorded.
         tracked: of an "outside" buffer: whether its Tensor requires gradients.
         fresh: made anew at each replay, since the caller gets it.

@@ -1,8 +1,10 @@
 """Looking at things: computation graphs as pictures and as text, the first NaN, and a digit as text.
 
-with visualize.trace():
-loss = quadratic_cost(network(x), y)
-visualize.save(visualize.graph(loss), "net.svg")
+    with visualize.trace():
+        loss = quadratic_cost(network(x), y)
+    visualize.save(visualize.graph(loss), "net.svg")
+
+Graphs are drawn by graphviz, which is imported when it is first used.
 """
 
 from .digits import digit as digit
