@@ -16,7 +16,9 @@ from .watching import PLAIN
 
 def told_apart(x: Any) -> Any:
     """What must be equal in two recordings, for things that are not looked at closer."""
-    return x.layout if isinstance(x, Buffer) else x if isinstance(x, Number) else (type(x), repr(x))
+    if isinstance(x, Buffer):
+        return x.layout
+    return (id(x.owner), x.key) if isinstance(x, Number) else (type(x), repr(x))
 
 
 def values_apart(x: Any) -> Any:
