@@ -20,11 +20,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from .tensor import Array, Tensor, last_change, mode, tick
+
+Direction: TypeAlias = tuple[Array, Array | None]
+"""What `direction()` returns: the direction of a step, and the new velocity."""
 
 _RETURNS = (
     "direction() returns the direction, of the parameter's shape, and the new velocity: one array (np.stack joins "
@@ -122,9 +125,7 @@ class Optimizer:
     def __repr__(self) -> str:
         return type(self).__name__
 
-    def direction(
-        self, gradient: Array, velocity: Array | None, options: Mapping[str, Any]
-    ) -> tuple[Array, Array | None]:
+    def direction(self, gradient: Array, velocity: Array | None, options: Mapping[str, Any]) -> Direction:
         """Return the direction d of the step w <- w - lr d, and the new velocity; changes none of its arguments."""
         raise TypeError(f"{self}: define direction(), or use SGD, Momentum or Nesterov")
 
@@ -203,9 +204,7 @@ class SGD(Optimizer):
     Tensor([0.5], dtype=float32, requires_grad=True)
     """
 
-    def direction(
-        self, gradient: Array, velocity: Array | None, options: Mapping[str, Any]
-    ) -> tuple[Array, Array | None]:
+    def direction(self, gradient: Array, velocity: Array | None, options: Mapping[str, Any]) -> Direction:
         """The gradient itself."""
         return gradient, None
 
@@ -222,9 +221,7 @@ class Momentum(SGD):
     ) -> None:
         super().__init__(params, lr, weight_decay, options={"momentum": momentum})
 
-    def direction(
-        self, gradient: Array, velocity: Array | None, options: Mapping[str, Any]
-    ) -> tuple[Array, Array | None]:
+    def direction(self, gradient: Array, velocity: Array | None, options: Mapping[str, Any]) -> Direction:
         """The new velocity, mu v + g."""
         velocity = gradient.copy() if velocity is None else options["momentum"] * velocity + gradient
         return velocity, velocity
@@ -233,9 +230,7 @@ class Momentum(SGD):
 class Nesterov(Momentum):
     """Nesterov momentum, v <- mu v + g; w <- w - lr (g + mu v): the gradient is that of where v leads."""
 
-    def direction(
-        self, gradient: Array, velocity: Array | None, options: Mapping[str, Any]
-    ) -> tuple[Array, Array | None]:
+    def direction(self, gradient: Array, velocity: Array | None, options: Mapping[str, Any]) -> Direction:
         """The gradient plus mu times the new velocity: g + mu v."""
         velocity, _ = super().direction(gradient, velocity, options)
         return gradient + options["momentum"] * velocity, velocity
