@@ -210,16 +210,14 @@ def _seed(output: Tensor, gradient: Any, tensors: bool) -> Any:
                 f"backward: an output of shape {output.shape} needs a gradient of that shape; "
                 "reduce it to a scalar first, as with .sum(), or pass gradient="
             )
-        one = np.array(1, output.dtype)
-        one = one.reshape(output.shape) if output.ndim else one
-        return leaf(one) if tensors else one
-    if np.shape(gradient) != output.shape:
+        seed = np.array(1, output.dtype).reshape(output.shape)
+    elif np.shape(gradient) != output.shape:
         raise ValueError(f"backward: expected a gradient of shape {output.shape}, got {np.shape(gradient)}")
-    if not tensors:
-        return np.array(gradient, dtype=output.dtype)
-    if isinstance(gradient, Tensor):
-        return copy(astype(gradient, output.dtype))
-    return leaf(np.array(gradient, dtype=output.dtype))
+    elif tensors and isinstance(gradient, Tensor):
+        return copy(astype(gradient, output.dtype))  # with its graph
+    else:
+        seed = np.array(gradient, dtype=output.dtype)
+    return leaf(seed) if tensors else seed
 
 
 def fitted(part: Any, x: Tensor, op: Op, tensors: bool) -> Any:
