@@ -10,10 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from .ops import Domain, binary, log, log_softmax, maximum, softmax, sum, unary, where
+from .ops import binary, log, log_softmax, maximum, softmax, sum, unary, where
 from .tensor import Array, Operand, Tensor
-
-_PROBABILITY = Domain(0.0625, 0.9375)
 
 
 def _half_mean_square(a: Array, y: Array) -> Any:
