@@ -16,7 +16,7 @@ import numpy as np
 
 from tinygrad_mnist.tensor import Array
 
-from .program import Block, Buffer, Instruction, Number, Program, plan, squares
+from .program import Block, Buffer, Instruction, Number, Program, in_order, plan, squares
 
 KERNELS: dict[str, Callable[..., list[str]]] = {
     "sum": lambda i, out, x: [f"add.reduce({x}, axis={i.params['axis']}, out={out}, keepdims={i.params['keepdims']})"],
@@ -163,7 +163,7 @@ class NumPyText:
         if b.base is not None and b.offset is None and not i.update and self.fixed(b):
             return []  # a view that is taken when the program is bound
         names = [self._operand(x, i) for x in i.inputs]
-        allocated = b.fresh and writes(i) and b.base is None and b.strides == np.empty(b.shape, b.dtype).strides
+        allocated = b.fresh and writes(i) and b.base is None and in_order(b)
         if i.update:
             statements = self._written(i, names[0], names)
         elif b in self.plan.blocks or b in self.plan.places or b.offset is not None:

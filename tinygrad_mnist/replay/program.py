@@ -239,7 +239,7 @@ def _join(program: Program, writes: Callable[[Instruction], bool]) -> None:
         if i.op.name == "mul" and len(i.buffers) == 1 and isinstance(i.inputs[0], Number):
             g, scaled = i.inputs[1], i.output
             once = g.base is None and g in made and uses[g] == uses.get(scaled) == 1 and writes(made[g])
-            if once and _in_order(g) and _in_order(scaled) and g.dtype == scaled.dtype:
+            if once and in_order(g) and in_order(scaled) and g.dtype == scaled.dtype:
                 groups.setdefault((i.inputs[0], g.dtype), []).append(i)
     for (number, dtype), group in groups.items():
         first = min(program.instructions.index(i) for i in group)
@@ -263,9 +263,9 @@ def _join(program: Program, writes: Callable[[Instruction], bool]) -> None:
         program.instructions = [i for i in program.instructions if i not in group]
 
 
-def _in_order(b: Buffer) -> bool:
+def in_order(b: Buffer) -> bool:
     """Whether its elements lie one after the other in the order of its axes."""
-    return b.strides == tuple(b.dtype.itemsize * math.prod(b.shape[k + 1 :]) for k in range(len(b.shape)))
+    return b.strides == np.empty(b.shape, b.dtype).strides
 
 
 @dataclass(eq=False, slots=True)
