@@ -162,7 +162,8 @@ def _frozen(value: Any) -> Any:
     return value.copy() if isinstance(value, np.ndarray) else value
 
 
-# What a call of an op runs: `_apply`, for a simple op of one, two or three inputs written out, which saves 1 µs of 3.
+# The functions of ops. `general` serves them all; for simple ops of one, two and three inputs what `_apply` does is
+# written out, which saves 1 µs of 3.
 
 
 def general(op: Op) -> Any:
