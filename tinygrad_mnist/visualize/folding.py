@@ -12,9 +12,11 @@ from .notation import shape_text
 
 def fit(nodes: list[Node], collapse: int | Collection[str] | None, limit: int) -> list[Node]:
     """The nodes; with Modules collapsed and repeated layers drawn once, if that is asked or else as far as needed."""
-    deepest = max(len(node.boxes) for node in nodes)
-    by_need = [None, *range(deepest, -1, -1)]
-    for chosen in by_need if collapse is None else [{collapse} if isinstance(collapse, str) else collapse]:
+    choices: list[Any] = [{collapse} if isinstance(collapse, str) else collapse]
+    if collapse is None:
+        deepest = max(len(node.boxes) for node in nodes)
+        choices = [None, *range(deepest, -1, -1)]  # first as it is, then ever more collapsed
+    for chosen in choices:
         fitting = nodes if chosen is None else collapsed(nodes, chosen)
         if chosen is not None and not nodes[-1].beside:
             fitting = rolled(fitting)
