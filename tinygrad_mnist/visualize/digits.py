@@ -83,8 +83,9 @@ def _row(top: Array, bottom: Array, style: str) -> str:
     return "".join(row)
 
 
-def _bars(activations: Array, label: int | None, style: str, width: int = 20) -> list[str]:
+def _bars(activations: Array, label: int | None, style: str) -> list[str]:
     """One line a class: its number, a bar, the activation, and whether the network says so and it is so."""
+    width = 20
     parts, arrow = ("#", "<") if style == "ascii" else (" ▏▎▍▌▋▊▉█", "◂")
     finest = max(len(parts) - 1, 1)
     said = int(np.argmax(activations))

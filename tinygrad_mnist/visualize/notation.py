@@ -106,12 +106,12 @@ def shape_text(t: Any) -> str:
     return str(sizes) if len(sizes) == 1 else "×".join(map(str, sizes)) or "scalar"
 
 
-def value_text(t: Any, most: int = 6) -> str:
-    """The numbers of a small array, to four digits; an empty text for a larger one."""
+def value_text(t: Any) -> str:
+    """The numbers of an array of at most 6, to four digits; an empty text for a larger one."""
     if isinstance(t, int | float):
         return f"{t:.4g}" if isinstance(t, float) else str(t)
     array = np.asarray(t)
-    if array.size > most:
+    if array.size > 6:
         return ""
     formats = {"float_kind": "{:.4g}".format, "bool": str}
     return np.array2string(array, separator=", ", formatter=formats).replace("\n", "")  # type: ignore[arg-type]
