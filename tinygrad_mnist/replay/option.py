@@ -28,13 +28,6 @@ class Option(float):
         self.recorder.truths[self.number] = value
         return value
 
-    def _frozen(name: str) -> Any:  # type: ignore[misc] # noqa: N805
-        def method(self: Option, *others: Any) -> Any:
-            self.recorder.frozen.append(self.number)
-            return getattr(float(self), name)(*others)
-
-        return method
-
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         """Let NumPy compute with the number itself: it would take a class of its own for a float64."""
         self.recorder.frozen.append(self.number)
@@ -50,11 +43,19 @@ class Option(float):
         self.recorder.plain[id(plain)] = plain, self.number
         return plain
 
-    __eq__, __ne__, __lt__, __le__, __gt__, __ge__ = map(_frozen, "__eq__ __ne__ __lt__ __le__ __gt__ __ge__".split())
-    __int__, __round__, __trunc__, __floor__, __ceil__, is_integer = map(
-        _frozen, "__int__ __round__ __trunc__ __floor__ __ceil__ is_integer".split()
-    )
-    __floordiv__, __rfloordiv__, __mod__, __rmod__, __divmod__, __rdivmod__ = map(
-        _frozen, "__floordiv__ __rfloordiv__ __mod__ __rmod__ __divmod__ __rdivmod__".split()
-    )
-    __hash__ = float.__hash__
+
+def _frozen(name: str) -> Any:
+    """A method of float that takes the number out of the recorder's sight: from then on it is a constant."""
+
+    def method(self: Option, *others: Any) -> Any:
+        self.recorder.frozen.append(self.number)
+        return getattr(float(self), name)(*others)
+
+    return method
+
+
+for _name in """
+    __eq__ __ne__ __lt__ __le__ __gt__ __ge__ __int__ __round__ __trunc__ __floor__ __ceil__ is_integer
+    __floordiv__ __rfloordiv__ __mod__ __rmod__ __divmod__ __rdivmod__
+    """.split():
+    setattr(Option, _name, _frozen(_name))
