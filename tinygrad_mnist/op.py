@@ -169,7 +169,7 @@ def _frozen(value: Any) -> Any:
 def general(op: Op) -> Any:
     """The function of an op with parameters, of a view, or of any number of inputs."""
     name, defaults, arity = op.name, op.defaults, op.arity
-    required = inspect.Parameter.empty in defaults.values()
+    complete = not missing(defaults)
 
     def function(*inputs: Any, **params: Any) -> Any:
         if arity is not None and len(inputs) != arity:
@@ -179,10 +179,10 @@ def general(op: Op) -> Any:
             if positional.keys() & params.keys():
                 raise TypeError(f"{name}: {', '.join(positional.keys() & params.keys())} is given twice")
             params, inputs = positional | params, inputs[:arity]
-        if not params and not required:
+        if complete and not params:
             return _apply(op, inputs, defaults)
         given, params = params, {**defaults, **params}
-        if len(params) > len(defaults) or any(value is inspect.Parameter.empty for value in params.values()):
+        if len(params) > len(defaults) or missing(params):
             raise TypeError(f"{name}: takes the parameters ({_listed(defaults)}), got ({_listed(given)})")
         for key, value in params.items():
             if isinstance(value, Tensor):
@@ -253,8 +253,12 @@ UNROLLED: dict[int | None, Callable[[Op], Any]] = {1: _of_one, 2: _of_two, 3: _o
 
 
 def _listed(params: Mapping[str, Any]) -> str:
-    required = inspect.Parameter.empty
-    return ", ".join(k if v is required else f"{k}={v!r}" for k, v in params.items())
+    return ", ".join(k if k in missing(params) else f"{k}={v!r}" for k, v in params.items())
+
+
+def missing(params: Mapping[str, Any]) -> list[str]:
+    """Those of an op's parameters that have no value, as its `defaults` have none for required ones."""
+    return [key for key, value in params.items() if value is inspect.Parameter.empty]
 
 
 def _explained(op: Op, inputs: Sequence[Any], error: Exception) -> Exception:

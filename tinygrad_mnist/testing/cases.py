@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -12,6 +11,7 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
+from tinygrad_mnist.op import missing
 from tinygrad_mnist.ops import OPS, Domain, Op
 
 from .strategies import broadcastable
@@ -132,7 +132,7 @@ def operands(op: Op | Callable[..., Any] | str) -> SearchStrategy[Case]:
             f"operands: nothing says what to test op {name!r} with; give domain= in the call that defines it if it is "
             f"elementwise, or declare a strategy with @testing.operands_of({name!r})"
         )
-    elif any(default is inspect.Parameter.empty for default in found.defaults.values()):
+    elif missing(found.defaults):
         raise LookupError(
             f"operands: op {name!r} has required parameters; declare a strategy with @testing.operands_of({name!r})"
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tinygrad_mnist import ops
+from tinygrad_mnist.op import missing
 from tinygrad_mnist.ops import OPS, REALS, Op
 from tinygrad_mnist.tensor import Array
 
@@ -109,12 +109,7 @@ def _step_ops() -> list[Op]:
         op
         for op in OPS.values()
         if op.name in _STRUCTURAL
-        or (
-            op.differentiable
-            and op.domain
-            and len(op.domain) < 3
-            and inspect.Parameter.empty not in op.defaults.values()
-        )
+        or (op.differentiable and op.domain and len(op.domain) < 3 and not missing(op.defaults))
     ]
 
 
