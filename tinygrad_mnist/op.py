@@ -91,7 +91,7 @@ def _apply(op: Op, inputs: tuple[Any, ...], params: Mapping[str, Any]) -> Any:
             raw = True
             arrays.append(x)
     if not tensors:
-        return _plain(op, inputs, params)
+        return _of_arrays(op, inputs, params)
     if raw:
         inputs = tuple(x if isinstance(x, Tensor) else _operand(op, x) for x in inputs)
         arrays = [x._data if isinstance(x, Tensor) else x for x in inputs]
@@ -127,7 +127,7 @@ def _result(op: Op, data: Any, inputs: tuple[Any, ...], params: Mapping[str, Any
     return result
 
 
-def _plain(op: Op, inputs: tuple[Any, ...], params: Mapping[str, Any] = NO_PARAMS) -> Array:
+def _of_arrays(op: Op, inputs: tuple[Any, ...], params: Mapping[str, Any] = NO_PARAMS) -> Array:
     """What an op computes of no Tensor."""
     if any(has_tensors(x) for x in inputs):
         raise TypeError(f"{op.name}: got a list of Tensors; join them with stack() or concatenate() first")
@@ -197,7 +197,7 @@ def _of_one(op: Op) -> Any:
 
     def function(x: Any) -> Any:
         if not isinstance(x, Tensor):
-            return _plain(op, (x,))
+            return _of_arrays(op, (x,))
         try:
             data = forward(x._data)
         except (TypeError, ValueError) as error:
@@ -221,7 +221,7 @@ def _of_two(op: Op) -> Any:
             b, tracked = y._data, y._requires_grad
             x = a = _operand(op, x)
         else:
-            return _plain(op, (x, y))
+            return _of_arrays(op, (x, y))
         try:
             data = forward(a, b)
         except (TypeError, ValueError) as error:

@@ -275,10 +275,10 @@ def save(
             )
     arrays |= {f"velocity/{i}": array for i, array in state["velocity"].items()}
     with whole(path) as part, open(part, "wb") as file:
-        np.savez(file, allow_pickle=False, notes=np.array(json.dumps(notes, default=_listed)), **arrays)
+        np.savez(file, allow_pickle=False, notes=np.array(json.dumps(notes, default=_as_lists)), **arrays)
 
 
-def _listed(value: Any) -> Any:
+def _as_lists(value: Any) -> Any:
     """The arrays in the state of some random number generators, as lists, which their setters take too."""
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
