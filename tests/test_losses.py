@@ -82,6 +82,15 @@ def test_labels_stand_for_rows_with_a_one(cost):
 
 
 @EACH_COST
+def test_rows_of_targets_may_be_a_list(cost):
+    x = Tensor([[0.25, 0.75]], requires_grad=True)
+    assert cost(x, [[0, 1]]).item() == cost(x, np.array([[0, 1]], np.float32)).item()
+    assert cost(x, [[0, 1]]).dtype == np.float32
+    with pytest.raises(TypeError, match="expected outputs that are a Tensor or an array, got list"):
+        cost([[0.25, 0.75]], [[0, 1]])
+
+
+@EACH_COST
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_dtype_stays(cost, dtype):
     x = Tensor(np.full((3, 2), 0.25, dtype), requires_grad=True)

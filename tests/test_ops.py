@@ -763,6 +763,13 @@ class TestOwnOps:
         one = unary("one", lambda x: x + 0, lambda g, out, x: 1)
         assert type(slope(one, 1.0)) is np.ndarray
 
+    def test_parameter_whose_default_is_an_array(self):
+        ones = np.ones(2)
+        weigh = unary("weigh", lambda x, by=ones: x * by, lambda g, out, x, by: g * by)
+        x = variable([1.0, 2.0])
+        assert_array_equal(grad(weigh(x).sum(), x).data, [1, 1])
+        assert_array_equal(grad(weigh(x, by=np.array([3.0, 4.0])).sum(), x).data, [3, 4])
+
     def test_pickle_of_an_op_is_its_name(self):
         assert pickle.loads(pickle.dumps(tg.relu.op)) is tg.relu.op
 

@@ -439,6 +439,45 @@ def test_a_choice_by_chance_is_made_anew_by_all_generators(make: Callable[[int],
     assert run(compile) == run(lambda step: step)
 
 
+def test_batches_in_containers_that_are_made_anew_are_arguments(caplog: pytest.LogCaptureFixture) -> None:
+    def make() -> Any:
+        w = parameter()
+        optimizer = optim.SGD([w], lr=0.1)
+
+        def step(batch: Any, scales: Any) -> Any:
+            loss = ((w * batch["x"] - batch["y"][0]) ** 2).sum() * scales[0]
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            return {"loss": loss}
+
+        return step, w
+
+    courses = []
+    for wrap in (lambda step: step, compile):
+        step, w = make()
+        run = wrap(step)
+        course = []
+        for i in range(8):
+            batch = {"x": np.full(2, i, F), "y": [Tensor(np.ones(2, F))]}
+            course.append((as_bytes(run(batch, (0.5,))["loss"]), as_bytes(w)))
+        courses.append(course)
+    assert courses[0] == courses[1]
+    assert run.source.startswith("# step(batch_x float32 (2,), batch_y_0 float32 (2,))")
+    assert run.source.count("def step(") == 1
+    assert not caplog.records
+
+
+def test_parameters_in_a_list_are_no_arguments() -> None:
+    w = parameter()
+    compiled = compile(lambda parameters, x: (parameters[0] * x).sum())
+    parameters = [w]
+    for i in range(5):
+        w.data = np.full(2, i, F)
+        assert compiled(parameters, np.ones(2, F)).item() == 2 * i
+    assert compiled.source.count("def step(") == 1
+
+
 def test_a_global_called_like_a_method_is_no_change() -> None:
     space: dict[str, Any] = {"w": parameter(), "optim": optim, "compile": compile}
     exec(

@@ -16,6 +16,7 @@ from tinygrad_mnist.tensor import Tensor, leaf, mode
 from .agreement import DiffersError, agree
 from .binding import MISS, bind
 from .comparing import mapped
+from .grouping import Ungrouped, form, is_group, leaves
 from .numpy_text import NumPyText, writes
 from .program import Buffer, Program, improve, layout
 from .recording import Recorder, Slot
@@ -28,9 +29,9 @@ _log = logging.getLogger("tinygrad_mnist")
 def compile(step: Callable[..., Any]) -> Compiled:
     """Make a function that does what the step does, sooner: it records the first calls and replays them from then on.
 
-    The step is any function of arrays or Tensors that returns Tensors (also in tuples, lists and dicts) or nothing;
-    arrays reach it as Tensors. Typically it is a whole training step: forward, `zero_grad`, `backward` and the
-    optimizer's `step`. The same bits come out as from the step itself, given the same number of BLAS threads.
+    The step is any function of arrays or Tensors that returns Tensors or nothing, arguments and results also in tuples,
+    lists and dicts; arrays reach it as Tensors. Typically it is a whole training step: forward, `zero_grad`, `backward`
+    and the optimizer's `step`. The same bits come out as from the step itself, given the same number of BLAS threads.
 
     - Arguments of other shapes, dtypes or strides (the last, smaller batch) are recorded as programs of their own, and
       so is any change of what the step refers to by name: closures, globals, default arguments, objects as arguments,
@@ -81,6 +82,7 @@ class Compiled(Opaque):
         self.__doc__ = step.__doc__
         self.__name__ = self.__qualname__ = getattr(step, "__name__", type(step).__name__)
         self._variants: list[_Variant] = []
+        self._ungrouped: dict[Any, Compiled] = {}  # for arguments that hold arrays
         self._lock = threading.RLock()
         self._last: Callable[..., Any] = _no_program
         self._said = False
@@ -101,6 +103,7 @@ class Compiled(Opaque):
             for v in self._variants
             if v.text or v.eager
         ]
+        texts += [ungrouped.source for ungrouped in self._ungrouped.values()]
         return "\n\n".join(texts) or f"# {self.__name__}: no program yet; a step is recorded in its first two calls\n"
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
@@ -120,6 +123,11 @@ class Compiled(Opaque):
             args, kwargs = bound.args, bound.kwargs
         if kwargs:
             self._say("is called with keyword-only arguments; give them places")
+        elif any(map(is_group, args)):
+            forms = tuple(form(x) if is_group(x) else None for x in args)
+            if forms not in self._ungrouped:
+                self._ungrouped[forms] = Compiled(Ungrouped(self.step, forms, _argument_names(self.step, len(args))))
+            return self._ungrouped[forms](*(part for x, of in zip(args, forms, strict=True) for part in leaves(x, of)))
         if mode.observer is not None or kwargs:
             return self.step(*map(_as_tensor, args), **kwargs)
         with self._lock:
@@ -227,7 +235,7 @@ class _Variant:
             return self._once(args) if result is MISS else result
         if self.eager:
             return step(*map(_as_tensor, args))
-        recorder = Recorder(list(zip(self._argument_names(len(args)), args, strict=True)), self.names, self.generators)
+        recorder = Recorder(list(zip(_argument_names(step, len(args)), args, strict=True)), self.names, self.generators)
         try:
             result = recorder.run(step)
         except BaseException:
@@ -244,13 +252,6 @@ class _Variant:
         else:
             self._compile(recorder, tree)
         return result
-
-    def _argument_names(self, count: int) -> list[str]:
-        try:
-            names = list(inspect.signature(self.compiled.step).parameters)
-        except (TypeError, ValueError):
-            names = []
-        return [names[i] if i < len(names) else f"argument_{i}" for i in range(count)]
 
     def _once(self, args: tuple[Any, ...]) -> Any:
         """Run the step itself, as gradients are there from before."""
@@ -287,6 +288,14 @@ class _Variant:
         assert self.recorder is not None
         lock, linked = self.compiled._lock, self.linked
         return bind(text, self.recorder, self.arguments, self.watches, linked=linked, tree=self.tree, lock=lock)
+
+
+def _argument_names(step: Callable[..., Any], count: int) -> list[str]:
+    try:
+        names = list(inspect.signature(step).parameters)
+    except (TypeError, ValueError):
+        names = []
+    return [names[i] if i < len(names) else f"argument_{i}" for i in range(count)]
 
 
 def _leaves(tree: Any) -> list[Buffer]:

@@ -192,7 +192,8 @@ class NumPyText:
     def _called(self, i: Instruction, names: Sequence[str]) -> str:
         """The op's result in memory of its own."""
         if i.output.base is not None and i.op.name in VIEWS:
-            return f"{names[0]}.{i.op.name}({self._literal(i.params[VIEWS[i.op.name]])})"
+            value = i.params[VIEWS[i.op.name]]
+            return f"{names[0]}.T" if value is None else f"{names[0]}.{i.op.name}({self._literal(value)})"
         self.imports.add("asarray")
         if isinstance(i.op.forward, np.ufunc):
             self.imports.add(i.op.forward.__name__)
