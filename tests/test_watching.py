@@ -7,6 +7,7 @@ import dataclasses
 import enum
 import importlib
 import itertools
+import logging
 import random
 import sys
 import types
@@ -476,6 +477,20 @@ def test_parameters_in_a_list_are_no_arguments() -> None:
         w.data = np.full(2, i, F)
         assert compiled(parameters, np.ones(2, F)).item() == 2 * i
     assert compiled.source.count("def step(") == 1
+
+
+def test_a_step_that_writes_and_logs_is_compiled() -> None:
+    log, file = logging.getLogger("of_a_user"), sys.stderr
+
+    def step(x: Any) -> Any:
+        log.debug("a step")
+        print("", end="", file=file)
+        return x * 2
+
+    compiled = compile(step)
+    for _ in range(4):
+        compiled(X)
+    assert "def step(" in compiled.source
 
 
 def test_a_global_called_like_a_method_is_no_change() -> None:

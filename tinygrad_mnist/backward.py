@@ -1,9 +1,9 @@
 """The chain rule, applied to a graph: from an output back to everything it was computed from.
 
-The gradient of the output with respect to itself is 1. From there on it is always the turn of the youngest result whose
-gradient is known. All that used it is younger still and has been through, so its gradient is complete, and the rules of
-its op pass it on: d output / d input += rule(d output / d result). (Without that order, which is a topological one, a
-gradient could be passed on half added up, or once for every path to it, of which there are exponentially many.)
+The gradient of the output with respect to itself is 1. From there on, the youngest result with a known gradient goes
+next. Everything computed from it is younger, and so went before it: its gradient is complete, and the rules of its op
+pass it on: d output / d input += rule(d output / d result). (Without that order, which is a topological one, a gradient
+could be passed on half added up, or once for every path to it, of which there are exponentially many.)
 """
 
 from __future__ import annotations
@@ -23,6 +23,15 @@ from .ops import sum as sum_over
 from .tensor import Array, Tensor, leaf, mode
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+_NOTHING = contextlib.nullcontext()
+_ndarray = np.ndarray
+_GRADIENTS = (Tensor, np.ndarray, np.generic, float, int)
+_adding = threading.Lock()
+_WHERE = (
+    "in a rule of the op {}: rules are called with arrays, and with Tensors for gradients of gradients, pictures and "
+    "compile(); write them with operators, methods of arrays and ops, and write into nothing"
+)
 
 
 def backward(
@@ -156,16 +165,6 @@ def propagate(
         for x, g in waiting.items():
             observe(x, g)
     return found | waiting  # those that still wait are the leaves'
-
-
-_NOTHING = contextlib.nullcontext()
-_ndarray = np.ndarray
-_GRADIENTS = (Tensor, np.ndarray, np.generic, float, int)
-_adding = threading.Lock()
-_WHERE = (
-    "in a rule of the op {}: rules are called with arrays, and with Tensors for gradients of gradients, pictures and "
-    "compile(); write them with operators, methods of arrays and ops, and write into nothing"
-)
 
 
 def _operands(node: Tensor, tensors: bool) -> list[Any]:

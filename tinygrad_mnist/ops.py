@@ -232,7 +232,7 @@ def _kept(array: Any, x: Any, axis: Any, keepdims: bool) -> Any:
 
 
 def _share(out: Any, x: Any) -> float:
-    """1 / the number of elements that each mean is of."""
+    """1 / n, where each mean is of n elements."""
     return out.size / x.size if x.size else 1.0
 
 

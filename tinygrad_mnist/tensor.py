@@ -38,7 +38,7 @@ class Mode(threading.local):
 
     def __init__(self) -> None:
         self.outer: list[bool] = []  # the states to return to
-        # Where overflow is no error: to run a function in it takes 0.2 µs, to enter np.errstate 1.6.
+        # A context in which overflow is no error: running a function in it takes 0.2 µs, entering np.errstate 1.6.
         self.overflowing = contextvars.copy_context()
         self.overflowing.run(lambda: np.seterr(over="ignore"))
 

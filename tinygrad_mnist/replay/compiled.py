@@ -20,7 +20,7 @@ from .grouping import Ungrouped, form, is_group, leaves
 from .numpy_text import NumPyText, writes
 from .program import Buffer, Program, improve, layout
 from .recording import Recorder, Slot
-from .watching import Kind, Opaque, Watcher
+from .watching import Kind, Watcher, Wrapped
 
 _MOST = 16  # variants of a step that are recorded before it is run eagerly
 _log = logging.getLogger("tinygrad_mnist")
@@ -68,7 +68,7 @@ def compile(step: Callable[..., Any]) -> Compiled:
     return Compiled(step)
 
 
-class Compiled(Opaque):
+class Compiled(Wrapped):
     """A step and the programs recorded of it; made by `compile`.
 
     Attributes:
@@ -132,14 +132,14 @@ class Compiled(Opaque):
             return self.step(*map(_as_tensor, args), **kwargs)
         with self._lock:
             for variant in self._variants:
-                if not variant.change(args):
+                if not variant.changed(args):
                     self._variants.append(self._variants.pop(self._variants.index(variant)))  # the last used is last
                     break
             else:
                 if len(self._variants) >= _MOST and any(v.text for v in self._variants):
                     del self._variants[0]
                 if len(self._variants) >= _MOST:
-                    self._say(f"refers to something that changes at every call ({self._variants[-1].change(args)})")
+                    self._say(f"refers to something that changes at every call ({self._variants[-1].changed(args)})")
                     return self.step(*map(_as_tensor, args))
                 variant = _Variant(self, args)
                 self._variants.append(variant)
@@ -187,7 +187,7 @@ class _Variant:
         self.refused = ""
         self.temporary = False
 
-    def change(self, args: tuple[Any, ...]) -> str:
+    def changed(self, args: tuple[Any, ...]) -> str:
         """What is not as it was; empty if all is, and the call is one of this variant."""
         if self.linked != mode.recording:
             return "no_grad()"

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator, MappingView, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
+from io import IOBase
+from logging import Logger
 from pathlib import Path
 from typing import Any, Literal
 from weakref import ref
@@ -37,8 +39,8 @@ CALLED = """
     """.split()
 """What is called although the code does not name it."""
 
-STATELESS = (*PLAIN, types.CodeType, np.ufunc, np.ndarray, np.random.BitGenerator)
-"""What refers to nothing that can change. (Arrays that ops use are read at each replay.)"""
+STATELESS = (*PLAIN, types.CodeType, np.ufunc, np.ndarray, np.random.BitGenerator, IOBase, Logger)
+"""What no op depends on, or what is looked after elsewhere: arrays that ops use are read at each replay."""
 
 CONTAINERS = (list, tuple, dict, set, frozenset, deque)
 
@@ -84,7 +86,7 @@ class Kind:
         return same(self.value, other.value)
 
 
-class Opaque:
+class Wrapped:
     """A compiled step: inside another it is a part of that, and only its function counts."""
 
     step: Callable[..., Any]
@@ -186,7 +188,7 @@ class Watcher:
                 self._owners.append((value, path))
         elif isinstance(value, UNWATCHED):
             self.blind = f"refers to a {type(value).__name__} ({path}), which cannot be watched"
-        elif isinstance(value, Opaque):
+        elif isinstance(value, Wrapped):
             self._walk(value.step, path)
         else:
             self._owners.append((value, path))
