@@ -109,40 +109,47 @@ def _define(
     if name in OPS:
         raise ValueError(f"op {name!r} is already in the table; choose another name, or del OPS[{name!r}] first")
     arity = None if isinstance(rules, Each) else len(rules)
-    defaults: dict[str, Any] = {}
-    if not isinstance(forward, np.ufunc):
-        parameters = list(inspect.signature(forward).parameters.values())
-        chosen = [p for p in parameters if p.kind is p.KEYWORD_ONLY] if arity is None else parameters[arity:]
-        defaults = {p.name: p.default for p in chosen}
+    is_ufunc = isinstance(forward, np.ufunc)
+    defaults = {} if is_ufunc else _defaults(forward, arity)
     _check_rules(name, rules, arity, defaults)
-    if domain is not None:
-        if (
-            not isinstance(domain, tuple)
-            or len(domain) < (arity or 0)
-            or not all(isinstance(d, Domain) for d in domain)
-        ):
-            raise TypeError(f"op {name!r}: domain is a tuple with a Domain for each input ({arity}), got {domain!r}")
-        domain = domain[:arity]
-    differentiable = arity is None or any(rule is not None for rule in rules)
+    _check_domain(name, domain, arity)
     caller = sys._getframe(2).f_globals.get("__name__", "__main__")
     ours = caller.partition(".")[0] == __name__.partition(".")[0]
-    if not ours and not isinstance(forward, np.ufunc):
+    if not ours and not is_ufunc:
         forward = _guarded(forward, view)
-    op = Op(name, forward, rules, defaults, sign or name, view, domain, arity, differentiable, ours)
+    op = Op(
+        name=name,
+        forward=forward,
+        rules=rules,
+        defaults=defaults,
+        sign=sign or name,
+        view=view,
+        domain=domain and domain[:arity],
+        arity=arity,
+        differentiable=arity is None or any(rule is not None for rule in rules),
+        ours=ours,
+    )
     simple = not defaults and not view
     function = op.function = (UNROLLED.get(arity, general) if simple else general)(op)
     function.__name__ = function.__qualname__ = name
     function.__module__ = caller  # pickle looks for it there
     function.__doc__ = doc
     function.op = op
-    if not isinstance(forward, np.ufunc):
+    if not is_ufunc:
         function.__signature__ = inspect.signature(forward)
     served: Any
-    for served in (forward, *numpy) if isinstance(forward, np.ufunc) else numpy:
+    for served in (forward, *numpy) if is_ufunc else numpy:
         if serving(served) is None:
             NUMPY[served] = function
     OPS[name] = op
     return function
+
+
+def _defaults(forward: Callable[..., Any], arity: int | None) -> dict[str, Any]:
+    """The parameters of a forward function, which are what it takes besides its inputs, with their defaults."""
+    parameters = list(inspect.signature(forward).parameters.values())
+    chosen = [p for p in parameters if p.kind is p.KEYWORD_ONLY] if arity is None else parameters[arity:]
+    return {p.name: p.default for p in chosen}
 
 
 def _guarded(forward: Callable[..., Any], view: bool) -> Callable[..., Any]:
@@ -158,6 +165,13 @@ def _guarded(forward: Callable[..., Any], view: bool) -> Callable[..., Any]:
         return result
 
     return guarded
+
+
+def _check_domain(name: str, domain: Any, arity: int | None) -> None:
+    if domain is not None and (
+        not isinstance(domain, tuple) or len(domain) < (arity or 0) or not all(isinstance(d, Domain) for d in domain)
+    ):
+        raise TypeError(f"op {name!r}: domain is a tuple with a Domain for each input ({arity}), got {domain!r}")
 
 
 def _check_rules(
