@@ -57,7 +57,7 @@ def _parser(name: str, text: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=f"python -m graphs.{name}",
         description=text,
-        epilog=EPILOG,
+        epilog=EPILOG if "original" in text else None,
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -67,14 +67,14 @@ def _parser(name: str, text: str) -> argparse.ArgumentParser:
         help="a small version in under a minute, into the current directory: NAME-quick.json and .png",
     )
     parser.add_argument("--replot", action="store_true", help="draw again from the JSON, without running anything")
-    parser.add_argument("--epochs", type=positive, metavar="N", help="in place of those of the settings")
-    parser.add_argument("--seeds", type=seed, nargs="+", metavar="N", help="in place of those of the figure")
+    parser.add_argument("--epochs", type=positive, metavar="N", help="number of epochs, instead of the settings' own")
+    parser.add_argument("--seeds", type=seed, nargs="+", metavar="N", help="seeds, instead of the figure's own")
     parser.add_argument(
         "--jobs",
         type=positive,
         metavar="N",
         default=os.cpu_count() or 1,
-        help="runs at a time, each in a process of its own (default: one a core)",
+        help="runs at a time, each in a process of its own (default: one per core)",
     )
     parser.add_argument(
         "--cluster", metavar="ADDRESS", help="the scheduler of a dask.distributed cluster to run on, tcp://host:port"
@@ -128,7 +128,7 @@ def _swept(
     """Give the results and how long they took; once the block is done they need not be kept run by run any more."""
     from tqdm import tqdm
 
-    about = describe(digits())  # without data, one error now instead of one a run
+    about = describe(digits())  # without data, one error now instead of one per run
     start = time.perf_counter()
     kept = next((place for place in (HERE, Path.cwd()) if os.access(place, os.W_OK)), Path(tempfile.gettempdir()))
     kept /= ".runs"

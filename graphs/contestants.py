@@ -27,7 +27,7 @@ LR = 0.5
 
 
 class Contestant:
-    """Somebody who trains."""
+    """One implementation of a training step."""
 
     name = ""
     needs: tuple[str, ...] = ()  # modules that must be installed
@@ -134,7 +134,7 @@ class PerExample(Contestant):
 class Eager(Contestant):
     """Ours, op by op."""
 
-    name = "eager"
+    name = "ours, eager"
 
     def __init__(self, parameters: Parameters) -> None:
         rng = np.random.default_rng(0)
@@ -167,7 +167,7 @@ class Eager(Contestant):
 class Compiled(Eager):
     """Ours, recorded and replayed."""
 
-    name = "compiled"
+    name = "ours, compiled"
 
     def __init__(self, parameters: Parameters) -> None:
         super().__init__(parameters)

@@ -117,7 +117,7 @@ def curves(
     Args:
         axis: of matplotlib.
         results: what to draw.
-        values: takes the values of a curve, one an epoch, out of what a run returned.
+        values: takes the values of a curve, one per epoch, out of what a run returned.
         label: makes the text of the legend of a label and the mean after the last epoch.
         styles: colour, line and marker of each.
         first: the epoch of the first value.
@@ -176,6 +176,7 @@ class Figure:
         seeds: each setting is run with each.
         size: in inches.
         shown: how many seeds the picture is of, in words; "" for a mean and a band.
+        quick: what a trial changes in the settings.
     """
 
     title: str
@@ -239,7 +240,7 @@ def record_of(
 
 
 def write(record: Any, path: Path) -> None:
-    """Write the record as JSON, a line a run."""
+    """Write the record as JSON, a line per run."""
     head = {key: value for key, value in record.items() if key != "runs"}
     runs = ",\n".join(json.dumps(run, separators=(",", ":")) for run in record["runs"])
     with whole(path) as part:

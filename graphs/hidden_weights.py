@@ -1,9 +1,8 @@
 """What each hidden neuron looks for: its weights to the 784 pixels as a picture, before and after training.
 
-Before training the weights are noise. After it, many neurons have become detectors of strokes: a bright bar where ink
-speaks for the neuron, a dark one where it speaks against it. At the border, where no digit has ink, weight decay has
-left nothing but grey. There is no neuron for a digit, nor for a part of one that has a name: each takes part in all ten
-outputs.
+Before training the weights are noise. After it, many neurons have become detectors of strokes: bright where ink
+excites the neuron, dark where it inhibits it. At the border, where no digit has ink, weight decay has left nothing but
+grey. No neuron stands for one digit or a nameable part of one: each contributes to all ten outputs.
 """
 
 import sys

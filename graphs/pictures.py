@@ -51,7 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--output", type=Path, metavar="DIR", default=HERE, help="where they go (default: as above)")
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", default=HERE, help="directory for the pictures (default: graphs/pictures)"
+    )
 
     def run() -> int:
         draw(parser.parse_args(arguments).output)

@@ -5,9 +5,9 @@ the outputs come within 0.01 of 0 or 1, for some digits on the wrong side. In th
 digits are recognized, and up to four of the ten digits are never answered.
 
 Are large weights to blame? With such steps not alone: weights from N(0, 1/fan_in) die too. With η 0.25 they do not
-(96.3 % in the mean, every seed above 96.1), while N(0, 1) still loses a digit in two seeds of three. A share of
-saturated outputs is no illness by itself: networks that are right and sure come to 92 % as well. What tells them apart
-is when: the dead ones are there after one epoch, with a gradient of the hidden layer that is half as large.
+(96.3 % on average, every seed above 96.1), while N(0, 1) still loses a digit in two seeds of three. A share of
+saturated outputs is no fault in itself: accurate, confident networks reach 92 % too, but late; with η 1.5 it is there
+after one epoch. What all dying runs have in common is a gradient of the hidden layer that is half as large.
 """
 
 import sys
@@ -36,7 +36,7 @@ def draw(figure: Any, results: Results) -> None:
 
 
 FIGURE = Figure(
-    title="Outputs saturate in the first epoch when steps are too long, and come back late or never",
+    title="Steps too long: outputs saturate in the first epoch, and lost digits come back late or never",
     settings={
         f"{weights}, η {lr}": {
             "network": "network1",

@@ -101,7 +101,7 @@ def timed(runs: Mapping[str, Callable[[], Any]], repetitions: int) -> dict[str, 
 
 
 def summary(seconds: dict[str, list[float]], steps: int, unit: float = 1e6, base: str = "numpy") -> dict[str, Any]:
-    """For each contestant the median time a step, and the ratio to the base: median, and the middle half of them."""
+    """For each contestant the median time per step, and the ratio to the base: median, and the middle half of them."""
     result = {}
     for name, values in seconds.items():
         ratios = [a / b for a, b in zip(values, seconds[base], strict=True)]
@@ -267,7 +267,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
         axis.text(row["time"] + 0.02 * longest, place, f"{row['time']:.0f} µs, {row['ratio']:.2f} x", va="center")
     axis.set_yticks(range(len(ranked)), [CONTESTANTS[name].name for name, _ in ranked])
     axis.set_xlim(0, 1.55 * longest)
-    axis.set_xlabel("µs a step")
+    axis.set_xlabel("µs per step")
     axis.set_title(f"784-{step['hidden']}-10, batch {step['batch']}")
     low = min(row["ratio"] for step in steps for row in step["contestants"].values())
     high = max(row["ratio"] for step in steps for row in step["contestants"].values())
@@ -285,7 +285,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
         axis.set_yticks(ticks, [f"{t:g}" for t in ticks])
         axis.minorticks_off()
         axis.set_xlabel("batch")
-    axes[1].set_ylabel("time a step / NumPy by hand (dashed)")
+    axes[1].set_ylabel("time per step / NumPy by hand (dashed)")
     if len(axes) > 2:
         axes[-1].legend(loc="upper right", fontsize=12.5, frameon=False)
     figure.suptitle("A training step against NumPy written by hand", fontsize=18)
@@ -304,8 +304,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--batch", nargs="+", type=int, default=list(BATCHES), help="sizes of the mini-batch")
     parser.add_argument("--hidden", nargs="+", type=int, default=list(HIDDEN), help="sizes of the hidden layer")
     parser.add_argument("--repetitions", type=int, default=40, help="turns of each contestant (default 40)")
-    parser.add_argument("--examples", type=int, default=10_000, help="in an epoch (default 10,000)")
-    parser.add_argument("--quick", action="store_true", help="the zoo's step only, in some seconds; writes no files")
+    parser.add_argument("--examples", type=int, default=10_000, help="examples per epoch (default 10,000)")
+    parser.add_argument(
+        "--quick", action="store_true", help="only the size 784-30-10 at batch 10, in a few seconds; writes no files"
+    )
     parser.add_argument(
         "--output", type=Path, help="directory for speed.json and speed.png (default: beside this file)"
     )
@@ -336,7 +338,7 @@ def _run(parser: argparse.ArgumentParser, given: argparse.Namespace) -> int:
             worst = check(few, batch, hidden)
             rows = measure_step(few, batch, hidden, given.repetitions, 0.005 if given.quick else 0.01)
             results["steps"].append({"batch": batch, "hidden": hidden, "difference": worst, "contestants": rows})
-            print("\n" + table(f"784-{hidden}-10, batch {batch}", rows, "µs a step"), flush=True)
+            print("\n" + table(f"784-{hidden}-10, batch {batch}", rows, "µs per step"), flush=True)
     results["epoch"] = measure_epoch(names, given.examples, min(given.repetitions, 10))
     print("\n" + table(f"an epoch of {given.examples:,} examples", results["epoch"], "seconds"), flush=True)
     op = results["op"] = measure_op(given.repetitions)
@@ -345,7 +347,7 @@ def _run(parser: argparse.ArgumentParser, given: argparse.Namespace) -> int:
     )
     chain = results["chain"] = measure_chain(names, 1000 if given.quick else 100_000, 3 if given.quick else 10)
     shown = ", ".join(f"{CONTESTANTS[name].name} {row['time']:.2f}" for name, row in chain.items())
-    print("a deep chain, µs a node, forward and backward:", shown)
+    print("a deep chain, µs per node, forward and backward:", shown)
     batch, hidden = max(given.batch), max(given.hidden)
     memory = measure_memory(names, batch, hidden)
     results["memory"] = {"batch": batch, "hidden": hidden, "megabytes": memory}

@@ -57,7 +57,7 @@ def sweep(
         run: called in a worker as run(setting, seed); a function of a module, whose result JSON can hold.
         settings: what to run, by label. JSON must be able to hold it.
         seeds: each setting is run with each.
-        folder: where results are kept, one file a run.
+        folder: where results are kept, one file per run.
         executor: makes an executor for one run at a time; called once a worker, and again for one that was killed.
         workers: runs at a time.
         finished: called once for every result, those that were there before included.

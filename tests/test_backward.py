@@ -130,7 +130,7 @@ def test_second_backward_is_refused_with_the_remedy_and_adds_nothing():
         e.backward()
     assert str(caught.value) == (
         "backward: the graph of this sum was freed by an earlier backward pass; "
-        "pass retain_graph=True to the first one, or compute it anew (what is made outside of a loop is made once)"
+        "pass retain_graph=True to the first one, or compute it again (a graph built before a loop can be used only once)"
     )
     assert (a.grad.item(), b.grad.item()) == (1, 1)
 

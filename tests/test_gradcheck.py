@@ -389,7 +389,7 @@ def test_wrong_use_is_one_line_with_the_remedy(check, f, inputs, parameters, err
 @BOTH
 def test_f_must_be_repeatable(check):
     dropout = nn.Dropout(0.5, rng=np.random.default_rng(0))
-    with pytest.raises(GradientError, match=r"^Dropout has another value when it is called again; make"):
+    with pytest.raises(GradientError, match=r"^Dropout gives a different value on a second call; make"):
         check(dropout, np.ones(50))
     check(dropout.eval(), np.ones(50))
 

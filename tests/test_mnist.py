@@ -211,7 +211,7 @@ def test_head_refuses_more_than_there_are(tmp_path):
 
 
 def test_a_split_needs_as_many_labels_as_images():
-    with pytest.raises(ValueError, match="one label an image, got 2 for 3"):
+    with pytest.raises(ValueError, match="one label per image, got 2 for 3"):
         Split(np.zeros((3, 4), np.float32), np.zeros(2, np.int64))
 
 
@@ -340,9 +340,9 @@ FAULTS = [
     (
         TRAIN_LABELS,
         lambda content: idx(np.zeros(12)),
-        f"13 labels, one an image of {TRAIN_IMAGES}.gz, found 12",
+        f"13 labels, one per image of {TRAIN_IMAGES}.gz, found 12",
     ),
-    (TEST_LABELS, lambda content: idx(np.zeros(5)), f"4 labels, one an image of {TEST_IMAGES}.gz, found 5"),
+    (TEST_LABELS, lambda content: idx(np.zeros(5)), f"4 labels, one per image of {TEST_IMAGES}.gz, found 5"),
 ]
 
 

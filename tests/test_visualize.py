@@ -437,7 +437,7 @@ def test_without_any_program_the_text_is_written_and_one_line_says_what_to_do(su
     assert file.read_text(encoding="utf-8").startswith("digraph")
     out, err = capsys.readouterr()
     assert out == ""
-    assert re.fullmatch(r"save: wrote \S+net.gv instead, for no dot program was found; install Graphviz.*\n", err)
+    assert re.fullmatch(r"save: wrote \S+net.gv instead: no dot program was found; install Graphviz.*\n", err)
     assert not (tmp_path / f"net.{suffix}").exists()
 
 

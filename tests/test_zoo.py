@@ -291,7 +291,7 @@ def test_a_run_that_loses_a_class_says_so_at_its_end_with_cause_and_remedy(zoo, 
     data = write_data(tmp_path / "lost", images, labels)
     done = zoo("zoo.network", "--epochs", 40, "--lr", 30, "--quiet", data=data)
     last = done.stdout.splitlines()[-1]
-    assert re.match(r"the network never answers (1 or 2 or )?3: .* saturated", last)
+    assert re.match(r"the network never answers (1, 2 or )?3: .* saturated", last)
     assert "--init scaled" in last
     done = zoo("zoo.network", "--epochs", 40, "--lr", 30, "--init", "scaled", data=data)
     assert "remedy: a smaller --lr" in done.stdout

@@ -1,9 +1,9 @@
 """The chain rule, applied to a graph: from an output back to everything it was computed from.
 
-The gradient of the output with respect to itself is 1. From there on, the youngest result with a known gradient goes
-next. Everything computed from it is younger, and so went before it: its gradient is complete, and the rules of its op
-pass it on: d output / d input += rule(d output / d result). (Without that order, which is a topological one, a gradient
-could be passed on half added up, or once for every path to it, of which there are exponentially many.)
+The gradient of the output with respect to itself is 1. From there on, the newest result whose gradient is
+known comes next. Everything computed from it is newer and has already been handled: its gradient is complete, and the
+rules of its op pass it on: d output / d input += rule(d output / d result). (Without that order, which is a topological
+one, a gradient could be passed on before it is complete, or once for each of exponentially many paths.)
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def backward(
     Args:
         gradient: the gradient of a final scalar with respect to this Tensor, of this Tensor's shape; may be left out
             for a Tensor with one element, where it is 1.
-        retain_graph: keep the graph for another backward pass; by default it is freed behind this one.
+        retain_graph: keep the graph for another backward pass; by default it is freed by this one.
         create_graph: record this pass as a graph, so that the gradients can be differentiated again. (`.grad` then
             refers to a graph that refers to its leaf: prefer `grad()`, which stores nothing.)
 
@@ -171,8 +171,8 @@ def _operands(node: Tensor, tensors: bool) -> list[Any]:
     """A result and its inputs, as its rules take them: arrays, or (the one difference) the Tensors that hold them."""
     if node.inputs is None:
         raise RuntimeError(
-            f"backward: the graph of this {node.op.name} was freed by an earlier backward pass; "
-            "pass retain_graph=True to the first one, or compute it anew (what is made outside of a loop is made once)"
+            f"backward: the graph of this {node.op.name} was freed by an earlier backward pass; pass retain_graph=True "
+            "to the first one, or compute it again (a graph built before a loop can be used only once)"
         )
     operands, created = [], node._created
     for x in (node, *node.inputs):

@@ -53,7 +53,7 @@ def unary(name: str, forward: Callable[..., Any], rule: Rule | None, **traits: A
     Args:
         name: unique in `OPS`.
         forward: the NumPy function, of an array that it leaves as it is. What else it takes becomes the op's
-            parameters. If it is a ufunc, as np.cbrt, that serves Tensors from then on: np.cbrt(t) is this op.
+            parameters. If it is a ufunc such as np.cbrt, that then works on Tensors too: np.cbrt(t) is this op.
         rule: `rule(g, out, x, **params)`, the gradient with respect to x; None if there is no derivative. It is called
             with arrays, and with Tensors (for gradients of gradients, pictures and `compile`): so it is written with
             operators, methods of arrays and ops, and writes into nothing.

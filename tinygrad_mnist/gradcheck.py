@@ -209,8 +209,8 @@ class _Slopes:
         once, again = self._total(0, {}), self._total(0, {})
         if once != again:
             raise GradientError(
-                f"{self.name} has another value when it is called again; make it repeatable, as with module.eval() "
-                "or a generator that every call seeds anew"
+                f"{self.name} gives a different value on a second call; make it repeatable, as with module.eval() "
+                "or a generator that is seeded in each call"
             )
         if not np.isclose(once, self.value, rtol=1e-9, atol=np.nan_to_num(self.rounding)):
             raise _VerdictError(f"{self.name} has other values when they are recorded as a graph{_values(self.names)}")

@@ -92,7 +92,7 @@ def cross_entropy_cost(outputs: Tensor, targets: Operand) -> Tensor:
     """C = -1/n Σ (y ln a + (1 - y) ln(1 - a)), of sigmoid outputs: Nielsen's cost of chapter 3.
 
     With it the gradient of an output's weighted input z is a - y: there is no σ' in it to slow learning down. That
-    holds until rounding makes the output 1 or 0, in float32 from z = 17 and z = -89 on: then σ' is 0, and nothing is
+    holds in float32 from z = -87 to z = 16.6: farther out rounding makes the output 0 or 1 and σ' 0, and nothing is
     learned from it. Logarithms are not let below -100, so such an output costs 100 and not infinity. Arguments and
     errors as for `quadratic_cost`.
 

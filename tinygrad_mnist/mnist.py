@@ -4,7 +4,7 @@
     for images, labels in mnist.batches(data.train, 10, np.random.default_rng(0)):
         ...                                                # float32 (10, 784) in [0, 1], int64 (10,)
 
-The format, IDX, is a header of big-endian 32-bit integers, then one byte a value:
+The format, IDX, is a header of big-endian 32-bit integers, then one byte per value:
 
     images: 0x00000803, number of images, rows, columns; then the pixels, row by row, 0 = paper, 255 = ink
     labels: 0x00000801, number of labels; then the labels
@@ -46,7 +46,7 @@ MIRRORS = (
     "https://storage.googleapis.com/cvdf-datasets/mnist",
 )
 TIMEOUT = 30.0  # seconds of silence after which a mirror is given up
-REMEDY = "`python -m tinygrad_mnist.mnist DIR` fetches what is missing or damaged of MNIST into DIR"
+REMEDY = "`python -m tinygrad_mnist.mnist DIR` downloads missing or damaged MNIST files into DIR"
 UNREADABLE = (OSError, EOFError, zlib.error)  # what reading a file, or gunzipping a damaged one, raises
 
 Bytes: TypeAlias = npt.NDArray[np.uint8]
@@ -72,7 +72,7 @@ class Split:
 
     def __post_init__(self) -> None:
         if len(self.images) != len(self.labels):
-            raise ValueError(f"expected one label an image, got {len(self.labels)} for {len(self.images)}")
+            raise ValueError(f"expected one label per image, got {len(self.labels)} for {len(self.images)}")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -201,7 +201,7 @@ def _read_pair(place: Path, part: str) -> tuple[Bytes, Bytes] | None:
     images = _parse(images_path, _read(images_path), n_dims=3)
     labels = _parse(labels_path, _read(labels_path), n_dims=1)
     if len(images) != len(labels):
-        raise _bad(labels_path, f"{len(images)} labels, one an image of {images_path.name}", len(labels))
+        raise _bad(labels_path, f"{len(images)} labels, one per image of {images_path.name}", len(labels))
     return images, labels
 
 

@@ -102,7 +102,7 @@ class Module:
             parameter.grad = None
 
     def state_dict(self) -> dict[str, Array]:
-        """A copy of the values of every Tensor in the module, frozen ones too, by name; but of no results of ops."""
+        """A copy of the values of every Tensor in the module by name, frozen ones included; results are left out."""
         return {name: tensor.data.copy() for name, tensor in self._state()}
 
     def _state(self) -> Iterator[tuple[str, Tensor]]:
@@ -115,7 +115,7 @@ class Module:
                 yield name, t
 
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
-        """Take over values from `state_dict()`: all of them, or after a ValueError that names the key, none."""
+        """Load values from `state_dict()`: all, or, with a ValueError naming the key, none."""
         own = dict(self._state())
         arrays = {key: np.asarray(value) for key, value in state.items()}
         for key in own.keys() ^ state.keys():
@@ -252,7 +252,7 @@ dropout_mask = ops.unary(
 
 
 class Dropout(Module):
-    """In training, 0 with probability p and else x / (1 - p), so that the mean stays; in evaluation x.
+    """In training, 0 with probability p and else x / (1 - p), so that the expected value is unchanged; in evaluation x.
 
     Srivastava et al., 2014; Nielsen's chapter 3.
     """

@@ -15,7 +15,7 @@ Rule = Callable[..., Any]
 
 
 class Domain(NamedTuple):
-    """The numbers that an input of an elementwise op can be tested with: low <= x <= high, not near those in `away`."""
+    """Numbers that an input of an elementwise op can be tested with: low <= x <= high, not near a number in `away`."""
 
     low: float = -4.0
     high: float = 4.0

@@ -6,8 +6,8 @@ to this input? (Mathematicians call it a vector-Jacobian product, vjp.) It is ca
 the same rule *computes* when given arrays, and *records* a graph of its own when given Tensors, from which derivatives
 of any order follow.
 
-(`sum`, `max`, `abs` and `pow` are ops from here on; Python's own are in `builtins`. A row whose rule refers to the row
-itself, or to a later one, is annotated `: OpFunction`.)
+(`sum`, `max`, `min`, `abs` and `pow` are ops from here on; Python's own are in `builtins`. A row whose rule refers to
+the row itself, or to a later one, is annotated `: OpFunction`.)
 
 No rule undoes broadcasting (the backward driver does, for all of them), and no rule writes into an array it was given.
 How an op is made: `define.py`. How operators, methods and NumPy's own functions reach the table: `interop.py`.
@@ -141,11 +141,11 @@ leaky_relu = unary("leaky_relu", lambda x, slope=0.01: np.where(x > 0, x, slope 
 maximum = binary("maximum", np.maximum,
                  lambda g, out, x, y: where(x > y, g, where(x == y, g / 2, 0)),
                  lambda g, out, x, y: where(y > x, g, where(x == y, g / 2, 0)),
-                 sign="max", doc="the larger of x and y; equals share the gradient in halves")
+                 sign="max", doc="the larger of x and y; ties split the gradient equally")
 minimum = binary("minimum", np.minimum,
                  lambda g, out, x, y: where(x < y, g, where(x == y, g / 2, 0)),
                  lambda g, out, x, y: where(y < x, g, where(x == y, g / 2, 0)),
-                 sign="min", doc="the smaller of x and y; equals share the gradient in halves")
+                 sign="min", doc="the smaller of x and y; ties split the gradient equally")
 where: OpFunction = ternary("where", lambda condition, x, y: np.where(condition, x, y),
                 None,
                 lambda g, out, condition, x, y: where(condition, g, 0),
@@ -277,10 +277,10 @@ mean = unary("mean", lambda x, axis=None, keepdims=False: np.mean(x, axis, keepd
              numpy=(np.mean,), domain=None, doc="the mean over the axes")
 max = unary("max", lambda x, axis=None, keepdims=False: np.max(x, axis, keepdims=keepdims),
             _extremum_dx,
-            numpy=(np.max, np.amax), domain=None, doc="the largest over the axes; equals share the gradient equally")
+            numpy=(np.max, np.amax), domain=None, doc="the largest over the axes; ties split the gradient equally")
 min = unary("min", lambda x, axis=None, keepdims=False: np.min(x, axis, keepdims=keepdims),
             _extremum_dx,
-            numpy=(np.min, np.amin), domain=None, doc="the smallest over the axes; equals share the gradient equally")
+            numpy=(np.min, np.amin), domain=None, doc="the smallest over the axes; ties split the gradient equally")
 logsumexp = unary("logsumexp", _logsumexp,
                   lambda g, out, x, axis, keepdims: _kept(g, x, axis, keepdims) * softmax(x, axis),
                   domain=None, doc="ln Σ e^x over the axes, right for large x too")
@@ -447,7 +447,7 @@ conv2d = binary("conv2d", _conv2d, _conv2d_dx, _conv2d_dkernel,
                 sign="conv(x, W)", domain=None,
                 doc="the cross-correlation of images (n, channels, h, w) with kernels (k, channels, i, j)")
 max_pool2d = unary("max_pool2d", _max_pool2d, _max_pool2d_dx,
-                   domain=None, doc="the largest of each window; equals share the gradient equally")
+                   domain=None, doc="the largest of each window; ties split the gradient equally")
 
 # fmt: on
 # ----------------------------------------------------------------------------------------------------------------------

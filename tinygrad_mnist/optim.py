@@ -5,9 +5,9 @@
     Nesterov    v <- mu v + g,   w <- w - lr (g + mu v)
 
 The learning rate `lr` is Nielsen's eta. His and most textbooks' momentum is v <- mu v - eta g; w <- w + v, which is the
-same as long as eta stays: here a change of the learning rate acts on the whole velocity at once, there only on what is
-added from then on. Nesterov's gradient "at the point looked ahead to" is here taken at the present point, with the
-parameters understood as already looked ahead (Sutskever et al., 2013).
+same as long as eta is constant: here a change of the learning rate acts on the whole velocity at once, there only on
+what is added from then on. Nesterov's gradient "at the point looked ahead to" is here taken at the present point, with
+the parameters understood as already looked ahead (Sutskever et al., 2013).
 
 Weight decay adds `weight_decay` w to the gradient: the derivative of the penalty ½ weight_decay Σ w². Nielsen's L2
 regularization with lambda (chapter 3) is `weight_decay = lambda / n`, with n the number of training examples, on the
@@ -168,7 +168,7 @@ class Optimizer:
                 p._grad = None
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a later run needs to go on alike: the groups' options, and the velocities by parameter number."""
+        """What a later run needs to continue identically: the groups' options, and velocities by parameter number."""
         return {
             "groups": [{k: v for k, v in group.items() if k != "params"} for group in self.groups],
             "velocity": {i: self.state[p].copy() for i, p in enumerate(self._members()) if p in self.state},

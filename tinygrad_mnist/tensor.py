@@ -57,7 +57,7 @@ class Tensor(Methods):
     Args:
         data: an array, whose dtype is kept and whose memory is **shared, not copied** (write into the array and the
             Tensor changes too; pass a copy if that is not wanted); or numbers and lists, which become float32.
-        requires_grad: whether `backward()` shall leave d output / d this in `.grad`. Floating dtypes only.
+        requires_grad: whether `backward()` stores d output / d this in `.grad`. Floating dtypes only.
         dtype: convert to this dtype (a copy, unless it already is).
         name: shown in the repr and in pictures.
 
@@ -182,7 +182,7 @@ class Tensor(Methods):
                     f"requires_grad: only floating dtypes in native byte order have gradients, got {self.dtype}; "
                     "pass dtype=np.float32"
                 )
-            self._created = tick()  # what was computed of it before has not recorded all of its gradient
+            self._created = tick()  # earlier results did not record it
         self._requires_grad = bool(value)
 
     @property
@@ -249,7 +249,7 @@ class Tensor(Methods):
 
     def __len__(self) -> int:
         if self.ndim == 0:
-            raise TypeError("a 0-d Tensor has no length and no elements to go through; use .item()")
+            raise TypeError("a 0-d Tensor has no length and cannot be iterated over; use .item()")
         return len(self._data)
 
     def __iter__(self) -> Iterator[Tensor]:

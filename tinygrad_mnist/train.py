@@ -47,13 +47,13 @@ class Epoch:
 
     Attributes:
         epoch: its number, from 1.
-        cost: the mean over its examples, each as its mini-batch found it.
+        cost: the mean over its examples, each measured just before its mini-batch's update.
         training: the accuracy on the first `SAMPLE` training examples.
         validation: the accuracy on the validation examples; None if there are none.
         test: the accuracy on the test examples; None if there are none.
         lr: the learning rate, that of the optimizer's first group.
-        saturated: the share of the sample's outputs within 0.01 of 0 or 1, where a sigmoid hardly learns; None if some
-            are not in [0, 1], as those of a last layer without a sigmoid.
+        saturated: the share of the sample's outputs within 0.01 of 0 or 1, where a sigmoid hardly learns (with
+            `softmax_cross_entropy`, of their softmax); None if some are outside [0, 1], as without a last sigmoid.
         seconds: how long training and measuring took.
     """
 
@@ -85,12 +85,12 @@ def fit(
 
     Args:
         model: a Module, or any function of a batch of images, a Tensor of shape (n, pixels).
-        data: as `mnist.load()` returns it; stays as it is.
+        data: as returned by `mnist.load()`; it is not changed.
         cost: called as cost(outputs, targets) with Tensors: a row of targets for each example, 1 at its label, else 0.
         optimizer: of the model's parameters.
         schedule: stepped after every epoch.
         epochs: how many in all, those already done included.
-        batch_size: examples a step; the last of an epoch may have fewer.
+        batch_size: examples per step; the last of an epoch may have fewer.
         rng: draws a new order for every epoch.
         done: how many epochs the model has behind it.
         compiled: train with `compile(step)`: the same bits, if the model is made of ops, in 0.6 to 0.8 of the time of
@@ -317,5 +317,5 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
     except Exception:  # damaged or foreign files make NumPy, zipfile, zlib and json raise whatever they can
         raise CheckpointError(
             f"{path}: expected a checkpoint of tinygrad_mnist, found a file that is damaged, of another kind, or "
-            "pickled, which is never loaded; name another"
+            "pickled (never loaded); name another"
         ) from None

@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--seeds", metavar="N", nargs="+", type=seed[1], default=[0], help="one run for each (default: 0)"
     )
-    learning = result.add_argument_group("for all networks, in place of what each has for itself")
+    learning = result.add_argument_group("for all networks, overriding their own defaults")
     commands.add_settings(learning, Network, COMMON, defaults=False)
     commands.add_recipe(learning, "see the help of each")
     commands.add_eager(learning)
@@ -84,7 +84,7 @@ def _run(options: argparse.Namespace, given: dict[str, Any]) -> int:
 
 
 def table(runs: list[tuple[str, Network, list[Epoch]]]) -> str:
-    """One row a network: accuracies after the last epoch, over the seeds, and the median of the seconds an epoch."""
+    """One row per network: accuracies after the last epoch, over the seeds, and the median of the seconds per epoch."""
     rows = [("network", "validation", "test", "s/epoch", "settings")]
     for name in NAMES:
         complete = [

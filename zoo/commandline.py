@@ -227,7 +227,7 @@ def _introduce(training: Training, options: argparse.Namespace) -> None:
     if data.test is None:
         print("there are no test files (t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte): the test column says none")
     if done >= network.epochs and options.resume:
-        print(f"{options.resume}: is already trained for {done} epochs; --epochs N continues, to N in all")
+        print(f"{options.resume}: is already trained for {done} epochs; --epochs N continues up to N in total")
     elif done:
         print(f"{options.resume}: goes on after epoch {done}")
     sys.stdout.flush()

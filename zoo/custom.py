@@ -1,8 +1,8 @@
-"""A network of one's own: convolution, an op for the cost that the framework has, an optimizer that it has not.
+"""A network of your own: convolutions, one of the framework's costs, and an optimizer that it lacks.
 
     python -m zoo.custom
 
-Take this file as a start for yours. `Convolutional` is the model: any Module with a `forward`. `Adam` is the
+Use this file as a starting point for your own. `Convolutional` is the model: any Module with a `forward`. `Adam` is the
 optimizer: one formula (Kingma and Ba, 2015). All else is `train.fit`, as for the other networks.
 
 Defaults. η 0.002, halved after every epoch, and mini-batches of 32, for 4 epochs. With seeds 0, 1 and 2 that comes to

@@ -8,10 +8,10 @@ and goes against it:
 
     W <- W - η dC/dW        b <- b - η dC/db
 
-where η (eta) is the learning rate. The gradients are what `loss.backward()` leaves; the book computes them by hand.
+where η (eta) is the learning rate. The gradients are what `loss.backward()` leaves; the book codes them by hand.
 
 Weights and biases start as N(0, 1), as in the book. An output neuron may then be saturated from the start: its weighted
-input z is so far below 0 that σ'(z) is all but 0, whatever the digit. It hardly learns, and the network never
+input z is so far below 0 that σ'(z) is almost 0, whatever the digit. It hardly learns, and the network never
 answers its digit, so that accuracy stays at 86 % instead of 95 %, as with seed 17. The run says so at its end;
 `--init scaled` (chapter 3: N(0, 1/fan_in)) is the remedy.
 
@@ -47,9 +47,9 @@ class Network:
         init: how weights start, a name in `nn.INITIALIZERS`.
         cost: a name in `COSTS`.
         epochs: how often training goes through all training digits.
-        batch_size: digits a step.
-        lr: the learning rate η; None stands for what `RATES` has for the cost (on the validation digits, for the others
-            than the quadratic one, the best of 0.25, 0.5, 1 and 2 after 12 epochs, or as good).
+        batch_size: digits per step.
+        lr: the learning rate η; None takes the cost's rate in `RATES` (for the non-quadratic costs the best of
+            0.25, 0.5, 1 and 2 after 12 epochs on the validation digits, or as good as it).
         seed: of the first weights and of the order of the digits, two generators: with one seed and the same sizes, all
             networks start alike.
         per_example: update after every digit with η / batch_size, as the networks in `original()` did.

@@ -8,11 +8,11 @@ Idea. The gradient does not change the weights but their velocity v, as the slop
 
 where μ (mu), from 0 to 1, is how much of the velocity is left after a step. What all gradients agree on adds up, to
 1 / (1 - μ) times a single one; what changes from one mini-batch to the next cancels out.
-(The book's v <- μ v - η dC/dW; W <- W + v is the same as long as η stays.)
+(The book's v <- μ v - η dC/dW; W <- W + v is the same as long as η is constant.)
 
-To see it, compare at short steps: with η 0.1, three epochs come to 88 to 89 % of the validation digits without momentum
-(--mu 0), and to 94 % with μ 0.9; but so they do with η 1 and no momentum, the same 0.1 / (1 - 0.9). So with a larger μ
-goes a smaller η. With μ 0.9 and this file's η of 3, steps add up to η 30, and the outputs saturate in the first epoch.
+To see it, compare at short steps: with η 0.1, three epochs reach 88 to 89 % of the validation digits without momentum
+(--mu 0), and 94 % with μ 0.9; but η 1 without momentum gets there too, the same 0.1 / (1 - 0.9). So a larger μ needs a
+smaller η. With μ 0.9 and this file's η of 3, steps add up to η 30, and the outputs saturate in the first epoch.
 
 Long steps saturate N(0, 1) weights sooner: the weights start as N(0, 1/fan_in) here, which is a variance: their
 standard deviation is 1 / √fan_in. (Biases stay N(0, 1).)
@@ -23,7 +23,7 @@ differ by less than the seeds do, and larger batches make shorter epochs:
     μ 0.5, η 2,   batch 20   96.0 to 96.4 %, median 96.2
     μ 0.5, η 1.5, batch 10   95.8 to 96.3 %, median 95.9
     μ 0.9, η 0.2, batch 10   95.8 to 96.2 %, median 96.0
-    μ 0.9, η 0.3, batch 20   86.7 to 96.1 %, median 95.9     one seed loses a digit for good
+    μ 0.9, η 0.3, batch 20   86.7 to 96.1 %, median 95.9     one seed never answers one of the digits
 """
 
 import sys

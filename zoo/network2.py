@@ -3,16 +3,16 @@
     python -m zoo.network2
 
 Idea. Momentum is about to move the weights by -η μ v, whatever the gradient says. So take the gradient where that move
-leads, and not here: if it goes too far, the gradient says so before the step is made, and not after it. Written with
-weights that have already made the move, the formulas need no second gradient (Sutskever et al., 2013):
+leads: if it goes too far, the gradient says so before the step is taken, not after. Written with weights that have
+already made the move, the formulas need no second gradient (Sutskever et al., 2013):
 
     v <- μ v + dC/dW        W <- W - η (dC/dW + μ v)
 
 Large steps at first, to get near; small ones later, to settle: every `lr_step` epochs η is multiplied by `lr_gamma`.
 (Chapter 3 of the book describes learning rate schedules: it would lower η when the validation accuracy gets worse.)
 
-Defaults. Momentum, η and batch are network1's, so that what is added shows; others that were tried are hardly better.
-On the validation digits, with seeds 0 to 4 and 30 epochs:
+Defaults. Momentum, η and batch size are network1's, so that only the additions differ; others that were tried
+are hardly better. On the validation digits, with seeds 0 to 4 and 30 epochs:
     μ 0.5, η 3,    batch 32   96.0 to 96.4 %, median 96.2     <- the default
     μ 0.5, η 2,    batch 20   96.1 to 96.5 %, median 96.4
     μ 0.5, η 1.5,  batch 10   96.2 to 96.5 %, median 96.3
@@ -36,7 +36,7 @@ class Network2(Network1):
 
     Attributes:
         lr_step: epochs between the steps of the learning rate.
-        lr_gamma: what it is multiplied by; 1 lets it stay.
+        lr_gamma: the factor; 1 keeps it constant.
     """
 
     lr_step: int = 10

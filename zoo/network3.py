@@ -10,9 +10,9 @@ cost, λ/2n Σ w² with n training digits, whose gradient pulls every weight tow
 λ (lambda) says how much. Biases do not decay: a large bias does not make a neuron sensitive to its inputs.
 
 Weights start as N(0, 1/fan_in), so that the weighted input of a neuron with many inputs is not large by chance, and the
-neuron not saturated.
+neuron does not start saturated.
 
-Defaults. Chosen on the validation digits, with seeds 0 to 4 and 30 epochs, by the seed that does worst:
+Defaults. Chosen on the validation digits, with seeds 0 to 4 and 30 epochs, by the worst seed:
     λ 1,   η 1.5,  batch 10   96.4 to 96.7 %, median 96.5     <- the default
     λ 1,   η 0.75, batch 10   96.3 to 96.7 %, median 96.5
     λ 0.5, η 1,    batch 10   96.3 to 96.5 %, median 96.5

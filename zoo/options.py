@@ -69,8 +69,8 @@ SETTINGS: dict[str, tuple[str | None, Any, str]] = {
     ),
     "batch_size": ("M", whole_number(1), "digits in a mini-batch, the book's m"),
     "lr": ("ETA", number(0, open_low=True), "learning rate, the book's η (eta)"),
-    "lr_step": ("N", whole_number(1), "epochs after which the learning rate steps down, again and again"),
-    "lr_gamma": ("FACTOR", number(0, open_low=True), "what the learning rate is then multiplied by; 1 lets it stay"),
+    "lr_step": ("N", whole_number(1), "lower the learning rate every N epochs"),
+    "lr_gamma": ("FACTOR", number(0, open_low=True), "the factor it is then multiplied by; 1 keeps it constant"),
     "momentum": (
         "MU",
         number(0, 1),
@@ -87,7 +87,8 @@ SETTINGS: dict[str, tuple[str | None, Any, str]] = {
     "init": (
         None,
         tuple(INITIALIZERS),
-        "how weights start: normal is N(0, 1), chapter 1; scaled N(0, 1/fan_in), chapter 3; xavier and he are later",
+        "how weights start: normal is N(0, 1), chapter 1; scaled N(0, 1/fan_in), chapter 3; xavier and he as in "
+        "Glorot and Bengio, 2010, and He et al., 2015",
     ),
     "cost": (None, tuple(COSTS), "chapter 1's, chapter 3's, or softmax outputs with chapter 3's log-likelihood cost"),
     "seed": ("N", whole_number(0), "of the first weights, and of the order of the digits"),
@@ -185,7 +186,7 @@ def parser_of(network: type[Network], name: str, description: str) -> argparse.A
         "--resume",
         metavar="FILE",
         type=Path,
-        help="go on with a checkpoint and its settings, to the same bits as if it had never stopped, and save to it; "
+        help="continue from a checkpoint with its settings, bit for bit as if never stopped, and save to it; "
         "--epochs is then the total",
     )
     files.add_argument("--history", metavar="FILE.json", type=Path, help="settings and results of every epoch, as JSON")
@@ -199,7 +200,9 @@ def parser_of(network: type[Network], name: str, description: str) -> argparse.A
     )
     shown = parser.add_argument_group("what is shown")
     shown.add_argument("--draw", metavar="N", type=whole_number(1), default=0, help="draw N test digits at the end")
-    shown.add_argument("--draw-wrong", metavar="N", type=whole_number(1), default=0, help="draw N that it gets wrong")
+    shown.add_argument(
+        "--draw-wrong", metavar="N", type=whole_number(1), default=0, help="draw N test digits that it gets wrong"
+    )
     shown.add_argument("--quiet", action="store_true", help="only the last epoch's line, and what else was asked for")
     return parser
 

@@ -69,4 +69,4 @@ def draw(training: Training, some: int, wrong: int) -> None:
         print(f"{kind} image {i}: says {said[i]}, is {split.labels[i]}")
         print(visualize.digit(split.images[i], data.image_shape, activations=outputs[i], label=int(split.labels[i])))
     if len(missed) < wrong:
-        print(f"{len(missed)} of {len(split):,} {kind} images are wrong, no more")
+        print(f"only {len(missed):,} of {len(split):,} {kind} images are wrong")

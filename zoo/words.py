@@ -57,13 +57,14 @@ def sizes(data: mnist.Dataset) -> str:
 def never_said(labels: Sequence[int], network: Network) -> str:
     """Why classes are never answered, and what to do about it."""
     one = len(labels) == 1
-    what = f"the network never answers {' or '.join(map(str, labels))}"
+    *others, last = map(str, labels)
+    what = f"the network never answers {', '.join(others)}{' or ' if others else ''}{last}"
     smaller = "a smaller --lr or --momentum" if getattr(network, "momentum", 0) else "a smaller --lr"
     if network.cost != "quadratic":
         return f"{what}; remedy: {smaller}, or another --seed"
-    remedy = smaller if network.init == "scaled" else "--init scaled, which starts with N(0, 1/fan_in) weights"
-    neurons = "its output neuron is" if one else "their output neurons are"
+    remedy = "" if network.init == "scaled" else "--init scaled, which starts with N(0, 1/fan_in) weights, or "
+    neurons, those = ("its output neuron is", "that digit's") if one else ("their output neurons are", "those digits'")
     return (
-        f"{what}: {neurons} saturated, below 0.001 for {'its' if one else 'their'} own images too, where σ' "
-        f"is so small that {'it hardly learns' if one else 'they hardly learn'}; remedy: {remedy}, or another --seed"
+        f"{what}: {neurons} saturated (below 0.001 even for {those} images), where σ' is too small to learn; "
+        f"remedy: {remedy}{smaller}, or another --seed"
     )

@@ -28,7 +28,7 @@ def digit(
         shape: height and width.
         style: "ansi", half blocks in 24 greys, for terminals; "blocks", half blocks and four shades without colours;
             "ascii"; or "auto", the best that `sys.stdout` can show.
-        activations: the network's outputs, one a class, drawn as bars from 0 to 1; the largest is what it says.
+        activations: the network's outputs, one per class, drawn as bars from 0 to 1; the largest is what it says.
         label: the class that it is.
 
     Raises:
@@ -84,7 +84,7 @@ def _row(top: Array, bottom: Array, style: str) -> str:
 
 
 def _bars(activations: Array, label: int | None, style: str) -> list[str]:
-    """One line a class: its number, a bar, the activation, and whether the network says so and it is so."""
+    """One line per class: its number, a bar, the activation, and whether the network says so and it is so."""
     width = 20
     parts, arrow = ("#", "<") if style == "ascii" else (" ▏▎▍▌▋▊▉█", "◂")
     finest = max(len(parts) - 1, 1)

@@ -39,7 +39,7 @@ LINES = "; ".join(
     for color, text in {
         FORWARD: "grey: the forward pass",
         BACKWARD: "purple: the backward pass",
-        NEEDED: "dashed: a value that a gradient is computed with",
+        NEEDED: "dashed: a value used in computing a gradient",
         "#000000": "dotted: a value and its gradient",
     }.items()
 )
@@ -56,7 +56,7 @@ def graph(
     collapse: int | Collection[str] | None = None,
     limit: int = 300,
 ) -> Digraph:
-    """A picture of how the outputs were computed: a `graphviz.Digraph`, which shows itself in Jupyter.
+    """A picture of how the outputs were computed: a `graphviz.Digraph`, which Jupyter displays by itself.
 
     Parameters are boxes, inputs rounded boxes, ops ellipses, and arrows follow the data; where the order of operands
     matters, they come in from the left and from the right. What was called in a Module while `trace()` watched stands
@@ -126,7 +126,7 @@ def _color(nodes: list[Node], slopes: Mapping[Tensor, Tensor], values: bool, out
             at[t].style["style"] = "filled,dashed"
         elif norm < math.inf:
             shade = min(int((math.log10(norm) - bottom) / (top - bottom) * len(RAMP)), len(RAMP) - 1)
-            at[t].style = {"fillcolor": RAMP[shade], "fontcolor": "#ffffff" if shade > 4 else "#000000"}
+            at[t].style = {"fillcolor": RAMP[shade], "fontcolor": "#ffffff" if shade > 5 else "#000000"}
         else:
             at[t].style = {"fillcolor": "#d55e00", "fontcolor": "#ffffff"}
     cells = "".join(f'<TD BGCOLOR="{color}" WIDTH="34" HEIGHT="14" BORDER="1"></TD>' for color in RAMP)
@@ -186,7 +186,7 @@ def _fill(picture: Any, tree: Mapping[Any, Any], keys: Mapping[Node, str], numbe
             picture.node(keys[item], _label(item), **{**STYLES[item.kind], **item.style})
             if item.beside:  # in the same frame: outside of it, the same rank would pull the node out
                 with picture.subgraph(graph_attr={"rank": "same"}) as level:
-                    level.edge(keys[item.beside], keys[item], style="dotted", color="#aaaaaa", dir="none")
+                    level.edge(keys[item.beside], keys[item], style="dotted", color="#777777", dir="none")
 
 
 def _label(node: Node) -> str:

@@ -48,7 +48,7 @@ def save(picture: Digraph, path: str | os.PathLike[str]) -> Path:
     except OSError as error:
         raise OSError(f"save: cannot write {path}: {error.strerror}; choose another place") from None
     if problem:
-        print(f"save: wrote {path} instead, for {problem}", file=sys.stderr)
+        print(f"save: wrote {path} instead: {problem}", file=sys.stderr)
     return path
 
 

@@ -179,9 +179,10 @@ def _refuse(value: Any, what: str, names: Sequence[str], inputs: Sequence[Any], 
     array = np.asarray(value)
     bad = array[~_finite(array)]
     if bad.size:
+        kinds = " and ".join(sorted({str(value) for value in bad}))
         given = " and ".join(f"{name} {_described(x)}".strip() for name, x in zip(names, inputs, strict=True))
         raise FloatingPointError(
-            f"{what} {bad[0]} in {bad.size} of {array.size} values, from {given}; called at {origin}"
+            f"{what} {kinds} in {bad.size} of {array.size} values, from {given}; called at {origin}"
         )
 
 
@@ -193,5 +194,5 @@ def _described(x: Any) -> str:
     if not isinstance(x, Tensor | np.ndarray):
         return repr(x)
     array = np.asarray(x)
-    held = "" if _finite(array).all() else " (which had one already)"
+    held = "" if _finite(array).all() else " (which was not finite already)"
     return f"{array.shape} {array.dtype}{held}"
