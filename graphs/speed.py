@@ -264,9 +264,9 @@ def draw(results: dict[str, Any], path: Path) -> None:
     axis = axes[0]
     for place, (name, row) in enumerate(ranked):
         axis.barh(place, row["time"], color=COLOURS[name])
-        axis.text(row["time"] + 0.02 * longest, place, f"{row['time']:.0f} µs, {row['ratio']:.2f} x", va="center")
+        axis.text(row["time"] + 0.02 * longest, place, f"{row['time']:.0f} µs, {row['ratio']:.2f} ×", va="center")
     axis.set_yticks(range(len(ranked)), [CONTESTANTS[name].name for name, _ in ranked])
-    axis.set_xlim(0, 1.55 * longest)
+    axis.set_xlim(0, 1.75 * longest)
     axis.set_xlabel("µs per step")
     axis.set_title(f"784-{step['hidden']}-10, batch {step['batch']}")
     low = min(row["ratio"] for step in steps for row in step["contestants"].values())

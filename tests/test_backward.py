@@ -129,8 +129,8 @@ def test_second_backward_is_refused_with_the_remedy_and_adds_nothing():
     with pytest.raises(RuntimeError) as caught:
         e.backward()
     assert str(caught.value) == (
-        "backward: the graph of this sum was freed by an earlier backward pass; "
-        "pass retain_graph=True to the first one, or compute it again (a graph built before a loop can be used only once)"
+        "backward: the graph of this sum was freed by an earlier backward pass; pass retain_graph=True to the first "
+        "one, or compute it again (a graph built before a loop can be used only once)"
     )
     assert (a.grad.item(), b.grad.item()) == (1, 1)
 
