@@ -1,6 +1,7 @@
 """losses.py: values by hand and by definition, gradients, saturated outputs, what is refused."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -88,6 +89,29 @@ def test_rows_of_targets_may_be_a_list(cost):
     assert cost(x, [[0, 1]]).dtype == np.float32
     with pytest.raises(TypeError, match="expected outputs that are a Tensor or an array, got list"):
         cost([[0.25, 0.75]], [[0, 1]])
+
+
+@EACH_COST
+@pytest.mark.parametrize(
+    "targets",
+    [
+        [Tensor([0.0, 1.0], requires_grad=True)],
+        [[None, 1]],
+        [["0", "1"]],
+        [[1j, 0]],
+        np.ma.array([1], mask=[True]),
+        np.array([[0, 1]], object),
+    ],
+)
+def test_targets_that_would_lose_something_are_refused(cost, targets):
+    with pytest.raises(TypeError, match="targets"):
+        cost(Tensor([[0.25, 0.75]], requires_grad=True), targets)
+
+
+def test_rows_in_a_list_stay_fractions_beside_integer_outputs():
+    outputs: Any = np.eye(2, dtype=int)
+    targets: Any = [[0.5, 0.5], [0.5, 0.5]]
+    assert quadratic_cost(outputs, targets) == 0.25
 
 
 @EACH_COST

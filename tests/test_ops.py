@@ -797,6 +797,16 @@ class TestOwnOps:
         assert_array_equal(x.grad.data, [6, 6])
 
 
+def test_clip_of_integers_with_one_bound_stays_of_integers():
+    for x in (5, np.array([5, 1]), Tensor(np.array([5, 1]))):
+        assert tg.clip(x, None, 3).dtype == tg.clip(x, a_min=2).dtype == np.int64
+
+
+def test_order_of_one_axis_may_be_a_number():
+    x = variable([1.0, 2.0])
+    assert_array_equal(grad((x.transpose(np.int64(0)) * 2).sum(), x).data, [2, 2])
+
+
 def test_order_of_axes_may_be_an_array():
     x = variable(np.arange(6.0).reshape(1, 2, 3))
     order = np.array([2, 0, 1])
@@ -813,6 +823,8 @@ def test_order_of_axes_may_be_an_array():
         (np.array([1.0, 2.0], object), "array of dtype object"),
         (np.array(["a", "b"]), "array of dtype <U1"),
         (np.ma.array([1.0, 2.0], mask=[True, False]), "masked array, whose mask would be lost"),
+        (np.timedelta64(3), "timedelta64"),
+        (np.str_("3"), "str_"),
     ],
 )
 def test_operand_of_which_no_gradient_can_be_computed_is_refused(operand, what):

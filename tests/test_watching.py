@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import dataclasses
 import enum
+import functools
 import importlib
 import itertools
 import logging
+import pickle
 import random
 import sys
 import types
@@ -274,7 +276,7 @@ def a_view_of_a_dict_cannot_be_watched() -> Any:
 @case
 def an_attribute_that_is_new() -> Any:
     network = Scaled()
-    network.forward = lambda x: x * (network.new if hasattr(network, "new") else 1.0)  # type: ignore
+    network.forward = lambda x: x * (network.new if hasattr(network, "new") else 1.0)  # type: ignore[method-assign]
     return lambda x: network(x), (X,), lambda: setattr(network, "new", 3.0)
 
 
@@ -338,6 +340,68 @@ def an_attribute_of_a_class_by_its_name_as_text() -> Any:
 def a_slot_by_its_name_as_text() -> Any:
     config = Slots()
     return lambda x: x * getattr(config, "k"), (X,), lambda: setattr(config, "k", 3.0)  # noqa: B009
+
+
+@case
+def an_attribute_that_was_none() -> Any:
+    config = types.SimpleNamespace(scale=None)
+    return lambda x: x * (config.scale or 1.0), (X,), lambda: setattr(config, "scale", 3.0)
+
+
+@case
+def an_attribute_of_a_list_of_a_class_of_its_own() -> Any:
+    class Many(list):
+        scale = 2.0
+
+    many = Many([1.0])
+    return lambda x: x * many.scale * many[0], (X,), lambda: setattr(many, "scale", 5.0)
+
+
+@case
+def a_method_that_a_subclass_overrides_now() -> Any:
+    base: Any = type("Base", (), {"f": lambda self, x: x * 2})
+    local: Any = type("Local", (base,), {})
+    thing = local()
+    return lambda x: thing.f(x), (X,), lambda: setattr(local, "f", lambda self, x: x * 5)
+
+
+@case
+def the_class_of_an_object() -> Any:
+    first: Any = type("First", (), {"f": lambda self, x: x * 2})
+    second: Any = type("Second", (), {"f": lambda self, x: x * 7})
+    thing = first()
+    return lambda x: thing.f(x), (X,), lambda: setattr(thing, "__class__", second)
+
+
+@case
+def a_partial_method() -> Any:
+    class Local:
+        def f(self, k: float, x: Any) -> Any:
+            return x * k
+
+        g = functools.partialmethod(f, 2.0)
+
+    thing = Local()
+    return lambda x: thing.g(x), (X,), lambda: setattr(Local, "g", functools.partialmethod(Local.f, 5.0))
+
+
+@case
+def what_a_rare_operator_reads() -> Any:
+    config = {"k": 2.0}
+
+    class Shift:
+        def __rshift__(self, x: Any) -> Any:
+            return x * config["k"]
+
+    shift: Any = Shift()
+    return lambda x: shift >> x, (X,), lambda: config.update(k=9.0)
+
+
+@case
+def the_level_of_a_logger() -> Any:
+    log = logging.getLogger("another_of_a_user")
+    log.setLevel(logging.WARNING)
+    return lambda x: x * (2.0 if log.isEnabledFor(logging.INFO) else 1.0), (X,), lambda: log.setLevel(logging.INFO)
 
 
 @case
@@ -429,11 +493,13 @@ def test_what_a_step_keeps_for_others_is_that_of_each_call() -> None:
     assert "step" in repr(compiled)
 
 
-@pytest.mark.parametrize("make", [np.random.RandomState, random.Random, np.random.default_rng])
+@pytest.mark.parametrize("make", [np.random.RandomState, random.Random, np.random.default_rng, np.random.PCG64])
 def test_a_choice_by_chance_is_made_anew_by_all_generators(make: Callable[[int], Any]) -> None:
     def run(wrap: Callable[..., Any]) -> list[bytes]:
         chance = make(0)
-        draw = chance.rand if isinstance(chance, np.random.RandomState) else chance.random
+        draw = chance.rand if isinstance(chance, np.random.RandomState) else getattr(chance, "random", None)
+        if draw is None:
+            draw = lambda: np.random.Generator(chance).random()  # noqa: E731
         step = wrap(lambda x: x * 2.0 if draw() < 0.8 else x * 3.0)
         return [as_bytes(step(X)) for _ in range(30)]
 
@@ -491,6 +557,25 @@ def test_a_step_that_writes_and_logs_is_compiled() -> None:
     for _ in range(4):
         compiled(X)
     assert "def step(" in compiled.source
+
+
+def test_a_learning_rate_that_steps_down_is_no_change() -> None:
+    w = parameter()
+    optimizer = optim.Nesterov([w], lr=0.5, momentum=0.5)
+    schedule = optim.StepLR(optimizer, 1, 0.5)
+
+    def step(x: Any) -> Any:
+        loss = (w * x).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    compiled = compile(step)
+    for _ in range(8):
+        compiled(np.ones(2, F))
+        schedule.step()
+    assert len(compiled._variants) == 1
 
 
 def test_a_global_called_like_a_method_is_no_change() -> None:
@@ -766,3 +851,177 @@ def test_a_choice_by_chance_is_made_anew_beside_an_op_that_draws() -> None:
         return [as_bytes(step(Tensor(X))) for _ in range(12)]
 
     assert run(compile) == run(lambda step: step)
+
+
+# ---- What a step changes itself, and what is alike but not the same
+
+
+def test_a_step_that_counts_runs_eagerly_also_when_its_count_begins_anew() -> None:
+    class Trainer:
+        def __init__(self) -> None:
+            self.w, self.count = parameter(), 0
+            self.optimizer = optim.SGD([self.w], lr=0.1)
+
+        def step(self, x: Any) -> Any:
+            self.count += 1
+            loss = (self.w * x).sum() * self.count
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            return loss
+
+    courses = []
+    for wrap in (lambda step: step, compile):
+        trainer = Trainer()
+        step = wrap(trainer.step)
+        for _ in range(4):
+            trainer.count = 0
+            for _ in range(4):
+                step(np.ones(2, F))
+        courses.append(as_bytes(trainer.w))
+    assert courses[0] == courses[1]
+    assert "changes what it refers to" in step.source
+
+
+def test_what_a_method_does_not_name_may_change() -> None:
+    class Trainer:
+        def __init__(self) -> None:
+            self.k = 2.0
+            self.history: list[int] = []
+            self.batches = iter([1])
+
+        def step(self, x: Any) -> Any:
+            return x * self.k
+
+    trainer = Trainer()
+    compiled = compile(trainer.step)
+    for i in range(6):
+        compiled(X)
+        trainer.history.append(i)
+    assert compiled.source.count("def step(") == 1
+    trainer.k = 5.0
+    assert as_bytes(compiled(X)) == as_bytes(X * F(5))
+
+
+def test_memory_that_is_a_parameters_under_another_name_is_read_again_after_its_update() -> None:
+    w = parameter()
+    before = w.detach()
+    optimizer = optim.SGD([w], lr=0.1)
+
+    def step(x: Any) -> Any:
+        a = before * 2
+        loss = (w * w * x).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return a + before * 2
+
+    compiled = compile(step)
+    results = []
+    for run in (step, compiled, compiled, compiled):
+        w.data[...] = [1, 2]
+        results.append(as_bytes(run(Tensor(np.ones(2, F)))))
+    assert len(set(results)) == 1
+
+
+@pytest.mark.parametrize("kind", [np.recarray, np.matrix, np.memmap])
+def test_arrays_of_other_classes_are_arguments_like_all(kind: Any, tmp_path: Path) -> None:
+    w = parameter()
+    optimizer = optim.SGD([w], lr=0.1)
+
+    def step(x: Any) -> Any:
+        loss = (w * x).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    compiled = compile(step)
+    array = np.ones((1, 2), F)
+    if kind is np.memmap:
+        array = np.memmap(tmp_path / "x", F, "w+", shape=(1, 2))
+        array[:] = 1
+    for i in range(5):
+        value = compiled(array.view(kind)).item()
+        assert value == pytest.approx(3 - 0.2 * i)
+    assert compiled.source.count("def step(") == 1
+
+
+def test_an_equal_parameter_in_a_set_is_another() -> None:
+    first, second = (Tensor([0.0], requires_grad=True) for _ in range(2))
+    optimizer = optim.SGD([first, second], lr=0.1)
+    chosen = {first}
+
+    def step(x: Any) -> Any:
+        loss = sum(((p - x) ** 2).sum() for p in chosen)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    compiled = compile(step)
+    for _ in range(3):
+        compiled(np.zeros(1, F))
+    chosen.clear()
+    chosen.add(second)
+    compiled(np.ones(1, F))
+    assert (first.item(), second.item()) == (0, pytest.approx(0.2))
+
+
+def test_momentum_is_replayed_for_batches_of_two_sizes() -> None:
+    def make() -> Any:
+        w = parameter()
+        optimizer = optim.Momentum([w], lr=0.1, momentum=0.5)
+        sizes = itertools.cycle([3, 4])
+        data = Tensor(np.ones((4, 2), F))
+
+        def step(x: Any) -> Any:
+            loss = (w * x).sum()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        return step, w, lambda: data._data[: next(sizes)]
+
+    courses = []
+    for wrap in (lambda step: step, compile):
+        step, w, batch = make()
+        run = wrap(step)
+        courses.append([(as_bytes(run(Tensor(batch()))), as_bytes(w)) for _ in range(12)])
+    assert courses[0] == courses[1]
+    replays = [v.replay for v in run._variants]
+    run(Tensor(batch()))
+    run(Tensor(batch()))
+    assert [v.replay for v in run._variants] == replays  # bound once, not anew at each change of size
+
+
+def test_keyword_only_arrays_reach_the_step_as_tensors() -> None:
+    assert compile(lambda *, x: x.sigmoid())(x=X).shape == (3,)
+
+
+def test_an_array_that_was_unpickled_is_an_argument_like_others() -> None:
+    compiled = compile(lambda x: x * 2)
+    text = pickle.dumps(X)
+    for _ in range(5):
+        compiled(pickle.loads(text))
+    replay = compiled._last
+    assert as_bytes(compiled(X)) == as_bytes(X * 2)
+    assert compiled._last is replay
+
+
+def test_threads_share_one_lock_for_all_forms_of_arguments() -> None:
+    w = parameter()
+    optimizer = optim.SGD([w], lr=1.0)
+
+    def step(batch: Any) -> Any:
+        loss = (w * batch[0]).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    compiled = compile(step)
+    x = np.ones(2, F)
+    compiled((x,)), compiled([x])
+    assert len({id(ungrouped._lock) for ungrouped in compiled._ungrouped.values()} | {id(compiled._lock)}) == 1

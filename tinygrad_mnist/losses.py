@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .ops import binary, log, log_softmax, maximum, softmax, sum, unary, where
-from .tensor import Array, Operand, Tensor
+from .tensor import Array, Operand, Tensor, has_tensors
 
 
 def _half_mean_square(a: Array, y: Array) -> Any:
@@ -122,9 +122,14 @@ def _rows(name: str, outputs: Tensor, targets: Any) -> Any:
     if not isinstance(outputs, _ARRAYS):
         raise TypeError(f"{name}: expected outputs that are a Tensor or an array, got {type(outputs).__name__}")
     if not isinstance(targets, _ARRAYS):
+        if has_tensors(targets):
+            raise TypeError(f"{name}: the targets are a list of Tensors; join them with stack() or concatenate()")
         targets = np.asarray(targets)
-        if targets.ndim > 1:
-            targets = targets.astype(outputs.dtype)
+        if targets.dtype.kind in "biuf" and (targets.ndim > 1 or outputs.ndim == 1):
+            targets = targets.astype(np.result_type(outputs.dtype, np.float16))
+    if isinstance(targets, np.ma.MaskedArray) or targets.dtype.kind not in "biuf":
+        kind = f"{type(targets).__name__} of {targets.dtype}"
+        raise TypeError(f"{name}: expected targets that are real numbers, got {kind}")
     shape, given = outputs.shape, targets.shape  # np.shape(t) takes 1.5 µs, by way of __array_function__
     if shape == given != () and shape[0] > 0:
         return targets

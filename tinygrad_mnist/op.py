@@ -136,7 +136,7 @@ def _of_arrays(op: Op, inputs: tuple[Any, ...], params: Mapping[str, Any] = NO_P
 
 def _operand(op: Op, x: Any) -> Any:
     """An operand that is not a Tensor. NumPy scalars become Python numbers, so that float32 stays float32."""
-    if isinstance(x, np.generic):
+    if isinstance(x, np.generic) and x.dtype.kind in "biufc":
         x = x.item()
         return float(x) if isinstance(x, np.floating) else x  # longdouble's item is a longdouble
     if isinstance(x, float) and type(x) is not float:

@@ -350,7 +350,7 @@ def _pad_widths(x: Any, pad_width: Any) -> list[tuple[int, int]]:
 
 def _inverse(axes: Any, ndim: int) -> tuple[int, ...] | None:
     """The order of axes that undoes another."""
-    return None if axes is None else tuple(np.argsort([a % ndim for a in axes]).tolist())
+    return None if axes is None else tuple(np.argsort([a % ndim for a in np.atleast_1d(axes)]).tolist())
 
 
 reshape = unary("reshape", lambda x, shape: np.reshape(x, shape),
@@ -460,7 +460,7 @@ def getitem(x: Tensor, index: Any) -> Tensor:
     for part in index if isinstance(index, tuple) else (index,):
         if not (part is None or part is ... or isinstance(part, slice | int | np.integer | np.bool)):
             if not isinstance(part, np.ndarray | Tensor):  # a list, or whatever else NumPy takes for one
-                part = np.asarray(part, dtype=int if isinstance(part, list | tuple) and not part else None)
+                part = np.asarray(part, dtype=int if isinstance(part, list | tuple) and np.size(part) == 0 else None)
             if part.dtype.kind not in "iub":
                 raise IndexError(
                     f"getitem: expected integers, slices, None, or arrays of integers or booleans, got {part!r:.60}"
@@ -499,6 +499,7 @@ def clip(
         raise TypeError("clip: a bound is given twice; use a_min and a_max, or min and max")
     a_min, a_max = (min if a_min is None else a_min), (max if a_max is None else a_max)
     lowest, highest = -math.inf, math.inf
-    if isinstance(x, Tensor) and x.dtype.kind in "iu":
-        lowest, highest = np.iinfo(x.dtype).min, np.iinfo(x.dtype).max
+    dtype = x.dtype if isinstance(x, _ARRAYS) else np.asarray(x).dtype
+    if dtype.kind in "iu":
+        lowest, highest = np.iinfo(dtype).min, np.iinfo(dtype).max
     return _clip(x, lowest if a_min is None else a_min, highest if a_max is None else a_max)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import keyword
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -16,7 +17,9 @@ from tinygrad_mnist.tensor import Tensor, last_change, leaf, mode, tick
 from .numpy_text import NumPyText
 from .program import Buffer
 from .recording import Recorder, Slot
-from .watching import PLAIN, Kind, Watch, same
+from .watching import PLAIN, Kind, Watch, same, same_keys
+
+_owned: WeakValueDictionary[int, Any] = WeakValueDictionary()  # the velocities that programs write into
 
 MISS = object()
 """What a replay returns if something is not as it was recorded."""
@@ -53,7 +56,7 @@ class _Binder:
         self.text, self.recorder = text, recorder
         self.space: dict[str, Any] = {
             "MISS": MISS, "mode": mode, "Tensor": Tensor, "ndarray": np.ndarray, "leaf": leaf, "tick": tick,
-            "lock": lock, "same": same,
+            "lock": lock, "same": same, "same_keys": same_keys,
         }  # fmt: skip
         self.lines: list[str] = []
         self.tests: list[str] = []
@@ -71,7 +74,9 @@ class _Binder:
             self._expect_argument(name, kind)
         arrays = self._outside()
         for w in watches:
-            if w.how in ("length", "order"):
+            if w.how == "order" and not all(type(key) is str for key in w.value):
+                self.tests.append(f"same_keys({self.named(w.owner)}, {self.named(w.value)})")
+            elif w.how in ("length", "order"):
                 self.tests.append(
                     f"{'len' if w.how == 'length' else 'list'}({self.named(w.owner)}) == {self.named(w.value)}"
                 )
@@ -99,7 +104,7 @@ class _Binder:
                        f"    {name} = {name}._data",
                        f"elif {kind.tracked} or {name}.__class__ is not ndarray: return MISS"]  # fmt: skip
         shape, dtype, strides = map(self.named, kind.layout)
-        self.tests += [f"{name}.shape == {shape}", f"{name}.dtype is {dtype}", f"{name}.strides == {strides}"]
+        self.tests += [f"{name}.shape == {shape}", f"{name}.dtype == {dtype}", f"{name}.strides == {strides}"]
 
     def _place(self, watch: Watch) -> str:
         """The text that finds what is watched."""
@@ -126,7 +131,11 @@ class _Binder:
                 self.tests += [f"{t}._data is {self.named(source._data)}", f"{t}._requires_grad is {b.tracked}"]
             elif isinstance(source, Slot):
                 state = source.optimizer.state
-                arrays[b] = state[source.key] = state[source.key].copy(order="K")
+                array = state[source.key]
+                if _owned.get(id(array)) is not array:  # else another program's, which may share it
+                    array = state[source.key] = array.copy(order="K")
+                    _owned[id(array)] = array
+                arrays[b] = array
                 owner, key = self.named(source.optimizer), self.named(source.key)
                 self.tests.append(f"{owner}.state[{key}] is {self.named(arrays[b])}")
             else:
@@ -168,21 +177,21 @@ class _Binder:
 
     def _source(self, names: Sequence[str], body: Sequence[str], returned: str) -> str:
         parameters = ", ".join([*(f"{name}=MISS" for name in names), "*others"])
-        lines = "\n        ".join(self.lines)
-        tests = "\n            and ".join(self.tests)
+        lines = "\n            ".join(self.lines)
+        tests = "\n                and ".join(self.tests)
         statements = "\n        ".join(body)
         return f"""def replay({parameters}):
     if others or mode.observer is not None:
         return MISS
-    try:
-        {lines}
-        if not (
-            {tests}
-        ):
-            return MISS
-    except (AttributeError, LookupError, ValueError):
-        return MISS
     with lock:
+        try:
+            {lines}
+            if not (
+                {tests}
+            ):
+                return MISS
+        except (AttributeError, LookupError, ValueError):
+            return MISS
         {statements}
     return {returned}
 """

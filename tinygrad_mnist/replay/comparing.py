@@ -58,7 +58,9 @@ def random_states(generators: list[Any]) -> Any:
 def _state_of(generator: Any) -> str:
     """The state of a generator, NumPy's (new or old) or Python's."""
     if isinstance(generator, np.random.Generator):
-        return str(generator.bit_generator.state)
+        generator = generator.bit_generator
+    if isinstance(generator, np.random.BitGenerator):
+        return str(generator.state)
     return str(generator.getstate() if isinstance(generator, random.Random) else generator.get_state(legacy=False))
 
 

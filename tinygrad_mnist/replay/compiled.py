@@ -22,7 +22,8 @@ from .program import Buffer, Program, improve, layout
 from .recording import Recorder, Slot
 from .watching import Kind, Watcher, Wrapped
 
-_MOST = 16  # variants of a step that are recorded before it is run eagerly
+_MOST = 16  # variants of a step that are kept
+_MOST_DROPPED = 160  # for others; then those kept stay, and the others run eagerly
 _log = logging.getLogger("tinygrad_mnist")
 
 
@@ -86,6 +87,7 @@ class Compiled(Wrapped):
         self._lock = threading.RLock()
         self._last: Callable[..., Any] = _no_program
         self._said = False
+        self._dropped = 0  # variants that made room for others
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """What the step returns for these arguments."""
@@ -126,18 +128,33 @@ class Compiled(Wrapped):
         elif any(map(is_group, args)):
             forms = tuple(form(x) if is_group(x) else None for x in args)
             if forms not in self._ungrouped:
-                self._ungrouped[forms] = Compiled(Ungrouped(self.step, forms, _argument_names(self.step, len(args))))
-            return self._ungrouped[forms](*(part for x, of in zip(args, forms, strict=True) for part in leaves(x, of)))
+                ungrouped = Compiled(Ungrouped(self.step, forms, _argument_names(self.step, len(args))))
+                ungrouped._lock = self._lock
+            else:
+                ungrouped = self._ungrouped.pop(forms)
+            self._ungrouped[forms] = ungrouped  # the last used is last
+            if len(self._ungrouped) > _MOST:
+                del self._ungrouped[next(iter(self._ungrouped))]
+            return ungrouped(*(part for x, of in zip(args, forms, strict=True) for part in leaves(x, of)))
         if mode.observer is not None or kwargs:
-            return self.step(*map(_as_tensor, args), **kwargs)
+            return self.step(*map(_as_tensor, args), **{key: _as_tensor(x) for key, x in kwargs.items()})
+        args = tuple(map(_plain_array, args))
+        result = self._last(*args)
+        if result is not MISS:
+            return result
         with self._lock:
             for variant in self._variants:
                 if not variant.changed(args):
                     self._variants.append(self._variants.pop(self._variants.index(variant)))  # the last used is last
                     break
             else:
-                if len(self._variants) >= _MOST and any(v.text for v in self._variants):
+                if (
+                    len(self._variants) >= _MOST
+                    and self._dropped < _MOST_DROPPED
+                    and any(v.text for v in self._variants)
+                ):
                     del self._variants[0]
+                    self._dropped += 1
                 if len(self._variants) >= _MOST:
                     self._say(f"refers to something that changes at every call ({self._variants[-1].changed(args)})")
                     return self.step(*map(_as_tensor, args))
@@ -157,6 +174,12 @@ class Compiled(Wrapped):
 
 def _no_program(*args: Any) -> Any:
     return MISS
+
+
+def _plain_array(x: Any) -> Any:
+    """An array of a subclass, as a slice of a np.memmap, as an array."""
+    subclass = isinstance(x, np.ndarray) and type(x) is not np.ndarray and not isinstance(x, np.ma.MaskedArray)
+    return np.asarray(x) if subclass else x
 
 
 def _as_tensor(x: Any) -> Any:
@@ -241,6 +264,8 @@ class _Variant:
         except BaseException:
             self.temporary = self.recorder is None
             raise
+        if not recorder.failed and (changed := next((w.path for w in self.watches if not w.holds()), "")):
+            recorder.stop(f"changes what it refers to ({changed}), which a replay would not")
         result, tree = recorder.finish(result)
         if recorder.failed:
             self.eager = recorder.failed

@@ -28,7 +28,8 @@ _ARRAYS = (Tensor, np.ndarray)
 
 def _plain(x: Any) -> bool:
     if type(x) in (tuple, list, dict):
-        return all(map(_plain, x.values() if type(x) is dict else x))
+        named = type(x) is not dict or all(type(key) is str for key in x)  # 1, 1.0 and True would be one
+        return named and all(map(_plain, x.values() if type(x) is dict else x))
     return isinstance(x, (*PLAIN, np.ndarray)) or (isinstance(x, Tensor) and not x.requires_grad)
 
 

@@ -192,18 +192,16 @@ def _share(program: Program) -> None:
     viewed = {i.output.base for i in program.instructions}
     seen: dict[Any, Buffer] = {}
     same: dict[Buffer, Buffer] = {}
-    versions: dict[Buffer, int] = {}
+    updates = 0
     kept = []
     for i in program.instructions:
         i.inputs = tuple(same.get(x, x) if isinstance(x, Buffer) else x for x in i.inputs)
         if i.update:
-            versions[i.output.root] = versions.get(i.output.root, 0) + 1
+            updates += 1  # of a parameter, of which an argument or a detached Tensor may be a view
         elif i.elementwise and readers.get(i.output) and i.output not in held and i.output not in viewed:
-            inputs = (
-                (x, versions.get(x.root)) if isinstance(x, Buffer) else x if isinstance(x, Number) else repr(x)
-                for x in i.inputs
-            )
-            key = (i.op, *sorted(i.errors.items()), *inputs)
+            outside = any(isinstance(x, Buffer) and x.root.kind in ("argument", "outside") for x in i.inputs)
+            inputs = (x if isinstance(x, Buffer | Number) else repr(x) for x in i.inputs)
+            key = (i.op, updates * outside, *sorted(i.errors.items()), *inputs)
             earlier = seen.setdefault(key, i.output)
             if earlier is not i.output and earlier.layout == i.output.layout:
                 same[i.output] = earlier

@@ -80,7 +80,7 @@ class Recorder:
         self.given: list[tuple[Tensor, Tensor]] = []  # those of the inputs that stand for a Tensor, and which
         self.arguments: list[Buffer] = []
         for name, x in arguments:
-            if isinstance(x, Tensor | np.ndarray):
+            if isinstance(x, Tensor) or type(x) is np.ndarray:
                 array = x._data if isinstance(x, Tensor) else x
                 tensor = leaf(array)
                 if isinstance(x, Tensor):

@@ -31,21 +31,24 @@ from .program import layout
 PLAIN = (int, float, complex, bool, str, bytes, type(None), np.generic)
 """Values that are the same when they are equal."""
 
-CALLED = """
-    forward training direction change __init__ __new__ __post_init__ __call__ __getattr__ __getattribute__ __setattr__
-    __get__ __set__ __enter__ __exit__ __len__ __iter__ __next__ __contains__ __getitem__ __missing__ __hash__
-    __bool__ __int__ __float__ __index__ __eq__ __ne__ __lt__ __le__ __gt__ __ge__ __neg__ __abs__ __add__ __radd__
-    __sub__ __rsub__ __mul__ __rmul__ __truediv__ __rtruediv__ __floordiv__ __mod__ __pow__ __matmul__
-    """.split()
-"""What is called although the code does not name it."""
+MAKING = ("__init__", "__new__", "__post_init__")
+"""What is called when an object is made."""
 
-STATELESS = (*PLAIN, types.CodeType, np.ufunc, np.ndarray, np.random.BitGenerator, IOBase, Logger)
+CALLED = ("forward", "training", "direction", "change", "__call__", *MAKING)
+"""What is called although the user's code does not name it; as are methods of objects with two underscores."""
+
+STATELESS = (*PLAIN, types.CodeType, np.ufunc, np.ndarray, IOBase)
 """What no op depends on, or what is looked after elsewhere: arrays that ops use are read at each replay."""
+
+GENERATORS = (np.random.Generator, np.random.BitGenerator, np.random.RandomState, random.Random)
 
 CONTAINERS = (list, tuple, dict, set, frozenset, deque)
 
 UNWATCHED = (Iterator, MappingView, types.MappingProxyType, bytearray, memoryview, array, ref, ContextVar)
 """What may change without a sign."""
+
+REFLECTION = {"vars", "getattr", "dir", "__dict__", "asdict", "astuple", "fields", "copy", "deepcopy", "eval", "exec"}
+"""How code reaches attributes that it does not name."""
 
 STANDARD_LIBRARY = sysconfig.get_path("stdlib")
 
@@ -56,6 +59,11 @@ MOST = 2000
 def same(a: Any, b: Any) -> bool:
     """Whether two values are one: the same object, or numbers and texts that are equal (0.0 is not -0.0)."""
     return a is b or (isinstance(a, PLAIN) and type(a) is type(b) and a == b and (a != 0 or str(a) == str(b)))
+
+
+def same_keys(owner: Any, keys: list[Any]) -> bool:
+    """Whether a dict or set holds these, in this order."""
+    return len(owner) == len(keys) and all(map(same, owner, keys))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -116,7 +124,7 @@ class Watch:
             if self.how == "length":
                 return len(self.owner) == self.value
             if self.how == "order":
-                return list(self.owner) == self.value
+                return same_keys(self.owner, self.value)
             now = getattr(self.owner, self.key) if self.how == "attribute" else self.owner[self.key]
         except (AttributeError, LookupError, ValueError):
             return False
@@ -142,6 +150,7 @@ class Watcher:
         self.generators: list[Any] = []
         self.blind = ""
         self._seen: dict[int, Any] = {}
+        self._classes: dict[int, type] = {}
         self._owners: list[tuple[Any, str]] = []  # whose attributes may be read
         self._words = dict.fromkeys(CALLED)  # names in the code
         if isinstance(step, types.FunctionType):
@@ -151,10 +160,22 @@ class Watcher:
         for i, value in enumerate(args):
             self._walk(value, f"argument {i}")
         done: set[tuple[int, str]] = set()
-        while new := [(o, path, w) for o, path in self._owners for w in self._words if (id(o), w) not in done]:
+        while new := [(o, path, w) for o, path in self._owners for w in self._asked(o) if (id(o), w) not in done]:
             for owner, path, word in new:
                 done.add((id(owner), word))
                 self._attribute(owner, word, f"{path}.{word}")
+
+    def _asked(self, owner: Any) -> Iterator[str]:
+        """The names of attributes that an owner may be asked for."""
+        if isinstance(owner, types.ModuleType | type):
+            yield from self._words
+            return
+        yield from (word for word in self._words if word not in MAKING)  # it has been made
+        if not self._words.keys().isdisjoint(REFLECTION) or any(
+            _is_foreign(kind.__module__)
+            for kind in type(owner).__mro__[:-1]  # what that code names is not known
+        ):
+            yield from getattr(owner, "__dict__", ())
 
     def _note(self, owner: Any, key: Any, value: Any, how: Any, path: str) -> None:
         if len(self.watches) >= MOST:
@@ -172,7 +193,7 @@ class Watcher:
         self._seen[id(value)] = value
         if isinstance(value, Tensor):
             self.names[id(value)] = path.partition(".")[2] or path
-        elif isinstance(value, np.random.Generator | np.random.RandomState | random.Random):
+        elif isinstance(value, GENERATORS):
             self.generators.append(value)
         elif isinstance(value, types.FunctionType):
             self._function(value)
@@ -183,20 +204,31 @@ class Watcher:
             self._walk([value.func, value.args, value.keywords], path)
         elif isinstance(value, CONTAINERS):
             self._container(value, path)
+            if type(value) not in CONTAINERS:
+                self._object(value, path)
         elif isinstance(value, types.ModuleType | type):
             if not _is_foreign(getattr(value, "__module__", value.__name__)):
                 self._owners.append((value, path))
         elif isinstance(value, UNWATCHED):
             self.blind = f"refers to a {type(value).__name__} ({path}), which cannot be watched"
+        elif isinstance(value, Logger):
+            self._note(value, "level", value.level, "attribute", path)
         elif isinstance(value, Wrapped):
             self._walk(value.step, path)
         else:
-            self._owners.append((value, path))
-            if attributes := getattr(value, "__dict__", None):
-                self._note(attributes, None, len(attributes), "length", path)
-            for key, item in (attributes or {}).items():
-                if not (isinstance(value, Optimizer) and key in ("groups", "state")):  # looked after by the recorder
-                    self._note(value, key, item, "attribute", f"{path}.{key}")
+            self._object(value, path)
+
+    def _object(self, value: Any, path: str) -> None:
+        """Watch what its code is; its attributes as code asks for them (`_asked`)."""
+        self._owners.append((value, path))
+        self.watches.append(Watch(value, "__class__", type(value), "attribute", path))
+        if attributes := getattr(value, "__dict__", None):
+            self._note(attributes, None, len(attributes), "length", path)
+        for kind in type(value).__mro__:
+            if not _is_foreign(kind.__module__) and id(kind) not in self._classes:
+                self._classes[id(kind)] = kind
+                self._note(vars(kind), None, len(vars(kind)), "length", path)
+                self._words.update((w, None) for w, item in vars(kind).items() if w[:2] == "__" and callable(item))
 
     def _container(self, value: Any, path: str) -> None:
         if isinstance(value, list | deque):
@@ -231,32 +263,33 @@ class Watcher:
 
     def _attribute(self, owner: Any, name: str, path: str) -> None:
         """What `owner.name` is, if code may mean that by this name."""
-        value = inspect.getattr_static(owner, name, None)
-        if name.startswith("__") and not isinstance(value, types.FunctionType):
+        value = inspect.getattr_static(owner, name, _ABSENT)
+        is_scope = isinstance(owner, types.ModuleType | type)
+        if isinstance(owner, Optimizer) and name in ("groups", "state"):  # looked after by the recorder
+            if name == "groups" and name in self._words:
+                for i, group in enumerate(owner.groups):
+                    for key in [key for key in group if key != "params"]:
+                        self._note(group, key, group[key], "item", f"{path}.{i}.{key}")
+        elif value is _ABSENT or (name[:2] == "__" and not isinstance(value, types.FunctionType)):
             return
-        if isinstance(owner, Optimizer) and name == "groups":
-            for i, group in enumerate(owner.groups):
-                for key in group.keys() - {"params"}:
-                    self._note(group, key, group[key], "item", f"{path}.{i}.{key}")
-        elif isinstance(value, (*_CODE, types.FunctionType)) and not isinstance(owner, types.ModuleType):
+        elif not is_scope and getattr(owner, "__dict__", {}).get(name, _ABSENT) is value:
+            self._note(owner, name, value, "attribute", path)
+        elif isinstance(value, _SLOTS) and not is_scope:
+            now = getattr(owner, name, None)
+            if isinstance(value, types.MemberDescriptorType) or isinstance(now, PLAIN):  # others may be made anew
+                self._note(owner, name, now, "attribute", path)
+        elif hasattr(value, "__get__") and not isinstance(owner, types.ModuleType):
             for kind in (owner if isinstance(owner, type) else type(owner)).__mro__:  # super() reaches them all
                 if name in vars(kind) and not _is_foreign(kind.__module__):
                     self._note(vars(kind), name, vars(kind)[name], "item", path)
                     self._walk(_function_of(vars(kind)[name]), path)
             self._walk(_function_of(value), path)
-        elif isinstance(value, types.MemberDescriptorType) and not isinstance(owner, type):  # a slot
-            if hasattr(owner, name):
-                self._note(owner, name, getattr(owner, name), "attribute", path)
-        elif isinstance(owner, types.ModuleType | type):
-            if value is not None:
-                self._note(owner, name, value, "attribute", path)
-        elif hasattr(value, "__get__"):
-            self._walk(value, path)
-        elif value is not None and name not in getattr(owner, "__dict__", {}):
-            self._note(owner, name, value, "attribute", path)  # an attribute of its class
+        else:
+            self._note(owner, name, value, "attribute", path)
 
 
-_CODE = (property, classmethod, staticmethod)
+_ABSENT = object()
+_SLOTS = (types.MemberDescriptorType, types.GetSetDescriptorType, types.WrapperDescriptorType)
 
 
 def _function_of(member: Any) -> Any:

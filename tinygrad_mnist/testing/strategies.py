@@ -53,7 +53,7 @@ def grid(*domains: Domain) -> list[list[float]]:
         start = i * gap
         multiples = range(math.ceil((low - start) / step), math.floor((high - start) / step) + 1)
         numbers = [start + k * step for k in multiples]
-        numbers = [x for x in numbers if all(abs(x - point) >= gap for point in domain.away)]
+        numbers = [x for x in numbers if low <= x <= high and all(abs(x - point) >= gap for point in domain.away)]
         if not numbers:
             raise ValueError(f"grid: no numbers are left in {domain}")
         dealt.append(sorted(numbers, key=lambda x: (x.as_integer_ratio()[1], abs(x), x < 0)))
