@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -372,8 +373,14 @@ def test_a_state_is_a_copy_both_ways():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda s: s["velocity"].update({0: np.zeros(7)}), r"velocity 0 of shape \(7,\) belongs to another network"),
-        (lambda s: s["velocity"].update({5: np.zeros(1)}), r"velocity 5 of shape \(1,\) belongs to another network"),
+        (
+            lambda s: s["velocity"].update({0: np.zeros(7)}),
+            r"velocity 0, float64 of shape \(7,\), belongs to another network",
+        ),
+        (
+            lambda s: s["velocity"].update({5: np.zeros(1)}),
+            r"velocity 5, float64 of shape \(1,\), belongs to another network",
+        ),
         (lambda s: s["groups"][0].pop("momentum"), "belong to another optimizer"),
         (lambda s: s["groups"].append(dict(s["groups"][0])), "belong to another optimizer"),
     ],
@@ -395,6 +402,18 @@ def test_the_state_of_another_schedule_is_refused():
     schedule = StepLR(SGD([parameter([0.0])], 1.0), 1)
     with pytest.raises(ValueError, match="the saved schedule has 2 groups, expected 1"):
         schedule.load_state_dict({"epoch": 3, "first": [1.0, 2.0]})
+    for damaged in ({"epoch": -1, "first": [1.0]}, {"epoch": 1, "first": [math.nan]}, {"epoch": 1, "first": [-1.0]}):
+        with pytest.raises(ValueError, match="the saved schedule is damaged"):
+            schedule.load_state_dict(damaged)
+    assert schedule.state_dict() == {"epoch": 0, "first": [1.0]}
+
+
+@pytest.mark.parametrize("velocity", [np.array([1j]), np.ma.array([1.0], mask=[True]), [1.0], np.array([None])])
+def test_a_velocity_that_is_no_array_of_real_numbers_is_refused(velocity):
+    optimizer = Momentum([parameter([0.0])], 1.0, 0.5)
+    state = {"groups": [{"lr": 1.0, "weight_decay": 0.0, "momentum": 0.5}], "velocity": {0: velocity}}
+    with pytest.raises(ValueError, match="the saved velocity 0, "):
+        optimizer.load_state_dict(state)
 
 
 # ---- What is refused

@@ -181,10 +181,10 @@ class Optimizer:
             raise ValueError(f"{self}: the saved groups have the options {groups}; they belong to another optimizer")
         for i, array in velocity.items():
             p = members[int(i)] if 0 <= int(i) < len(members) else None
-            if p is None or np.shape(array)[max(np.ndim(array) - p.ndim, 0) :] != p.shape:  # or several such in one
-                raise ValueError(
-                    f"{self}: the saved velocity {i} of shape {np.shape(array)} belongs to another network"
-                )
+            fits = p is not None and np.shape(array)[max(np.ndim(array) - p.ndim, 0) :] == p.shape  # or several in one
+            if not fits or type(array) is not np.ndarray or array.dtype.kind not in "biuf":
+                what = f"{getattr(array, 'dtype', type(array).__name__)} of shape {np.shape(array)}"
+                raise ValueError(f"{self}: the saved velocity {i}, {what}, belongs to another network")
         restored = {members[int(i)]: np.array(array, members[int(i)].dtype) for i, array in velocity.items()}
         updated = [_plain({**group, **saved}) for group, saved in zip(self.groups, groups, strict=True)]
         self._check(updated)
@@ -279,6 +279,9 @@ class StepLR:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what `state_dict()` returned."""
-        if len(state["first"]) != len(self.first):
-            raise ValueError(f"StepLR: the saved schedule has {len(state['first'])} groups, expected {len(self.first)}")
-        self.epoch, self.first = int(state["epoch"]), [float(rate) for rate in state["first"]]
+        epoch, first = int(state["epoch"]), [float(rate) for rate in state["first"]]
+        if len(first) != len(self.first):
+            raise ValueError(f"StepLR: the saved schedule has {len(first)} groups, expected {len(self.first)}")
+        if epoch < 0 or not all(0 <= rate < math.inf for rate in first):
+            raise ValueError(f"StepLR: the saved schedule is damaged: epoch {epoch}, first rates {first}")
+        self.epoch, self.first = epoch, first

@@ -227,7 +227,6 @@ class Watcher:
         for kind in type(value).__mro__:
             if not _is_foreign(kind.__module__) and id(kind) not in self._classes:
                 self._classes[id(kind)] = kind
-                self._note(vars(kind), None, len(vars(kind)), "length", path)
                 self._words.update((w, None) for w, item in vars(kind).items() if w[:2] == "__" and callable(item))
 
     def _container(self, value: Any, path: str) -> None:
@@ -279,10 +278,14 @@ class Watcher:
             if isinstance(value, types.MemberDescriptorType) or isinstance(now, PLAIN):  # others may be made anew
                 self._note(owner, name, now, "attribute", path)
         elif hasattr(value, "__get__") and not isinstance(owner, types.ModuleType):
-            for kind in (owner if isinstance(owner, type) else type(owner)).__mro__:  # super() reaches them all
-                if name in vars(kind) and not _is_foreign(kind.__module__):
-                    self._note(vars(kind), name, vars(kind)[name], "item", path)
-                    self._walk(_function_of(vars(kind)[name]), path)
+            kind = owner if isinstance(owner, type) else type(owner)
+            having = [base for base in kind.__mro__ if name in vars(base)]
+            if having and isinstance(value, types.FunctionType | property) and not _is_foreign(kind.__module__):
+                self.watches.append(Watch(kind, name, value, "attribute", path))  # a subclass may come to override it
+            for base in having:  # super() reaches them all
+                if not _is_foreign(base.__module__):
+                    self._note(vars(base), name, vars(base)[name], "item", path)
+                    self._walk(_function_of(vars(base)[name]), path)
             self._walk(_function_of(value), path)
         else:
             self._note(owner, name, value, "attribute", path)
