@@ -142,7 +142,7 @@ def propagate(
                     part = fitted(part, x, op, tensors)
                 elif part.shape != data.shape:
                     part = _unbroadcast(part, data.shape, op)
-                if not op.ours and any(part is operand for operand in operands):
+                if not op.ours and id(part) in map(id, operands):
                     part = copy(part)
                 if x in waiting:
                     part = waiting[x] + part

@@ -119,6 +119,10 @@ _ARRAYS = (Tensor, np.ndarray)
 
 def _rows(name: str, outputs: Tensor, targets: Any) -> Any:
     """The targets as rows of the outputs' shape."""
+    # First what is fast, as np.shape(t) of a Tensor is not: it takes 1.5 µs, by way of __array_function__.
+    both = type(targets) in _ARRAYS and isinstance(outputs, _ARRAYS) and targets.dtype.kind in "biuf"
+    if both and (shape := outputs.shape) == targets.shape != () and shape[0] > 0:
+        return targets
     if not isinstance(outputs, _ARRAYS):
         raise TypeError(f"{name}: expected outputs that are a Tensor or an array, got {type(outputs).__name__}")
     if not isinstance(targets, _ARRAYS):
@@ -130,7 +134,7 @@ def _rows(name: str, outputs: Tensor, targets: Any) -> Any:
     if isinstance(targets, np.ma.MaskedArray) or targets.dtype.kind not in "biuf":
         kind = f"{type(targets).__name__} of {targets.dtype}"
         raise TypeError(f"{name}: expected targets that are real numbers, got {kind}")
-    shape, given = outputs.shape, targets.shape  # np.shape(t) takes 1.5 µs, by way of __array_function__
+    shape, given = outputs.shape, targets.shape
     if shape == given != () and shape[0] > 0:
         return targets
     if shape[:1] == (0,):
