@@ -45,7 +45,7 @@ FIGURE = Figure(
     title="What the 30 hidden neurons look for: nothing at first, then strokes",
     settings={"network3": {"network": "network3", "lmbda": 1.0, "epochs": 30}},
     caption="network3: 784-30-10, quadratic cost, N(0, 1/fan_in), η 1.5, batch 10, λ 1, 50,000 digits; "
-    "28 x 28 pixels each.",
+    "28 x 28 pixels each. The two colour scales differ.",
     draw=draw,
     run=run,
     seeds=(0,),

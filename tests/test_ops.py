@@ -823,7 +823,7 @@ def test_order_of_axes_may_be_an_array():
         (np.array([1.0, 2.0], object), "array of dtype object"),
         (np.array(["a", "b"]), "array of dtype <U1"),
         (np.ma.array([1.0, 2.0], mask=[True, False]), "masked array, whose mask would be lost"),
-        (np.timedelta64(3), "timedelta64"),
+        (np.timedelta64(3, "s"), "timedelta64"),
         (np.str_("3"), "str_"),
     ],
 )

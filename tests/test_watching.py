@@ -598,16 +598,16 @@ def test_a_global_called_like_a_method_is_no_change() -> None:
 
 
 def test_a_users_module_called_like_one_of_pythons_is_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "crypt.py").write_text("SCALE = 2.0\ndef scaled(x):\n    return x * SCALE\n")
+    (tmp_path / "sched.py").write_text("SCALE = 2.0\ndef scaled(x):\n    return x * SCALE\n")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "crypt", raising=False)
-    module = importlib.import_module("crypt")
-    assert module.__file__ == str(tmp_path / "crypt.py")
+    monkeypatch.delitem(sys.modules, "sched", raising=False)
+    module = importlib.import_module("sched")
+    assert module.__file__ == str(tmp_path / "sched.py")
     compiled = compile(lambda x: module.scaled(x))
     for scale in (2.0, 2.0, 2.0, 5.0):
         module.SCALE = scale  # type: ignore[attr-defined]
         assert as_bytes(compiled(X)) == as_bytes(X * F(scale))
-    sys.modules.pop("crypt")
+    sys.modules.pop("sched")
 
 
 def test_a_step_of_many_models_is_compiled_for_each(caplog: pytest.LogCaptureFixture) -> None:
