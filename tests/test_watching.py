@@ -447,12 +447,7 @@ def test_a_parameter_that_is_also_an_argument_is_updated_at_each_call() -> None:
         w = parameter()
         optimizer = optim.SGD([w], lr=0.1)
 
-        def step(p: Any) -> Any:
-            loss = (p * p).sum()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            return loss
+        step = training_step(optimizer, lambda p: (p * p).sum())
 
         return step, w
 
@@ -564,12 +559,7 @@ def test_a_learning_rate_that_steps_down_is_no_change() -> None:
     optimizer = optim.Nesterov([w], lr=0.5, momentum=0.5)
     schedule = optim.StepLR(optimizer, 1, 0.5)
 
-    def step(x: Any) -> Any:
-        loss = (w * x).sum()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return loss
+    step = training_step(optimizer, lambda x: (w * x).sum())
 
     compiled = compile(step)
     for _ in range(8):
@@ -657,6 +647,17 @@ def parameter() -> Tensor:
     return Tensor([1.0, 2.0], requires_grad=True)
 
 
+def training_step(optimizer: optim.Optimizer, cost: Callable[..., Any]) -> Callable[..., Any]:
+    def step(*args: Any) -> Any:
+        loss = cost(*args)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return step
+
+
 def test_an_option_that_the_step_sets_is_set_at_each_call() -> None:
     def make() -> Any:
         w = parameter()
@@ -683,12 +684,7 @@ def test_gradients_of_what_no_optimizer_steps_are_kept() -> None:
         made.append(u)
         optimizer = optim.SGD([w], lr=0.5)
 
-        def step() -> Any:
-            loss = (w * u).sum()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            return loss
+        step = training_step(optimizer, lambda: (w * u).sum())
 
         return step, w
 
@@ -797,12 +793,7 @@ def test_what_a_formula_counts_it_counts_once_a_step() -> None:
         w = parameter()
         optimizer = Counting([w], lr=0.1)
 
-        def step() -> Any:
-            loss = (w * w).sum()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            return loss
+        step = training_step(optimizer, lambda: (w * w).sum())
 
         return step, w
 
@@ -929,12 +920,7 @@ def test_arrays_of_other_classes_are_arguments_like_all(kind: Any, tmp_path: Pat
     w = parameter()
     optimizer = optim.SGD([w], lr=0.1)
 
-    def step(x: Any) -> Any:
-        loss = (w * x).sum()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return loss
+    step = training_step(optimizer, lambda x: (w * x).sum())
 
     compiled = compile(step)
     array = np.ones((1, 2), F)
@@ -952,12 +938,7 @@ def test_an_equal_parameter_in_a_set_is_another() -> None:
     optimizer = optim.SGD([first, second], lr=0.1)
     chosen = {first}
 
-    def step(x: Any) -> Any:
-        loss = sum(((p - x) ** 2).sum() for p in chosen)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return loss
+    step = training_step(optimizer, lambda x: sum(((p - x) ** 2).sum() for p in chosen))
 
     compiled = compile(step)
     for _ in range(3):
@@ -975,12 +956,7 @@ def test_momentum_is_replayed_for_batches_of_two_sizes() -> None:
         sizes = itertools.cycle([3, 4])
         data = Tensor(np.ones((4, 2), F))
 
-        def step(x: Any) -> Any:
-            loss = (w * x).sum()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            return loss
+        step = training_step(optimizer, lambda x: (w * x).sum())
 
         return step, w, lambda: data._data[: next(sizes)]
 
@@ -1014,12 +990,7 @@ def test_threads_share_one_lock_for_all_forms_of_arguments() -> None:
     w = parameter()
     optimizer = optim.SGD([w], lr=1.0)
 
-    def step(batch: Any) -> Any:
-        loss = (w * batch[0]).sum()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return loss
+    step = training_step(optimizer, lambda batch: (w * batch[0]).sum())
 
     compiled = compile(step)
     x = np.ones(2, F)
