@@ -171,7 +171,11 @@ class Compiled(Eager):
 
     def __init__(self, parameters: Parameters) -> None:
         super().__init__(parameters)
-        self.step = compile(self.train)  # type: ignore[method-assign]
+        self.compiled = compile(self.train)
+
+    def step(self, x: Array, y: Array) -> Any:
+        """The program with arrays."""
+        return self.compiled(x, y)
 
 
 class PyTorch(Contestant):

@@ -236,6 +236,7 @@ def broadcasts(op, slot):
 
 
 def fails(case):
+    """Whether the suite would notice: by its verdict, or because the rule breaks down in whatever way."""
     try:
         check(case)
     except Exception:

@@ -753,7 +753,7 @@ class TestOwnOps:
     def test_rule_of_wrong_shape_or_without_answer_is_named(self, wrong, create_graph):
         bad = unary("bad", lambda x: x + 0, lambda g, out, x: wrong)
         x = variable([1.0, 2.0])
-        with refused((ValueError, TypeError), "bad", "rule"):  # type: ignore[arg-type]
+        with refused((ValueError, TypeError), "bad", "rule"):
             bad(x).sum().backward(create_graph=create_graph)
         assert x.grad is None
 

@@ -532,7 +532,7 @@ def test_a_network_in_place_of_its_parameters_is_named_with_the_remedy():
 
 
 def test_a_schedule_takes_numpys_whole_numbers():
-    schedule = StepLR(SGD([Tensor([1.0], requires_grad=True)], lr=1.0), np.int64(2), np.float64(0.5))  # type: ignore[arg-type]
+    schedule = StepLR(SGD([Tensor([1.0], requires_grad=True)], lr=1.0), np.int64(2), np.float64(0.5))
     schedule.step()
     schedule.step()
     assert schedule.optimizer.groups[0]["lr"] == 0.5

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from tinygrad_mnist import OPS, mnist
+from tinygrad_mnist.replay import Compiled
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -21,5 +22,7 @@ def test_all_blocks_run_in_reading_order(table, tmp_path, monkeypatch):
             exec(compile(statement, "README.md", "exec"), session)
     assert len(blocks) > 5
     assert "softsign" in OPS
-    assert "def step(" in session["step"].source  # type: ignore[attr-defined]
+    step = session["step"]
+    assert isinstance(step, Compiled)
+    assert "def step(" in step.source
     assert [path.stem for path in tmp_path.iterdir()] == ["flow"]

@@ -33,7 +33,7 @@ def test_a_contestant_that_computes_something_else_is_refused(monkeypatch: pytes
 def test_the_compiled_contestant_is_compiled() -> None:
     contestant = Compiled(speed.start(5))
     contestant.epoch(speed.batches(3, 4))
-    assert "def step(" in contestant.step.source  # type: ignore[attr-defined]
+    assert "def step(" in contestant.compiled.source
 
 
 def test_a_quick_run_writes_its_results_where_it_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -29,7 +29,7 @@ def constant(values: Any, dtype: Any = np.float64) -> Any:
 
 
 @contextmanager
-def refused(kind: type[Exception], *words: str) -> Iterator[None]:
+def refused(kind: type[Exception] | tuple[type[Exception], ...], *words: str) -> Iterator[None]:
     """Expect an error of this kind, in one line that holds all the words."""
     with pytest.raises(kind) as caught:
         yield

@@ -327,7 +327,10 @@ def test_or_beside_it(table):
 
 def test_a_kink_where_operands_meet_is_never_met(table):
     """The convention at equality is wrong on purpose: it is a convention, not a derivative."""
-    rule = lambda sign: lambda g, out, x, y: tg.where(x == y, 77 * g, sign * g * tg.where(x > y, 1, -1))  # noqa: E731
+
+    def rule(sign):
+        return lambda g, out, x, y: tg.where(x == y, 77 * g, sign * g * tg.where(x > y, 1, -1))
+
     op = tg.binary("distance", lambda x, y: np.abs(x - y), rule(1), rule(-1))
     for case in examples(operands(op), 100):
         check_derivatives(case, *(case.args[i] for i in case.places))

@@ -252,7 +252,7 @@ class StepLR:
     [8.0, 8.0, 4.0, 4.0, 2.0]
     """
 
-    def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
+    def __init__(self, optimizer: Optimizer, step_size: int | np.integer[Any], gamma: float = 0.1) -> None:
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"StepLR: expected an optimizer, got {optimizer!r:.60}")
         if not isinstance(step_size, int | np.integer) or step_size < 1:

@@ -41,7 +41,9 @@ def _run(network: type[Network], options: argparse.Namespace, given: dict[str, A
     for file in (options.save, options.history, options.plot, options.graph):
         refuse_unwritable(file)
         if file != options.resume:
-            refuse_to_lose(file, options.save, network_name(network))
+            refuse_to_lose(file)
+    if options.save != options.resume:
+        refuse_to_replace(options.save, network_name(network))
     for module in ["matplotlib"] * bool(options.plot) + ["graphviz"] * bool(options.graph):
         require(module)
     training = _resumed(network, options, given) if options.resume else _started(network, options, given)
@@ -99,21 +101,27 @@ def require(module: str) -> Any:
         ) from None
 
 
-def refuse_to_lose(file: Path | None, save: Path | None, name: str) -> None:
-    """Raise if a new run would overwrite one that was interrupted; or `save` another network, or what is none."""
+def refuse_to_replace(file: Path | None, name: str) -> None:
+    """Raise if a network's checkpoint would take the place of another network's, or of what is no checkpoint."""
+    if file is None or not file.exists():
+        return
+    try:
+        there = network_name(settings_of(train.load(file)))
+    except (CheckpointError, OSError):
+        raise CheckpointError(f"{file}: already exists and is not a checkpoint of the zoo; name another file") from None
+    if there != name:
+        raise CheckpointError(f"{file}: already exists and holds a zoo.{there}; name another file")
+
+
+def refuse_to_lose(file: Path | None) -> None:
+    """Raise if a new run would overwrite one that was interrupted."""
     if file is None or not file.exists():
         return
     try:
         checkpoint = train.load(file)
         saved = settings_of(checkpoint)
     except (CheckpointError, OSError):
-        if file == save:
-            raise CheckpointError(
-                f"{file}: already exists and is not a checkpoint of the zoo; name another file"
-            ) from None
         return
-    if file == save and network_name(saved) != name:
-        raise CheckpointError(f"{file}: already exists and holds a zoo.{network_name(saved)}; name another file")
     if (done := len(checkpoint.history)) < saved.epochs:
         raise CheckpointError(
             f"{file}: holds {done} of {saved.epochs} epochs of {network_name(saved)}; `{_go_on(saved, file)}` "

@@ -19,7 +19,8 @@ from .program import Buffer
 from .recording import Recorder, Slot
 from .watching import PLAIN, Kind, Watch, same, same_keys
 
-_owned: WeakValueDictionary[int, Any] = WeakValueDictionary()  # the velocities that programs write into
+_owned: WeakValueDictionary[tuple[int, int, int], Any] = WeakValueDictionary()
+"""The velocities that programs write into, by the ids of optimizer, parameter and array."""
 
 MISS = object()
 """What a replay returns if something is not as it was recorded."""
@@ -132,9 +133,10 @@ class _Binder:
             elif isinstance(source, Slot):
                 state = source.optimizer.state
                 array = state[source.key]
-                if _owned.get(id(array)) is not array:  # else another program's, which may share it
+                place = id(source.optimizer), id(source.key)
+                if _owned.get((*place, id(array))) is not array:  # else another program's of that place, which share it
                     array = state[source.key] = array.copy(order="K")
-                    _owned[id(array)] = array
+                    _owned[*place, id(array)] = array
                 arrays[b] = array
                 owner, key = self.named(source.optimizer), self.named(source.key)
                 self.tests.append(f"{owner}.state[{key}] is {self.named(arrays[b])}")

@@ -38,7 +38,7 @@ def compile(step: Callable[..., Any]) -> Compiled:
       so is any change of what the step refers to by name: closures, globals, default arguments, objects as arguments,
       and their attributes and elements. (Installed packages and Python's own are taken not to change.)
     - Parameters, optimizer options (`lr`) and states are read at each call. So schedules work, and so does
-      `load_state_dict`.
+      `load_state_dict`. States are written in place: whoever keeps one copies it, as `state_dict` does.
     - The results are outside any graph, and theirs is memory of their own. Afterwards `.grad` is None.
     - Random numbers are new at each call if an op draws them (from a `Generator` that is one of its parameters).
     - A step that reads values (`.item()`, `bool(t)`, `.data`, NumPy's functions of the values), draws random numbers
@@ -125,46 +125,52 @@ class Compiled(Wrapped):
             args, kwargs = bound.args, bound.kwargs
         if kwargs:
             self._say("is called with keyword-only arguments; give them places")
-        elif any(map(is_group, args)):
-            forms = tuple(form(x) if is_group(x) else None for x in args)
-            if forms not in self._ungrouped:
-                ungrouped = Compiled(Ungrouped(self.step, forms, _argument_names(self.step, len(args))))
-                ungrouped._lock = self._lock
-            else:
-                ungrouped = self._ungrouped.pop(forms)
-            self._ungrouped[forms] = ungrouped  # the last used is last
-            if len(self._ungrouped) > _MOST:
-                del self._ungrouped[next(iter(self._ungrouped))]
-            return ungrouped(*(part for x, of in zip(args, forms, strict=True) for part in leaves(x, of)))
-        if mode.observer is not None or kwargs:
             return self.step(*map(_as_tensor, args), **{key: _as_tensor(x) for key, x in kwargs.items()})
+        if any(map(is_group, args)):
+            return self._grouped(args)
         args = tuple(map(_plain_array, args))
+        if mode.observer is not None:
+            return self.step(*map(_as_tensor, args))
         result = self._last(*args)
         if result is not MISS:
             return result
         with self._lock:
-            for variant in self._variants:
-                if not variant.changed(args):
-                    self._variants.append(self._variants.pop(self._variants.index(variant)))  # the last used is last
-                    break
-            else:
-                if (
-                    len(self._variants) >= _MOST
-                    and self._dropped < _MOST_DROPPED
-                    and any(v.text for v in self._variants)
-                ):
-                    del self._variants[0]
-                    self._dropped += 1
-                if len(self._variants) >= _MOST:
-                    self._say(f"refers to something that changes at every call ({self._variants[-1].changed(args)})")
-                    return self.step(*map(_as_tensor, args))
-                variant = _Variant(self, args)
-                self._variants.append(variant)
+            variant = self._variant(args)
+            if variant is None:
+                return self.step(*map(_as_tensor, args))
             try:
                 return variant.call(args)
             finally:
                 if variant.temporary:
                     self._variants.remove(variant)
+
+    def _grouped(self, args: tuple[Any, ...]) -> Any:
+        """A call with groups of arrays: for each form of groups there is a step of what they hold."""
+        forms = tuple(form(x) if is_group(x) else None for x in args)
+        with self._lock:
+            step = self._ungrouped.pop(forms, None)
+            if step is None:
+                step = Compiled(Ungrouped(self.step, forms, _argument_names(self.step, len(args))))
+                step._lock = self._lock
+            self._ungrouped[forms] = step  # the last used is last
+            if len(self._ungrouped) > _MOST:
+                del self._ungrouped[next(iter(self._ungrouped))]
+        return step(*(part for x, of in zip(args, forms, strict=True) for part in leaves(x, of)))
+
+    def _variant(self, args: tuple[Any, ...]) -> _Variant | None:
+        """The variant that a call is of, perhaps a new one; None if there are too many."""
+        found = next((variant for variant in self._variants if not variant.changed(args)), None)
+        if found is not None:
+            self._variants.append(self._variants.pop(self._variants.index(found)))  # the last used is last
+            return found
+        if len(self._variants) >= _MOST:
+            if self._dropped >= _MOST_DROPPED or not any(v.text for v in self._variants):
+                self._say(f"refers to something that changes at every call ({self._variants[-1].changed(args)})")
+                return None
+            del self._variants[0]
+            self._dropped += 1
+        self._variants.append(_Variant(self, args))
+        return self._variants[-1]
 
     def _say(self, reason: str) -> None:
         if not self._said:
