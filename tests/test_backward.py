@@ -747,3 +747,80 @@ def test_a_module_in_place_of_its_parameters_is_refused():
     layer = nn.Linear(1, 1, rng=np.random.default_rng(0))
     with pytest.raises(TypeError, match=r"pass its \.parameters\(\)"):
         grad(layer(np.ones((1, 1), "f")), layer)  # type: ignore[arg-type]
+
+
+# --- derivatives of derivatives that have become constant ---
+
+
+def test_a_derivative_that_has_become_constant_has_the_derivative_zero():
+    x = variable(3.0)
+    y = x**2
+    derivatives = []
+    for _ in range(4):
+        y = grad(y, x, create_graph=True)
+        derivatives.append(y.item())
+    assert derivatives == [6, 2, 0, 0]
+
+
+CONSTANT_SLOPES: dict[str, Any] = {
+    "sum": lambda x: x.sum(),
+    "linear": lambda x: (3 * x - 1).mean(),
+    "kinks": lambda x: (tg.relu(x) + abs(x)).sum(),
+    "choice": lambda x: x.max(),
+    "taken": lambda x: x[1] * 2,
+}
+
+
+@pytest.mark.parametrize("name", CONSTANT_SLOPES)
+def test_what_is_made_of_a_constant_derivative_can_be_differentiated(name):
+    x, w = variable([1.0, 2.0, 4.0]), variable([0.5, 1.0, 1.0])
+    slope = grad(CONSTANT_SLOPES[name](x), x, create_graph=True)
+    for made, by_x, by_w in (
+        (slope.sum(), 0 * x.data, 0 * w.data),
+        ((slope * slope - 1).sum(), 0 * x.data, 0 * w.data),
+        ((slope * w).sum(), 0 * x.data, slope.data),
+        ((slope * x).sum(), slope.data, 0 * w.data),
+    ):
+        first = grad(made, [x, w], create_graph=True)
+        assert_array_equal(first[0].data, by_x)
+        assert_array_equal(first[1].data, by_w)
+        assert_array_equal(grad(first[0].sum(), x).data, [0, 0, 0])
+    penalty = (x * x).sum() + (slope * slope).sum()
+    assert_array_equal(grad(penalty, x).data, 2 * x.data)
+    stored = variable([1.0, 2.0, 4.0])
+    CONSTANT_SLOPES[name](stored).backward(create_graph=True)
+    assert_array_equal(grad(stored.grad.sum(), stored).data, [0, 0, 0])
+
+
+def test_what_was_computed_without_a_graph_is_still_told_from_a_constant():
+    x = variable(3.0)
+    with tg.no_grad():
+        y = x**2
+    for lost in (y, (x**2).detach(), grad(x**2, x)):
+        with pytest.raises(RuntimeError, match="nothing here requires gradients"):
+            grad(lost, x)
+
+
+def test_enable_grad_nests_in_no_grad_and_restores():
+    x = variable(3.0)
+    with tg.no_grad():
+        with tg.enable_grad():
+            y = x * x
+            with tg.no_grad():
+                assert not (x * x).requires_grad
+            with pytest.raises(ZeroDivisionError), tg.enable_grad():
+                raise ZeroDivisionError
+            assert (x * x).requires_grad
+        assert not (x * x).requires_grad
+        assert grad(y, x).item() == 6
+    for decorate in (tg.enable_grad, tg.enable_grad()):
+        with tg.no_grad():
+            assert decorate(lambda: x * x)().requires_grad
+            assert not (x * x).requires_grad
+    with pytest.raises(TypeError, match="enable_grad: expected a function"):
+        tg.enable_grad(x)
+    with pytest.raises(TypeError, match="enable_grad: <?.*is suspended"):
+
+        @tg.enable_grad
+        def batches():
+            yield x * x

@@ -242,3 +242,22 @@ def test_a_class_that_is_ruled_out_costs_nothing_and_gets_no_gradient():
     assert loss.item() == pytest.approx(np.log(2))
     assert logits.grad is not None
     np.testing.assert_allclose(logits.grad.data, [[0.5, 0, -0.5]])
+
+
+@pytest.mark.parametrize(
+    "targets", [np.array([1.0, 0.0, 0.0], "f"), [1, 0, 0], 0, np.int64(0), Tensor([1.0, 0.0, 0.0])]
+)
+def test_logits_without_a_batch_are_one_example(targets):
+    logits = Tensor(np.array([2.0, 1.0, 0.0]), requires_grad=True)
+    cost = softmax_cross_entropy(logits, targets)
+    assert round(cost.item(), 6) == 0.407606
+    cost.backward()
+    np.testing.assert_allclose(gradient(logits), [-0.334759, 0.244728, 0.090031], rtol=1e-5)
+
+
+def test_logits_without_a_batch_refuse_what_does_not_fit():
+    for targets in (3, np.array([1.0, 0.0], "f"), np.array([0, 1]), 1.5):
+        with pytest.raises((ValueError, TypeError), match="softmax_cross_entropy"):
+            softmax_cross_entropy(Tensor([2.0, 1.0, 0.0]), targets)
+    with pytest.raises(TypeError, match="list of Tensors"):
+        softmax_cross_entropy(Tensor([2.0, 1.0]), [Tensor(1.0), Tensor(0.0)])  # type: ignore[arg-type]

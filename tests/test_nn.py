@@ -23,6 +23,7 @@ from tinygrad_mnist.nn import (
     Softmax,
     Tanh,
 )
+from tinygrad_mnist.tensor import values
 
 
 def rng(seed=0):
@@ -268,6 +269,17 @@ def test_train_and_eval_reach_every_module():
     assert all(module.training for module in network.modules())
 
 
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8, np.bool_, np.float16, np.float32, np.float64])
+def test_dropout_scales_whatever_numbers_it_is_given(dtype):
+    """1 / (1 - p) is no integer."""
+    layer, x = Dropout(0.2, rng=rng()), np.ones((500, 200), dtype)
+    for images in (x, Tensor(x)):
+        kept = values(layer(images))
+        assert kept.dtype.kind == "f"
+        assert set(np.unique(kept).tolist()) == {0, kept.dtype.type(np.float32(1.25))}
+        assert abs(kept.mean(dtype=float) - 1) < 0.01
+
+
 def test_dropout_keeps_the_mean_drops_a_share_and_is_off_in_evaluation():
     layer, x = Dropout(0.25, rng=rng()), Tensor(np.ones((400, 400), np.float32), requires_grad=True)
     y = layer(x)
@@ -330,4 +342,4 @@ def test_networks_can_be_pickled():
     rng = np.random.default_rng(0)
     network = Sequential(Linear(2, 3, rng=rng), ops.relu, Linear(3, 1, rng=rng))
     x = np.ones((1, 2), "f")
-    np.testing.assert_array_equal(pickle.loads(pickle.dumps(network))(x), network(x))
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(network))(x).data, network(x).data)

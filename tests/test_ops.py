@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import importlib
 import math
 import pickle
 from collections import deque
@@ -14,7 +15,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import tinygrad_mnist as tg
-from tinygrad_mnist import OPS, Tensor, binary, grad, unary, variadic
+from tinygrad_mnist import OPS, Tensor, binary, grad, testing, unary, variadic
 
 from .test_tensor import FLOATS, constant, refused, variable
 
@@ -857,7 +858,7 @@ def test_clip_takes_numpys_newer_names():
     x = Tensor([-2.0, 0.5, 2.0], requires_grad=True)
     y = (np.clip if np.lib.NumpyVersion(np.__version__) >= "2.1.0" else tg.clip)(x, min=-1, max=1)
     y.sum().backward()
-    np.testing.assert_array_equal(y, [-1, 0.5, 1])
+    np.testing.assert_array_equal(y.data, [-1, 0.5, 1])
     np.testing.assert_array_equal(x.grad, [0, 1, 0])
     with pytest.raises(TypeError, match="clip: a bound is given twice"):
         tg.clip(x, -1, min=-1)
@@ -867,13 +868,79 @@ def test_logsumexp_of_nothing_but_minus_infinity_is_minus_infinity():
     assert tg.logsumexp(np.full(3, -np.inf)) == -np.inf
 
 
-@pytest.mark.parametrize("op", [tg.max, tg.min])
-def test_no_gradient_and_no_warning_where_an_extremum_is_nan(op):
-    x = Tensor([[1.0, math.nan], [2.0, 3.0]], requires_grad=True)
-    op(x, axis=1).sum().backward()
-    assert x.grad is not None
-    assert_array_equal(x.grad.data[0], [0, 0])
-    assert x.grad.data[1].sum() == 1
+@pytest.mark.parametrize("shape", [(0,), (2, 0), (0, 3), (2, 0, 3)])
+def test_softmax_and_its_kin_of_nothing(shape):
+    """As in PyTorch: softmax of nothing is nothing, logsumexp is ln 0; there is no warning, and there are gradients."""
+    axis = shape.index(0)
+    for op in (tg.softmax, tg.log_softmax):
+        x = variable(np.zeros(shape))
+        out = op(x, axis=axis)
+        out.sum().backward()
+        assert out.shape == x.grad.shape == shape
+    x = variable(np.zeros(shape))
+    for keepdims in (False, True):
+        out = tg.logsumexp(x, axis=axis, keepdims=keepdims)
+        assert out.shape == np.sum(x.data, axis, keepdims=keepdims).shape
+        assert np.all(out.data == -np.inf)
+        assert tg.logsumexp(np.zeros(shape), axis=axis, keepdims=keepdims).tolist() == out.data.tolist()
+    assert grad(out.sum(), x).shape == shape
+    assert tg.logsumexp(np.zeros(shape), axis=None) == -np.inf
+
+
+NAN = math.nan
+NAN_GETS_IT: dict[str, tuple[Any, list[Any], list[Any]]] = {
+    "max": (lambda x: tg.max(x, axis=1), [[[1.0, NAN], [2.0, 3.0]]], [[[0, 1], [0, 1]]]),
+    "min": (lambda x: tg.min(x, axis=1), [[[1.0, NAN], [2.0, 3.0]]], [[[0, 1], [1, 0]]]),
+    "several": (tg.max, [[NAN, 9.0, NAN]], [[0.5, 0, 0.5]]),
+    "maximum": (tg.maximum, [[NAN, 1.0, NAN, 2.0], [1.0, NAN, NAN, 2.0]], [[1, 0, 0.5, 0.5], [0, 1, 0.5, 0.5]]),
+    "minimum": (tg.minimum, [[NAN, 1.0, NAN, 2.0], [1.0, NAN, NAN, 2.0]], [[1, 0, 0.5, 0.5], [0, 1, 0.5, 0.5]]),
+    "a number": (lambda x: tg.maximum(x, 0.0), [[NAN, 1.0, -1.0]], [[1, 1, 0]]),
+    "relu": (tg.relu, [[NAN, 1.0, -1.0, 0.0]], [[1, 1, 0, 0]]),
+    "max_pool2d": (tg.max_pool2d, [[[[1.0, NAN, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0]]]], [[[[0, 1, 0, 0], [0, 0, 0, 1]]]]),
+}
+
+
+@pytest.mark.parametrize("name", NAN_GETS_IT)
+def test_the_gradient_of_an_extremum_goes_to_the_nan_that_it_is(name):
+    op, values, expected = NAN_GETS_IT[name]
+    tensors = [variable(x) for x in values]
+    for create_graph in (False, True):
+        gradients = grad(op(*tensors).sum(), tensors, create_graph=create_graph)
+        for g, right in zip(gradients, expected, strict=True):
+            assert_array_equal(g.data, right)
+
+
+JOINS: dict[str, Any] = {
+    "concatenate": lambda parts: tg.concatenate(parts, axis=-1),
+    "stack": lambda parts: tg.stack(parts, axis=1),
+    "numpy": np.stack,
+    "flat": lambda parts: np.concatenate(parts, axis=None),
+}
+
+
+@pytest.mark.parametrize("join", JOINS.values(), ids=JOINS)
+@pytest.mark.parametrize("n", [32, 33, 1025])
+def test_many_tensors_are_joined_in_groups(join, n):
+    """One node of all would take n² steps to differentiate: 40 s for 16,000 parts."""
+    arrays = [np.array([[i, i + 0.5]]) for i in range(n)]
+    parts = [variable(x) for x in arrays]
+    joined = join(parts)
+    assert_array_equal(joined.data, join(arrays))
+    weights = np.arange(joined.size).reshape(joined.shape) / 8  # exact
+    first = grad((joined**3 * weights).sum(), parts, create_graph=True)
+    second = grad(tg.concatenate(first).sum(), parts, retain_graph=True)
+    places = [join([np.full((1, 2), i == k) for i in range(n)]) for k in (0, n // 2, n - 1)]
+    for k, place in zip((0, n // 2, n - 1), places, strict=True):
+        assert_array_equal(first[k].data.ravel(), (3 * joined.data**2 * weights)[place])
+        assert_array_equal(second[k].data.ravel(), (6 * joined.data * weights)[place])
+    seen, pending = set(), [joined]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, Tensor) and node not in seen:
+            seen.add(node)
+            assert len(node.inputs) <= 32
+            pending += node.inputs
+    assert seen >= set(parts)
 
 
 def test_clip_of_nan_sends_its_gradient_to_no_bound():
@@ -959,3 +1026,59 @@ class TestMistakesInOwnOps:
 @pytest.mark.parametrize("function", [tg.relu, tg.sum, tg.conv2d, tg.concatenate])
 def test_ops_can_be_pickled(function):
     assert pickle.loads(pickle.dumps(function)) is function
+
+
+# --- an op that is defined again ---
+
+CELL = """
+from tinygrad_mnist import unary
+swell = unary("swell", lambda x: {factor} * x * x, lambda g, out, x: g * {slope} * x, numpy=(np.square,))
+"""
+
+
+def run_cell(module: str, factor: float, slope: float) -> Any:
+    names: dict[str, Any] = {"__name__": module, "np": np}
+    exec(CELL.format(factor=factor, slope=slope), names)
+    return names["swell"]
+
+
+def test_the_same_module_may_define_its_op_again(table):
+    """As the cell of a notebook does that is run again with its rule corrected."""
+    x = variable([1.0, 2.0])
+    wrong = run_cell("notebook", 1.0, 3.0)
+    earlier = wrong(x)
+    right = run_cell("notebook", 2.0, 4.0)
+    assert table["swell"] is right.op
+    assert_array_equal(grad(right(x).sum(), x).data, [4, 8])
+    assert_array_equal(grad(np.square(x).sum(), x).data, [4, 8])
+    assert_array_equal(grad(earlier.sum(), x).data, [3, 6])  # made before: with the rule that it was made with
+    assert pickle.loads(pickle.dumps(right.op)) is right.op
+    testing.check_op("swell")
+
+
+def test_an_op_that_cannot_be_defined_again_leaves_the_row_as_it_was(table):
+    first = run_cell("notebook", 1.0, 2.0)
+    names = {"__name__": "notebook"}
+    with pytest.raises(TypeError, match="a rule is called as"):
+        exec('from tinygrad_mnist import unary\nunary("swell", lambda x: x, lambda g: g)', names)
+    assert table["swell"] is first.op
+    assert np.square(variable(3.0)).item() == 9
+
+
+@pytest.mark.parametrize("owner", ["another", "tinygrad_mnist.ops"])
+def test_rows_of_other_modules_are_protected(table, owner):
+    name = "swell" if owner == "another" else "exp"
+    run_cell("another", 1.0, 2.0)
+    with refused(ValueError, f"'{name}' is already in the table", f"made by {owner}", "choose another name"):
+        exec(CELL.replace('"swell"', f'"{name}"').format(factor=1, slope=2), {"__name__": "notebook", "np": np})
+
+
+def test_a_module_with_an_op_can_be_reloaded(table, tmp_path, monkeypatch):
+    (tmp_path / "module_with_an_op.py").write_text("import numpy as np\n" + CELL.format(factor=1, slope=3))
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("module_with_an_op")
+    (tmp_path / "module_with_an_op.py").write_text("import numpy as np\n" + CELL.format(factor=10.5, slope=21))
+    importlib.invalidate_caches()
+    module = importlib.reload(module)
+    assert module.swell(variable(2.0)).item() == 42
+    assert table["swell"] is module.swell.op

@@ -27,7 +27,7 @@ def bits(value: Any) -> Any:
     """What two results must have in common."""
     if isinstance(value, tuple | list):
         return [bits(item) for item in value]
-    array = value._data if isinstance(value, Tensor) else value
+    array = value._array if isinstance(value, Tensor) else value
     if array is None:
         return None
     long = array.dtype.char in "gG"  # whose bytes do not all mean something
@@ -97,7 +97,7 @@ def check_same_bits(function: Callable[..., Any], arrays: list[Any], others: lis
             expected = step(*given_as(values), upstream)
             found = compiled(*given_as(values), upstream)
             assert bits(found) == bits(expected)
-            assert [t._data.strides for t in found] == [t._data.strides for t in expected]
+            assert [t._array.strides for t in found] == [t._array.strides for t in expected]
 
 
 def shuffled(x: Any) -> Any:
@@ -450,7 +450,7 @@ def test_an_array_outside_is_read_at_each_call() -> None:
     step = compile(lambda x: x * table[1:3] + table[:2] + whole[2:])
     x = np.ones(2, F)
     for k in range(5):
-        assert bits(step(x)) == bits(x * table[1:3] + table[:2] + whole._data[2:])
+        assert bits(step(x)) == bits(x * table[1:3] + table[:2] + whole._array[2:])
         table += k
         whole.data += 1
 
@@ -851,7 +851,7 @@ def test_detached_and_wrapped_tensors_follow_their_source() -> None:
     step = compile(lambda x: x * w.detach() + Tensor(c))
     x = np.ones(2, F)
     for k in range(5):
-        assert bits(step(x)) == bits(x * w._data + c._data)
+        assert bits(step(x)) == bits(x * w._array + c._array)
         w.data = w.data * 2 if k % 2 else np.array([k, k], F)
         c.data = c.data + 1
     assert compiles(step)

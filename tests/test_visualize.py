@@ -364,7 +364,7 @@ def test_masks_and_transposed_data_are_in_the_formulas_of_the_backward_pass():
     y.name = "y"
     picture = Picture(visualize.graph(y, model=network, backward=True))
     assert picture.labels[picture.called("∂y/∂weight")][1] == "= x.T @ ∂y/∂z"
-    assert picture.labels[picture.called("∂y/∂z")][1] == "= where(z > 0, ∂y/∂v1, 0)"
+    assert picture.labels[picture.called("∂y/∂z")][1] == "= where(z <= 0, 0, ∂y/∂v1)"
 
 
 def test_a_second_derivative_can_be_drawn():

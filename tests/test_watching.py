@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 
 from tinygrad_mnist import Tensor, compile, nn, optim
+from tinygrad_mnist.tensor import values
 
 F = np.float32
 X = np.arange(1, 4, dtype=F)
@@ -439,7 +440,7 @@ def test_a_number_that_is_set_anew_to_the_same_value_is_no_change() -> None:
 
 def test_the_sign_of_a_zero_that_is_an_argument_counts() -> None:
     compiled = compile(lambda x, k: x * k)
-    assert [np.signbit(compiled(X, 0.0 if i % 2 else -0.0)._data).all() for i in range(8)] == [True, False] * 4
+    assert [np.signbit(compiled(X, 0.0 if i % 2 else -0.0)._array).all() for i in range(8)] == [True, False] * 4
 
 
 def test_a_parameter_that_is_also_an_argument_is_updated_at_each_call() -> None:
@@ -460,7 +461,7 @@ def test_a_parameter_that_is_also_an_argument_is_updated_at_each_call() -> None:
 
 
 def as_bytes(result: Any) -> bytes:
-    return np.asarray(result).tobytes()
+    return values(result).tobytes()
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -648,7 +649,7 @@ def test_a_copy_of_a_compiled_step_is_one_too() -> None:
 def test_an_iterator_is_not_replayed() -> None:
     numbers = itertools.count()
     compiled = compile(lambda x: x * next(numbers))
-    assert [compiled(X)._data[0] for _ in range(4)] == [0, 1, 2, 3]
+    assert [compiled(X)._array[0] for _ in range(4)] == [0, 1, 2, 3]
 
 
 def check_same_course(make: Callable[[], tuple[Callable[[], Any], Tensor]], reason: str = "") -> None:
@@ -961,7 +962,7 @@ def test_momentum_is_replayed_for_batches_of_two_sizes() -> None:
 
         step = training_step(optimizer, lambda x: (w * x).sum())
 
-        return step, w, lambda: data._data[: next(sizes)]
+        return step, w, lambda: data._array[: next(sizes)]
 
     courses = []
     for wrap in (lambda step: step, compile):

@@ -11,6 +11,7 @@
 import builtins as _builtins
 
 from . import interop as interop  # attaches operators and methods to Tensor
+from .backward import enable_grad as enable_grad
 from .backward import grad as grad
 from .backward import no_grad as no_grad
 from .ops import OPS as OPS

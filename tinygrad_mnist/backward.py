@@ -20,7 +20,7 @@ import numpy as np
 from .op import Op
 from .ops import astype, copy
 from .ops import sum as sum_over
-from .tensor import Array, Tensor, leaf, mode
+from .tensor import Array, Tensor, leaf, mode, values
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -61,7 +61,7 @@ def backward(
             if x._grad is not None:
                 with _Recording(create_graph):
                     value = x._grad + value
-            x._grad = value if isinstance(value, Tensor) else leaf(np.asarray(value))
+            x._grad = _kept(value, create_graph)
 
 
 def grad(
@@ -74,8 +74,9 @@ def grad(
 ) -> Any:
     """Return d output / d input for an input or a sequence of them, and touch no `.grad`.
 
-    Inputs may be leaves or results in between; one that `output` does not depend on gets zeros. The other arguments and
-    errors are those of `Tensor.backward`.
+    Inputs may be leaves or results in between. One that `output` does not depend on gets zeros; so does one that its
+    derivatives no longer depend on (the third derivative of x², say). The other arguments and errors are those of
+    `Tensor.backward`.
 
     >>> x = Tensor([1.0, 2.0], requires_grad=True)
     >>> slope = grad((x**3).sum(), x, create_graph=True)
@@ -95,13 +96,26 @@ def grad(
                 f"grad: expected inputs that require gradients, got {x!r}; make it with requires_grad=True"
             )
     found = propagate(output, gradient, set(wanted), retain_graph or create_graph, create_graph)
-    gradients = []
-    for i, x in enumerate(wanted):
-        g = found[x] if x in found else np.zeros_like(x._data)
-        if any(x is earlier for earlier in wanted[:i]):
+    gradients: list[Tensor] = []
+    given: set[Tensor] = set()
+    for x in wanted:
+        g = found[x] if x in found else np.zeros_like(x._array)
+        if x in given:
             g = copy(g)
-        gradients.append(g if isinstance(g, Tensor) else leaf(np.asarray(g)))
+        given.add(x)
+        gradients.append(_kept(g, create_graph))
     return gradients[0] if isinstance(inputs, Tensor) else gradients
+
+
+def _kept(gradient: Any, create_graph: bool) -> Tensor:
+    """A gradient as a Tensor. One that can be differentiated requires gradients, even if it has become constant.
+
+    Its derivatives are then zeros, as they should be: nothing tells a constant from what was computed in no_grad().
+    """
+    result = gradient if isinstance(gradient, Tensor) else leaf(np.asarray(gradient))
+    if create_graph and not result._requires_grad:
+        result.requires_grad = True
+    return result
 
 
 def propagate(
@@ -137,7 +151,7 @@ def propagate(
                     raise
                 if x.op is None and x._created > node._created:
                     raise _too_late(node, x)
-                data = x._data
+                data = x._array
                 if type(part) is not _ndarray or part.dtype is not data.dtype:
                     part = fitted(part, x, op, tensors)
                 elif part.shape != data.shape:
@@ -149,7 +163,7 @@ def propagate(
                 else:
                     if x.op is not None:
                         heappush(youngest_first, (-x._created, x))
-                    if (x.op is None or wanted) and (part is g or (part._data if tensors else part).base is not None):
+                    if (x.op is None or wanted) and (part is g or (part._array if tensors else part).base is not None):
                         # g itself or a view of it: others hold that memory too, and this one leaves the driver. (What
                         # stays in it may share memory: it is never written to, sums are made anew.)
                         part = copy(part)
@@ -179,7 +193,7 @@ def _operands(node: Tensor, tensors: bool) -> list[Any]:
         if isinstance(x, Tensor):
             if x._changed is not None and x._changed[0] > created:
                 raise _too_late(node, x)
-            operands.append(x if tensors else x._data)
+            operands.append(x if tensors else x._array)
         else:
             operands.append(x)
     return operands
@@ -215,7 +229,8 @@ def _seed(output: Tensor, gradient: Any, tensors: bool) -> Any:
     elif tensors and isinstance(gradient, Tensor):
         return copy(astype(gradient, output.dtype))  # with its graph
     else:
-        seed = np.array(gradient, dtype=output.dtype)
+        # Of a gradient with a graph of its own only the values are needed where no graph is made.
+        seed = np.array(values(gradient), dtype=output.dtype)
     return leaf(seed) if tensors else seed
 
 
@@ -228,10 +243,10 @@ def fitted(part: Any, x: Tensor, op: Op, tensors: bool) -> Any:
             part = leaf(np.asarray(part))
     elif type(part) is not _ndarray:
         part = np.asarray(part)
-    shape = x._data.shape
+    shape = x._array.shape
     if part.shape != shape:
         part = _unbroadcast(part, shape, op)
-    return part if part.dtype == x._data.dtype else astype(part, x._data.dtype)
+    return part if part.dtype == x._array.dtype else astype(part, x._array.dtype)
 
 
 def _unbroadcast(part: Any, shape: tuple[int, ...], op: Op) -> Any:
@@ -262,11 +277,12 @@ class _Recording(contextlib.ContextDecorator):
         mode.recording = mode.outer.pop()
 
     def __call__(self, function: Function) -> Function:
+        name = "enable_grad" if self.on else "no_grad"
         if not callable(function):
-            raise TypeError(f"no_grad: expected a function to decorate, or nothing, got {function!r:.60}")
+            raise TypeError(f"{name}: expected a function to decorate, or nothing, got {function!r:.60}")
         if any(kind(function) for kind in (isgeneratorfunction, iscoroutinefunction, isasyncgenfunction)):
             raise TypeError(
-                f"no_grad: {function.__name__} is suspended and resumed, and others would run inside; "
+                f"{name}: {function.__name__} is suspended and resumed, and others would run inside; "
                 "use a with block without yield or await"
             )
         return super().__call__(function)
@@ -284,6 +300,20 @@ def no_grad(function: Any = None) -> Any:
     """
     off = _Recording(False)
     return off if function is None else off(function)
+
+
+def enable_grad(function: Any = None) -> Any:
+    """Record a graph inside `no_grad()`: its counterpart, used in the same ways.
+
+    >>> w = Tensor([2.0], requires_grad=True)
+    >>> with no_grad():
+    ...     with enable_grad():
+    ...         slope = grad((w * w).sum(), w)
+    >>> slope
+    Tensor([4.], dtype=float32)
+    """
+    on = _Recording(True)
+    return on if function is None else on(function)
 
 
 setattr(Tensor, "backward", backward)  # noqa: B010 (declared in methods.pyi)

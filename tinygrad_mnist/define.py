@@ -51,7 +51,7 @@ def unary(name: str, forward: Callable[..., Any], rule: Rule | None, **traits: A
     """Define an op of one input, enter it in `OPS` and return its function.
 
     Args:
-        name: unique in `OPS`.
+        name: unique in `OPS`; but the same module may define its op again, as a notebook's cell does that is run again.
         forward: the NumPy function, of an array that it leaves as it is. What else it takes becomes the op's
             parameters. If it is a ufunc such as np.cbrt, that then works on Tensors too: np.cbrt(t) is this op.
         rule: `rule(g, out, x, **params)`, the gradient with respect to x; None if there is no derivative. It is called
@@ -106,14 +106,16 @@ def _define(
     domain: tuple[Domain, ...] | None = (REALS, REALS, REALS),
     numpy: tuple[Callable[..., Any], ...] = (),
 ) -> OpFunction:
-    if name in OPS:
-        raise ValueError(f"op {name!r} is already in the table; choose another name, or del OPS[{name!r}] first")
+    caller = sys._getframe(2).f_globals.get("__name__", "__main__")
+    if name in OPS and (owner := OPS[name].function.__module__) != caller:
+        raise ValueError(
+            f"op {name!r} is already in the table, made by {owner}; choose another name, or del OPS[{name!r}] first"
+        )
     arity = None if isinstance(rules, Each) else len(rules)
     is_ufunc = isinstance(forward, np.ufunc)
     defaults = {} if is_ufunc else _defaults(forward, arity)
     _check_rules(name, rules, arity, defaults)
     _check_domain(name, domain, arity)
-    caller = sys._getframe(2).f_globals.get("__name__", "__main__")
     ours = caller.partition(".")[0] == __name__.partition(".")[0]
     if not ours and not is_ufunc:
         forward = _guarded(forward, view)
@@ -137,11 +139,11 @@ def _define(
     function.op = op
     if not is_ufunc:
         function.__signature__ = inspect.signature(forward)
+    OPS[name] = op  # the row of a cell that is run again replaces the one that it made before
     served: Any
     for served in (forward, *numpy) if is_ufunc else numpy:
         if serving(served) is None:
             NUMPY[served] = function
-    OPS[name] = op
     return function
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+import inspect
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -10,23 +12,59 @@ import numpy as np
 from . import ops
 from .define import NUMPY, OpFunction, serving
 from .op import OPS
-from .tensor import Tensor
+from .tensor import Tensor, read_only, values
 
 QUERIES = frozenset(
     getattr(np, name)
     for name in """
     all allclose any argmax argmin argpartition argsort argwhere array_equal array_equiv array_repr array_str
-    array2string bincount can_cast count_nonzero digitize empty_like flatnonzero full_like isclose iscomplexobj
+    array2string can_cast count_nonzero digitize empty_like flatnonzero isclose iscomplexobj
     isfinite isinf isnan isrealobj logical_xor may_share_memory min_scalar_type ndim nonzero ones_like
     result_type searchsorted shape shares_memory signbit size zeros_like
     """.split()
 )
-"""NumPy's functions whose answer has no derivative: on Tensors they answer in plain NumPy."""
+"""NumPy's functions whose answer has no derivative in any argument: on Tensors they answer in plain NumPy."""
 
 SHAPES = frozenset((np.shape, np.ndim, np.size, np.zeros_like, np.ones_like, np.empty_like, np.result_type))
 """Those that do not look at the values."""
 
-NUMPY.update({np.concatenate: ops.concatenate, np.stack: ops.stack, np.clip: ops.clip})
+
+def _where(condition: Any, x: Any = None, y: Any = None) -> Any:
+    """np.where: the op of three arguments; of one, as NumPy has it, the places where it is not 0."""
+    return np.nonzero(condition) if x is None and y is None else ops.where(condition, x, y)
+
+
+def _full_like(
+    a: Any, fill_value: Any, dtype: Any = None, order: Any = "K", subok: bool = True, shape: Any = None
+) -> Any:
+    """np.full_like, which is linear in the value."""
+    like = np.empty_like(_arrays(a), dtype, order, subok, shape)
+    if not isinstance(fill_value, Tensor):
+        return np.full_like(like, fill_value)
+    return ops.astype(ops.broadcast_to(fill_value, like.shape), like.dtype)
+
+
+def _bincount(x: Any, weights: Any = None, minlength: int = 0) -> Any:
+    """np.bincount, which is linear in the weights."""
+    places = values(x)
+    counts = np.bincount(places, minlength=minlength)
+    if weights is None:
+        return counts
+    if np.shape(weights) != places.shape:
+        raise ValueError(f"np.bincount: expected weights of shape {places.shape}, got {np.shape(weights)}")
+    return ops.scatter(weights, places, index=(ops.ARRAY,), shape=counts.shape)
+
+
+NUMPY.update(
+    {
+        np.concatenate: ops.concatenate,
+        np.stack: ops.stack,
+        np.clip: ops.clip,
+        np.where: _where,
+        np.full_like: _full_like,
+        np.bincount: _bincount,
+    }
+)
 
 
 def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
@@ -43,18 +81,54 @@ def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **kwa
 def _array_function(self: Tensor, function: Callable[..., Any], types: Any, args: Any, kwargs: Any) -> Any:
     """Serve `np.sum(t, axis=0)`, `np.where(c, t, u)` and NumPy's other functions, or refuse."""
     if (ours := serving(function)) is not None:
+        if kwargs or len(args) > 1:
+            args, kwargs = _translated(function, ours, args, kwargs)
         return ours(*args, **kwargs)
     if function in QUERIES:
         if function not in SHAPES:
             self._values()  # a recorder must know
         return function(*_arrays(args), **_arrays(kwargs))
-    raise _no_derivative(f"{function.__module__}.{function.__name__}".removeprefix("numpy."), {})
+    raise _no_derivative(_spelled(function), ())
+
+
+def _translated(function: Any, ours: Any, args: Any, kwargs: Any) -> tuple[list[Any], dict[str, Any]]:
+    """The arguments of a function of NumPy as ours takes them: operands in their places, all else by name.
+
+    NumPy's third argument of np.sum(x, axis, dtype) is not our third; and its operands have names, as in np.sum(a=x).
+    """
+    names = _parameters(function)
+    if names is None:
+        return args, kwargs
+    given = dict(zip(names, args, strict=False)) | kwargs
+    arity = ours.op.arity if hasattr(ours, "op") else 1
+    operands = [given.pop(name) for name in list(names)[:arity] if name in given]
+    chosen = {name: x for name, x in given.items() if name not in names or not _is_default(x, names[name])}
+    if unknown := chosen.keys() - (_parameters(ours) or {}):
+        raise _no_derivative(_spelled(function), sorted(unknown))
+    return operands, chosen
+
+
+def _is_default(value: Any, default: Any) -> bool:
+    return value is default or (isinstance(value, str | bool) and value == default)
+
+
+@functools.cache
+def _parameters(function: Any) -> dict[str, Any] | None:
+    """The parameters of a function with their defaults; None if it does not tell, as one that is written in C."""
+    try:
+        return {p.name: p.default for p in inspect.signature(function).parameters.values()}
+    except ValueError:
+        return None
+
+
+def _spelled(function: Callable[..., Any]) -> str:
+    return f"{function.__module__}.{function.__name__}".removeprefix("numpy.")
 
 
 def _arrays(value: Any) -> Any:
     """The same arguments, with the array in place of each Tensor."""
     if isinstance(value, Tensor):
-        return value._data
+        return read_only(value._array)  # as out= it would be changed unnoticed
     if isinstance(value, list | tuple):
         return type(value)(map(_arrays, value))
     if isinstance(value, dict):
@@ -62,14 +136,27 @@ def _arrays(value: Any) -> Any:
     return value
 
 
-def _no_derivative(what: str, kwargs: dict[str, Any]) -> TypeError:
+REMEDIES = {
+    name: remedy
+    for names, remedy in {
+        "dot inner vdot": "use x @ y for vectors and matrices, x * y for numbers",
+        "append block column_stack dstack hstack vstack": "join Tensors with stack() or concatenate()",
+        "copyto": "fill with broadcast_to(), choose with where()",
+    }.items()
+    for name in names.split()
+}
+
+
+def _no_derivative(what: str, kwargs: Iterable[str]) -> TypeError:
     if kwargs:
         return TypeError(
             f"np.{what}: gradients cannot follow {', '.join(kwargs)}=; "
             "use an operator that makes a new Tensor, or t.numpy() for the values alone"
         )
+    remedy = f"{REMEDIES[what]}, " if what in REMEDIES else ""
     return TypeError(
-        f"np.{what} is not in the table of derivatives; use t.numpy() for the values alone, or define it as an op"
+        f"np.{what} is not in the table of derivatives; {remedy}"
+        f"{'or ' if remedy else 'use '}t.numpy() for the values alone, or define it as an op"
     )
 
 

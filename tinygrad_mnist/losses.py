@@ -76,7 +76,7 @@ def quadratic_cost(outputs: Tensor, targets: Operand) -> Tensor:
     """C = 1/n Σ ½ ||a - y||², Nielsen's cost of chapter 1.
 
     Args:
-        outputs: the activations a, shape (n, k).
+        outputs: the activations a, shape (n, k); or (n,), one output for each example.
         targets: y, shape (n, k), or integer labels of shape (n,).
 
     Raises:
@@ -105,12 +105,15 @@ def cross_entropy_cost(outputs: Tensor, targets: Operand) -> Tensor:
 def softmax_cross_entropy(logits: Tensor, targets: Operand) -> Tensor:
     """C = -1/n Σ y ln softmax(z), the log-likelihood cost of chapter 3, straight from the weighted inputs z ("logits").
 
-    Stable for logits of any size, since ln(softmax) is computed in one piece. Arguments and errors as for
-    `quadratic_cost`.
+    Stable for logits of any size, since ln(softmax) is computed in one piece. Logits of shape (k,) are one example, and
+    its targets are of that shape or one label. Arguments and errors otherwise as for `quadratic_cost`.
 
     >>> softmax_cross_entropy(Tensor([[1000.0, 0.0]]), np.array([1])).item()
     1000.0
     """
+    if isinstance(logits, _ARRAYS) and logits.ndim == 1 and not has_tensors(targets):
+        targets = targets if isinstance(targets, _ARRAYS) else np.asarray(targets)
+        return softmax_cross_entropy(logits[None], targets[None])
     return _softmax_cross_entropy(logits, _rows("softmax_cross_entropy", logits, targets))
 
 

@@ -244,7 +244,7 @@ class Flatten(Module):
 # An op, so that a compiled step draws anew at each call.
 dropout_mask = ops.unary(
     "dropout_mask",
-    lambda x, p, rng: ((rng.random(x.shape) >= p) / (1 - p)).astype(x.dtype),
+    lambda x, p, rng: ((rng.random(x.shape) >= p) / (1 - p)).astype(x.dtype if x.dtype.kind == "f" else np.float32),
     None,
     domain=None,
     doc="for each x 0 with probability p, else 1 / (1 - p), drawn from the Generator rng; no derivative",

@@ -86,7 +86,7 @@ def _apply(op: Op, inputs: tuple[Any, ...], params: Mapping[str, Any]) -> Any:
         if isinstance(x, Tensor):
             tensors = True
             tracked = tracked or x._requires_grad
-            arrays.append(x._data)
+            arrays.append(x._array)
         else:
             raw = True
             arrays.append(x)
@@ -94,13 +94,13 @@ def _apply(op: Op, inputs: tuple[Any, ...], params: Mapping[str, Any]) -> Any:
         return _of_arrays(op, inputs, params)
     if raw:
         inputs = tuple(x if isinstance(x, Tensor) else _operand(op, x) for x in inputs)
-        arrays = [x._data if isinstance(x, Tensor) else x for x in inputs]
+        arrays = [x._array if isinstance(x, Tensor) else x for x in inputs]
     try:
         data = op.forward(*arrays, **params)
     except (TypeError, ValueError, IndexError) as error:
         raise _explained(op, inputs, error) from None
     result = _result(op, data, inputs, params, tracked)
-    if op.view and isinstance(inputs[0], Tensor) and np.may_share_memory(result._data, inputs[0]._data):
+    if op.view and isinstance(inputs[0], Tensor) and np.may_share_memory(result._array, inputs[0]._array):
         result._changed = last_change(inputs[0])
     return result
 
@@ -145,12 +145,17 @@ def _operand(op: Op, x: Any) -> Any:
         return np.asarray(x)  # a subclass, as np.matrix, multiplies in its own way
     if isinstance(x, _NUMBERS):
         return x
-    kind = f"array of dtype {x.dtype}" if isinstance(x, np.ndarray) else ""
+    kind = type(x).__qualname__ if type(x).__module__ in ("builtins", "__main__") else _full_name(type(x))
     if isinstance(x, np.ma.MaskedArray):
         kind = "masked array, whose mask would be lost"
-    raise TypeError(
-        f"{op.name}: expected Tensors, arrays of numbers or numbers, got {kind or type(x).__name__} {str(x)[:40]!r}"
-    )
+    elif isinstance(x, np.ndarray):
+        kind = f"array of dtype {x.dtype}"
+    raise TypeError(f"{op.name}: expected Tensors, arrays of numbers or numbers, got {kind} {str(x)[:40]!r}")
+
+
+def _full_name(kind: type) -> str:
+    """A type with its module, since others have a Tensor too: torch.Tensor."""
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _frozen(value: Any) -> Any:
@@ -199,7 +204,7 @@ def _of_one(op: Op) -> Any:
         if not isinstance(x, Tensor):
             return _of_arrays(op, (x,))
         try:
-            data = forward(x._data)
+            data = forward(x._array)
         except (TypeError, ValueError) as error:
             raise _explained(op, (x,), error) from None
         return _result(op, data, (x,), NO_PARAMS, x._requires_grad)
@@ -212,13 +217,13 @@ def _of_two(op: Op) -> Any:
 
     def function(x: Any, y: Any) -> Any:
         if isinstance(x, Tensor):
-            a, tracked = x._data, x._requires_grad
+            a, tracked = x._array, x._requires_grad
             if isinstance(y, Tensor):
-                b, tracked = y._data, tracked or y._requires_grad
+                b, tracked = y._array, tracked or y._requires_grad
             else:
                 y = b = _operand(op, y)
         elif isinstance(y, Tensor):
-            b, tracked = y._data, y._requires_grad
+            b, tracked = y._array, y._requires_grad
             x = a = _operand(op, x)
         else:
             return _of_arrays(op, (x, y))
@@ -238,7 +243,7 @@ def _of_three(op: Op) -> Any:
         if not (isinstance(x, Tensor) and isinstance(y, Tensor) and isinstance(z, Tensor)):
             return _apply(op, (x, y, z), NO_PARAMS)
         try:
-            data = forward(x._data, y._data, z._data)
+            data = forward(x._array, y._array, z._array)
         except (TypeError, ValueError) as error:
             raise _explained(op, (x, y, z), error) from None
         return _result(op, data, (x, y, z), NO_PARAMS, x._requires_grad or y._requires_grad or z._requires_grad)

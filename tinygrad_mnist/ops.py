@@ -128,24 +128,36 @@ softplus = unary("softplus", lambda x: np.logaddexp(0, x),
 # ----------------------------------------------------------------------------------------------------------------------
 # Choices. At a kink or tie a derivative is a convention: each is stated.
 
+
+def _chosen(x: Any, out: Any) -> Any:
+    """Where an extremum was taken from: x is equal to it, or is the NaN that it became."""
+    return (x == out) | (x != x)
+
+
+def _extremum_of_two_dx(g: Any, out: Any, x: Any, y: Any) -> Any:
+    return where(_chosen(x, out), where(_chosen(y, out), g / 2, g), 0)
+
+
+def _extremum_of_two_dy(g: Any, out: Any, x: Any, y: Any) -> Any:
+    return _extremum_of_two_dx(g, out, y, x)
+
+
 sign = unary("sign", np.sign, None, doc="-1, 0 or 1; no derivative")
 abs = unary("abs", np.abs,
             lambda g, out, x: g * sign(x),
             sign="|·|", domain=(NONZERO,), doc="|x|; abs'(0) = 0")
 relu = unary("relu", lambda x: np.maximum(x, 0),
-             lambda g, out, x: where(x > 0, g, 0),
+             lambda g, out, x: where(x <= 0, 0, g),
              domain=(NONZERO,), doc="max(x, 0); relu'(0) = 0")
 leaky_relu = unary("leaky_relu", lambda x, slope=0.01: np.where(x > 0, x, slope * x),
                    lambda g, out, x, slope: where(x > 0, g, slope * g),
                    domain=(NONZERO,), doc="x for x > 0, else slope x; leaky_relu'(0) = slope")
 maximum = binary("maximum", np.maximum,
-                 lambda g, out, x, y: where(x > y, g, where(x == y, g / 2, 0)),
-                 lambda g, out, x, y: where(y > x, g, where(x == y, g / 2, 0)),
-                 sign="max", doc="the larger of x and y; ties split the gradient equally")
+                 _extremum_of_two_dx, _extremum_of_two_dy,
+                 sign="max", doc="the larger of x and y; ties split the gradient equally, and a NaN gets it")
 minimum = binary("minimum", np.minimum,
-                 lambda g, out, x, y: where(x < y, g, where(x == y, g / 2, 0)),
-                 lambda g, out, x, y: where(y < x, g, where(x == y, g / 2, 0)),
-                 sign="min", doc="the smaller of x and y; ties split the gradient equally")
+                 _extremum_of_two_dx, _extremum_of_two_dy,
+                 sign="min", doc="the smaller of x and y; ties split the gradient equally, and a NaN gets it")
 where: OpFunction = ternary("where", lambda condition, x, y: np.where(condition, x, y),
                 None,
                 lambda g, out, condition, x, y: where(condition, g, 0),
@@ -237,13 +249,14 @@ def _share(out: Any, x: Any) -> float:
 
 
 def _extremum_dx(g: Any, out: Any, x: Any, axis: Any, keepdims: bool) -> Any:
-    chosen = x == _kept(out, x, axis, keepdims)
-    # Where the extremum is NaN nothing equals it, and no gradient flows.
-    return where(chosen, _kept(g, x, axis, keepdims) / maximum(sum(chosen, axis, True), 1), 0)
+    chosen = _chosen(x, _kept(out, x, axis, keepdims))
+    return where(chosen, _kept(g, x, axis, keepdims) / sum(chosen, axis, True), 0)
 
 
 def _top(x: Array, axis: Any) -> Array:
-    """The maximum, which is subtracted before exp so that nothing overflows; 0 instead of an infinite one."""
+    """The maximum, which is subtracted before exp so that nothing overflows; 0 instead of an infinite one, or none."""
+    if not x.size:
+        return np.sum(x, axis, keepdims=True)
     top = np.max(x, axis, keepdims=True)
     return np.where(np.isfinite(top), top, 0)
 
@@ -266,6 +279,8 @@ def _log_softmax(x: Array, axis: Any = -1) -> Array:
     # x - logsumexp(x) would lose the digits of ln Σ when x is large: at 10^4 in float32 all but three.
     x = _real(x)
     shifted = x - _top(x, axis)
+    if not x.size:
+        return shifted
     return shifted - np.log(np.sum(np.exp(shifted), axis, keepdims=True))
 
 
@@ -277,13 +292,15 @@ mean = unary("mean", lambda x, axis=None, keepdims=False: np.mean(x, axis, keepd
              numpy=(np.mean,), domain=None, doc="the mean over the axes")
 max = unary("max", lambda x, axis=None, keepdims=False: np.max(x, axis, keepdims=keepdims),
             _extremum_dx,
-            numpy=(np.max, np.amax), domain=None, doc="the largest over the axes; ties split the gradient equally")
+            numpy=(np.max, np.amax), domain=None,
+            doc="the largest over the axes; ties split the gradient equally, and a NaN gets it")
 min = unary("min", lambda x, axis=None, keepdims=False: np.min(x, axis, keepdims=keepdims),
             _extremum_dx,
-            numpy=(np.min, np.amin), domain=None, doc="the smallest over the axes; ties split the gradient equally")
+            numpy=(np.min, np.amin), domain=None,
+            doc="the smallest over the axes; ties split the gradient equally, and a NaN gets it")
 logsumexp = unary("logsumexp", _logsumexp,
                   lambda g, out, x, axis, keepdims: _kept(g, x, axis, keepdims) * softmax(x, axis),
-                  domain=None, doc="ln Σ e^x over the axes, right for large x too")
+                  domain=None, doc="ln Σ e^x over the axes, right for large x too; of nothing ln 0 = -inf")
 softmax: OpFunction = unary("softmax", _softmax,
                 lambda g, out, x, axis: out * (g - sum(g * out, axis, True)),
                 domain=None, doc="e^x / Σ e^x along the axis")
@@ -363,11 +380,11 @@ broadcast_to: OpFunction = unary("broadcast_to", _broadcast_to,
                      lambda g, out, x, shape: g,
                      numpy=(np.broadcast_to,), domain=None, doc="x repeated to a larger shape")
 _take = variadic("getitem", _getitem,
-                 lambda g, out, x, *arrays, position, index: _put(g, *arrays, index=index, shape=x.shape),
+                 lambda g, out, x, *arrays, position, index: scatter(g, *arrays, index=index, shape=x.shape),
                  sign="[ ]", view=True, doc="x[index]")
-_put: OpFunction = variadic("scatter", _scatter,
-                lambda g, out, x, *arrays, position, index, shape: _take(g, *arrays, index=index),
-                doc="zeros of a shape with x added at the index, the reverse of getitem; repeated places add up")
+scatter: OpFunction = variadic("scatter", _scatter,
+                   lambda g, out, x, *arrays, position, index, shape: _take(g, *arrays, index=index),
+                   doc="zeros of a shape with x added at the index, the reverse of getitem; repeated places add up")
 _concatenate = variadic("concatenate", lambda *arrays, axis=0: np.concatenate(arrays, axis),
                         lambda g, out, *arrays, position, axis: g[_join_place(arrays, position, axis)],
                         doc="arrays joined along an axis")
@@ -433,7 +450,7 @@ def _max_pool2d(x: Array, size: Any = 2, stride: Any = None) -> Array:
 
 def _max_pool2d_dx(g: Any, out: Any, x: Any, size: Any, stride: Any) -> Any:
     step = size if stride is None else stride
-    chosen = astype(windows(x, size, step) == out[..., None, None], g.dtype)
+    chosen = astype(_chosen(windows(x, size, step), out[..., None, None]), g.dtype)
     return fold(g[..., None, None] * chosen / sum(chosen, (-2, -1), True), x.shape, size, step)
 
 
@@ -447,7 +464,7 @@ conv2d = binary("conv2d", _conv2d, _conv2d_dx, _conv2d_dkernel,
                 sign="conv(x, W)", domain=None,
                 doc="the cross-correlation of images (n, channels, h, w) with kernels (k, channels, i, j)")
 max_pool2d = unary("max_pool2d", _max_pool2d, _max_pool2d_dx,
-                   domain=None, doc="the largest of each window; ties split the gradient equally")
+                   domain=None, doc="the largest of each window; ties split the gradient equally, and a NaN gets it")
 
 # fmt: on
 # ----------------------------------------------------------------------------------------------------------------------
@@ -475,12 +492,28 @@ def concatenate(arrays: Sequence[Operand], axis: int | None = 0) -> Any:
     """Join arrays along an axis they have; with None, flat."""
     if axis is None:
         arrays, axis = [reshape(x, -1) for x in arrays], 0
-    return _concatenate(*arrays, axis=axis)
+    return _joined(_concatenate, arrays, axis)
 
 
 def stack(arrays: Sequence[Operand], axis: int = 0) -> Any:
     """Join arrays of one shape along a new axis."""
-    return _stack(*arrays, axis=axis)
+    return _joined(_stack, arrays, axis)
+
+
+_MANY = 32
+
+
+def _joined(join: OpFunction, arrays: Sequence[Operand], axis: int) -> Any:
+    """Many arrays are joined in groups, and the groups likewise: a node of n inputs costs n² in its backward pass.
+
+    (Each of its n rules is called with all of them, and each part of the gradient is put into a whole one when it is
+    differentiated again.)
+    """
+    arrays = list(arrays)
+    if len(arrays) <= _MANY:
+        return join(*arrays, axis=axis)
+    groups = [arrays[i : i + _MANY] for i in range(0, len(arrays), _MANY)]
+    return concatenate([join(*group, axis=axis) for group in groups], axis)
 
 
 def clip(

@@ -149,14 +149,14 @@ class Optimizer:
             for p in group["params"]:
                 if p._grad is None:
                     continue
-                change, velocity = self.change(p._data, p._grad._data, state.get(p), group)
-                if getattr(change, "shape", None) != p._data.shape:
-                    raise TypeError(f"{self}: {_RETURNS}, got one of shape {np.shape(change)} for {p._data.shape}")
+                change, velocity = self.change(p._array, p._grad._array, state.get(p), group)
+                if getattr(change, "shape", None) != p._array.shape:
+                    raise TypeError(f"{self}: {_RETURNS}, got one of shape {np.shape(change)} for {p._array.shape}")
                 if velocity is not None:
                     if not isinstance(velocity, np.ndarray | np.generic):  # of 0-d arrays NumPy makes scalars
                         raise TypeError(f"{self}: {_RETURNS}, got a velocity that is a {type(velocity).__name__}")
                     state[p] = np.asarray(velocity)
-                p._data -= change
+                p._array -= change
                 last_change(p)[0] = now
 
     def zero_grad(self) -> None:

@@ -72,9 +72,9 @@ class Tensor(Methods):
 
     __slots__ = (
         "__weakref__",
+        "_array",
         "_changed",  # a cell with the time of the last change in place, shared with views; None: never changed
         "_created",  # the time when the op was recorded; of a leaf when it began to require gradients, or 0
-        "_data",
         "_grad",
         "_requires_grad",
         "inputs",  # of the op: Tensors and Python numbers; () for a leaf; None once the graph has been freed
@@ -86,7 +86,7 @@ class Tensor(Methods):
 
     _changed: list[int] | None
     _created: int
-    _data: Array
+    _array: Array
     _grad: Tensor | None
     _requires_grad: bool
     inputs: Any
@@ -103,7 +103,7 @@ class Tensor(Methods):
         dtype: DTypeLike | None = None,
         name: str | None = None,
     ) -> None:
-        self._data = _as_array(data, dtype)
+        self._array = _as_array(data, dtype)
         self._created = 0
         self._grad = self._changed = self.op = None
         self.inputs, self.params = (), NO_PARAMS
@@ -130,7 +130,7 @@ class Tensor(Methods):
 
     @data.setter
     def data(self, value: Array) -> None:
-        if value is not self._data and (
+        if value is not self._array and (
             not isinstance(value, np.ndarray) or (value.shape, value.dtype) != (self.shape, self.dtype)
         ):
             raise TypeError(
@@ -138,14 +138,14 @@ class Tensor(Methods):
                 "make a new Tensor for other shapes or dtypes"
             )
         self._values()
-        self._data = value
+        self._array = value
         last_change(self)[0] = tick()
 
     def _values(self) -> Array:
         """The array, for whoever looks at the values: a recorder must know, since a replay does not look again."""
         if mode.recorder is not None:
             mode.recorder.read(self)
-        return self._data
+        return self._array
 
     @property
     def grad(self) -> Tensor | None:
@@ -188,22 +188,22 @@ class Tensor(Methods):
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of the data."""
-        return self._data.shape
+        return self._array.shape
 
     @property
     def ndim(self) -> int:
         """The number of axes."""
-        return self._data.ndim
+        return self._array.ndim
 
     @property
     def size(self) -> int:
         """The number of elements."""
-        return self._data.size
+        return self._array.size
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """The dtype of the data, and of the gradient."""
-        return self._data.dtype
+        return self._array.dtype
 
     def item(self) -> Any:
         """The value of a Tensor with one element as a Python number; a ValueError for other sizes."""
@@ -217,7 +217,7 @@ class Tensor(Methods):
 
     def detach(self) -> Tensor:
         """The same values, sharing their memory, outside the graph: gradients stop here."""
-        result = leaf(self._data)
+        result = leaf(self._array)
         result.name = self.name
         result._changed = last_change(self)
         if mode.recorder is not None:
@@ -250,7 +250,7 @@ class Tensor(Methods):
     def __len__(self) -> int:
         if self.ndim == 0:
             raise TypeError("a 0-d Tensor has no length and cannot be iterated over; use .item()")
-        return len(self._data)
+        return len(self._array)
 
     def __iter__(self) -> Iterator[Tensor]:
         return (self[i] for i in range(len(self)))
@@ -269,14 +269,16 @@ class Tensor(Methods):
         return int(self.item())
 
     def __copy__(self) -> Tensor:
-        self._refuse_results()
+        """Of a result the op `copy`, in the graph; of a leaf another leaf that shares its memory."""
+        if self.op is not None:
+            return self.copy()
         twin = self.detach()
         twin._requires_grad = self._requires_grad
         return twin
 
     def _refuse_results(self) -> None:
         if self.op is not None:
-            raise TypeError(f"copy or pickle: this result of {self.op.name} belongs to a graph; use .detach() first")
+            raise TypeError(f"deepcopy, pickle: this result of {self.op.name} belongs to a graph; use .detach() first")
 
     def __reduce__(self) -> tuple[Any, ...]:
         self._refuse_results()
@@ -288,7 +290,7 @@ class Tensor(Methods):
                 "item assignment: a Tensor in a graph cannot be changed in place; "
                 "use where(mask, new, old), or t.data[...] = array between steps"
             )
-        self._values()[key] = value._data if isinstance(value, Tensor) else value
+        self._values()[key] = value._array if isinstance(value, Tensor) else value
         last_change(self)[0] = tick()
 
     def _refuse_in_place(self, other: Any) -> Any:
@@ -302,15 +304,20 @@ class Tensor(Methods):
     __iadd__ = __isub__ = __imul__ = __itruediv__ = __ipow__ = __imatmul__ = __iand__ = __ior__ = _refuse_in_place
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
-        # np.asarray(t) asks for the values by this, and alas np.sum([t, u]) does too, for each element: NumPy does not
-        # tell why it asks. (Our own functions refuse lists of Tensors, or join them.)
+        # NumPy does not tell why it asks: np.asarray(t), np.sum([t, u]) and buffer[1:4] = t all come here, and what it
+        # computes would lose its gradient without a word.
+        if self._requires_grad:
+            raise TypeError(
+                "NumPy asked for the bare values of a Tensor that requires gradients, which would be lost: to look at "
+                "them use t.numpy(), to compute with several Tensors stack() or concatenate(), with a matrix A @ t"
+            )
         return np.array(self.numpy(), dtype=dtype, copy=copy)
 
 
 def leaf(data: Array) -> Tensor:
     """A Tensor around what is known to be a numeric array: 0.2 µs, where Tensor(data) with its checks takes 0.9."""
     tensor = _new(Tensor)
-    tensor._data = data
+    tensor._array = data
     tensor._grad = tensor._changed = tensor.name = tensor.op = None
     tensor._requires_grad = False
     tensor._created = 0
@@ -324,6 +331,11 @@ def last_change(tensor: Tensor) -> list[int]:
     if tensor._changed is None:
         tensor._changed = [0]
     return tensor._changed
+
+
+def values(x: Any) -> Array:
+    """The bare values of a Tensor, an array or a number, where no derivative is wanted: to look at, or to compare."""
+    return x.numpy() if isinstance(x, Tensor) else np.asarray(x)
 
 
 def read_only(array: Any) -> Array:
@@ -346,7 +358,7 @@ def _as_array(data: Any, dtype: Any) -> Array:
     if isinstance(data, Tensor):
         if data._requires_grad:
             raise TypeError("Tensor: the data is a Tensor that requires gradients; use it as it is, or its .detach()")
-        data = data._data
+        data = data._array
     if isinstance(data, np.ma.MaskedArray):
         raise TypeError("Tensor: the data is a masked array, whose mask would be lost; fill it first: data.filled(0)")
     if has_tensors(data):

@@ -31,7 +31,7 @@ from .nn import Module
 from .ops import softmax
 from .optim import Optimizer, StepLR
 from .replay import compile
-from .tensor import Array, Tensor, leaf
+from .tensor import Array, Tensor, leaf, values
 
 SAMPLE = 10_000
 """On how many training examples, the first ones, the training accuracy and the saturation are measured."""
@@ -181,7 +181,7 @@ def evaluate(model: Callable[[Any], Any], images: Array, chunk: int = 1000) -> A
     """The model's outputs for many images, without a graph, `chunk` images at a time."""
     with no_grad():
         starts = range(0, max(len(images), 1), chunk)
-        return np.concatenate([np.asarray(model(leaf(images[i : i + chunk]))) for i in starts])
+        return np.concatenate([values(model(leaf(images[i : i + chunk]))) for i in starts])
 
 
 def accuracy(model: Callable[[Any], Any], split: mnist.Split | None) -> float | None:

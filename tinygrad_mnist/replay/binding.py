@@ -102,7 +102,7 @@ class _Binder:
             return
         self.lines += [f"if {name}.__class__ is Tensor:",
                        f"    if {name}._requires_grad is not {kind.tracked}: return MISS",
-                       f"    {name} = {name}._data",
+                       f"    {name} = {name}._array",
                        f"elif {kind.tracked} or {name}.__class__ is not ndarray: return MISS"]  # fmt: skip
         shape, dtype, strides = map(self.named, kind.layout)
         self.tests += [f"{name}.shape == {shape}", f"{name}.dtype == {dtype}", f"{name}.strides == {strides}"]
@@ -127,9 +127,9 @@ class _Binder:
         for b in self.text.program.outside():
             source = b.source
             if isinstance(source, Tensor):
-                arrays[b] = source._data
+                arrays[b] = source._array
                 t = self.named(source)
-                self.tests += [f"{t}._data is {self.named(source._data)}", f"{t}._requires_grad is {b.tracked}"]
+                self.tests += [f"{t}._array is {self.named(source._array)}", f"{t}._requires_grad is {b.tracked}"]
             elif isinstance(source, Slot):
                 state = source.optimizer.state
                 array = state[source.key]

@@ -29,7 +29,9 @@ def values_apart(x: Any) -> Any:
 
 def same_numbers(x: Any, array: Any) -> bool:
     """Whether a Tensor holds what an array holds."""
-    return isinstance(x, Tensor) and layout(x._data)[:2] == (np.shape(array), array.dtype) and identical(x._data, array)
+    return (
+        isinstance(x, Tensor) and layout(x._array)[:2] == (np.shape(array), array.dtype) and identical(x._array, array)
+    )
 
 
 def returnable(value: Any) -> bool:

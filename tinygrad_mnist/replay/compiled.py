@@ -229,7 +229,7 @@ class _Variant:
         for buffer in r.sources:
             source = buffer.source
             if isinstance(source, Tensor):
-                if layout(source._data) != buffer.layout or source._requires_grad != buffer.tracked:
+                if layout(source._array) != buffer.layout or source._requires_grad != buffer.tracked:
                     return buffer.name or "a Tensor"
             elif isinstance(source, Slot):
                 state = source.optimizer.state.get(source.key)

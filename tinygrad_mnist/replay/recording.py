@@ -81,7 +81,7 @@ class Recorder:
         self.arguments: list[Buffer] = []
         for name, x in arguments:
             if isinstance(x, Tensor) or type(x) is np.ndarray:
-                array = x._data if isinstance(x, Tensor) else x
+                array = x._array if isinstance(x, Tensor) else x
                 tensor = leaf(array)
                 if isinstance(x, Tensor):
                     tensor._requires_grad, tensor.name, tensor._grad = x._requires_grad, x.name, x._grad
@@ -123,7 +123,7 @@ class Recorder:
 
     def alias(self, tensor: Tensor, of: Tensor) -> None:
         """Another Tensor for the same array has been made."""
-        if tensor._data is of._data:
+        if tensor._array is of._array:
             self.outside[id(tensor)] = tensor, self._buffer(of)
         else:
             self.read(of)
@@ -145,12 +145,12 @@ class Recorder:
                 raise _OpaqueError
             result.__class__ = _Traced
         if not self._expand(result, op, inputs, params):
-            self._append(op, inputs, result._data, params, line)
+            self._append(op, inputs, result._array, params, line)
         if not self.expanding and self._known(result):
             self._buffer(result).name = op.name
         for x, kept in zip(inputs, result.inputs or (), strict=False):
             if kept is not x:  # the copy of an array, for the backward pass
-                self._append(ops.OPS["copy"], (x,), kept._data, {}, line)
+                self._append(ops.OPS["copy"], (x,), kept._array, {}, line)
 
     def step(self, optimizer: Optimizer) -> None:
         """The optimizer changes its parameters: its formula is recorded with Tensors, and carried out."""
@@ -188,7 +188,7 @@ class Recorder:
             change, new = _twin(optimizer).change(p, gradient, velocity, self._options(group))
             self._try_others(optimizer, group, (p, gradient, velocity), start)
         # A formula that is called with arrays, as it is without a recorder, may compute otherwise than with Tensors.
-        plain, held = optimizer.change(p._data, gradient._data, state, group)
+        plain, held = optimizer.change(p._array, gradient._array, state, group)
         if not same_numbers(change, plain) or not (new is held is None or same_numbers(new, held)):
             self.stop(f"has an optimizer, {optimizer}, whose formula is not made of ops")
             change, new = leaf(np.asarray(plain)), held if held is None else leaf(held)
@@ -197,12 +197,12 @@ class Recorder:
                 self.first = True
             else:
                 self.stores.append((self._buffer(new), slot))
-            optimizer.state[p] = new._data
-        array = p._data
+            optimizer.state[p] = new._array
+        array = p._array
         assert change is not None
         output = self._append(ops.OPS["sub"], (p, change), array, {}, self._line(), update=True)
         self.outside[id(p)] = p, output
-        array -= change._data
+        array -= change._array
         last_change(p)[0] = tick()
         self.updated[p] = None
 
@@ -243,16 +243,16 @@ class Recorder:
 
     def _known(self, tensor: Tensor) -> bool:
         """Whether a Tensor was computed in this step."""
-        return id(tensor._data) in self.results
+        return id(tensor._array) in self.results
 
     def _buffer(self, x: Tensor) -> Buffer:
         if id(x) in self.outside:
             return self.outside[id(x)][1]
-        if id(x._data) in self.results:
-            return self.results[id(x._data)][1]
+        if id(x._array) in self.results:
+            return self.results[id(x._array)][1]
         if x._requires_grad and x.op is not None:
             self.stop("uses a result with a graph from before the step; compute it in the step, or detach() it")
-        return self._new(x, x._data, self.names.get(id(x)) or x.name or "")
+        return self._new(x, x._array, self.names.get(id(x)) or x.name or "")
 
     def _new(self, source: Any, array: Array, name: str) -> Buffer:
         tracked = isinstance(source, Tensor) and source._requires_grad
@@ -301,7 +301,7 @@ class Recorder:
         traced = []
         for x in inputs:
             if isinstance(x, Tensor | np.ndarray):
-                buffer, x = self._input(x), leaf(x._data if isinstance(x, Tensor) else x)
+                buffer, x = self._input(x), leaf(x._array if isinstance(x, Tensor) else x)
                 x.__class__ = _Traced
                 self.outside[id(x)] = x, buffer
             traced.append(x)
@@ -318,13 +318,13 @@ class Recorder:
         same = (
             isinstance(made, Tensor)
             and len(self.instructions) > start
-            and id(made._data) in self.results
-            and layout(made._data) == layout(result._data)
-            and identical(made._data, result._data)
-            and not np.may_share_memory(made._data, result._data)
+            and id(made._array) in self.results
+            and layout(made._array) == layout(result._array)
+            and identical(made._array, result._array)
+            and not np.may_share_memory(made._array, result._array)
         )
         if isinstance(made, Tensor) and same:
-            result._data = made._data  # so that views of it are views of what was recorded
+            result._array = made._array  # so that views of it are views of what was recorded
         else:
             del self.instructions[start:]
         return same
@@ -369,7 +369,7 @@ class Recorder:
             return value, None
         for t in mine:
             t._grad = None
-        return mapped(value, Tensor, lambda t: t if self._buffer(t).root.source is t else leaf(t._data)), buffers
+        return mapped(value, Tensor, lambda t: t if self._buffer(t).root.source is t else leaf(t._array)), buffers
 
 
 def _twin(optimizer: Optimizer) -> Optimizer:

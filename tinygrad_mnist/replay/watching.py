@@ -84,7 +84,7 @@ class Kind:
     def of(cls, x: Any) -> Kind:
         """The kind of an argument."""
         if isinstance(x, Tensor):
-            return cls(layout(x._data), x._requires_grad)
+            return cls(layout(x._array), x._requires_grad)
         return cls(layout(x)) if type(x) is np.ndarray else cls(value=x)
 
     def admits(self, other: Kind) -> bool:

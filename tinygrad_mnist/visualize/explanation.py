@@ -10,7 +10,7 @@ import numpy as np
 from tinygrad_mnist.backward import fitted, no_grad
 from tinygrad_mnist.nn import Module
 from tinygrad_mnist.op import Op, Rule
-from tinygrad_mnist.tensor import Tensor, leaf
+from tinygrad_mnist.tensor import Tensor, leaf, values
 
 from .notation import Step, all_named, collect, expression, names_of, operand_text, shape_text, value_text
 from .tracing import observing
@@ -74,7 +74,7 @@ def explain(output: Tensor, *, model: Module | None = None) -> str:
         for x, rule in zip(node.inputs, node.op.rules if node in gradients else ()):  # noqa: B905 (rules may be endless)
             if rule is not None and isinstance(x, Tensor) and x.requires_grad:
                 part, formula = _watched(rule, gradients[node], node, names)
-                part_of_x = fitted(np.asarray(part), x, node.op, False)
+                part_of_x = fitted(values(part), x, node.op, False)
                 formula += f", summed to {shape_text(x)}" if np.shape(part) != x.shape else ""
                 formula = f"∂{names[x]} {'+=' if x in gradients else '='} {formula}"
                 gradients[x] = leaf(np.asarray(gradients[x].data + part_of_x if x in gradients else part_of_x))

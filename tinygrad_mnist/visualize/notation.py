@@ -14,7 +14,7 @@ import numpy as np
 from tinygrad_mnist.nn import Module, named
 from tinygrad_mnist.op import Op
 from tinygrad_mnist.ops import ARRAY
-from tinygrad_mnist.tensor import Tensor
+from tinygrad_mnist.tensor import Tensor, values
 
 from .tracing import calls_around
 
@@ -110,7 +110,7 @@ def value_text(t: Any) -> str:
     """The numbers of an array of at most 6, to four digits; an empty text for a larger one."""
     if isinstance(t, int | float):
         return f"{t:.4g}" if isinstance(t, float) else str(t)
-    array = np.asarray(t)
+    array = values(t)
     if array.size > 6:
         return ""
     formats = {"float_kind": "{:.4g}".format, "bool": str}

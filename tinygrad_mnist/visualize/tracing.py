@@ -18,7 +18,7 @@ import numpy as np
 from tinygrad_mnist.files import PACKAGE
 from tinygrad_mnist.nn import Module
 from tinygrad_mnist.op import Op, Rule
-from tinygrad_mnist.tensor import Tensor, mode
+from tinygrad_mnist.tensor import Tensor, mode, values
 
 
 class Call:
@@ -139,7 +139,7 @@ class _Detector(_Tracer):
         super().__call__(result, op, inputs, params)
         names = [getattr(x, "name", None) or "" for x in inputs]
         if not self.inside_rule:
-            _refuse(result._data, f"{op.name} gave", names, inputs, result.origin)
+            _refuse(result._array, f"{op.name} gave", names, inputs, result.origin)
         if result.op is not None:
             result.op = dataclasses.replace(op, rules=_CheckedRules(self, op, names, result.origin))
 
@@ -176,10 +176,10 @@ class _CheckedRules:
 
 def _refuse(value: Any, what: str, names: Sequence[str], inputs: Sequence[Any], origin: Origin) -> None:
     """Raise if the value has a NaN or an infinity."""
-    array = np.asarray(value)
+    array = values(value)
     bad = array[~_finite(array)]
     if bad.size:
-        kinds = " and ".join(sorted({str(value) for value in bad}))
+        kinds = " and ".join(sorted({str(x) for x in bad}))
         given = " and ".join(f"{name} {_described(x)}".strip() for name, x in zip(names, inputs, strict=True))
         raise FloatingPointError(
             f"{what} {kinds} in {bad.size} of {array.size} values, from {given}; called at {origin}"
@@ -193,6 +193,6 @@ def _finite(array: Any) -> Any:
 def _described(x: Any) -> str:
     if not isinstance(x, Tensor | np.ndarray):
         return repr(x)
-    array = np.asarray(x)
+    array = values(x)
     held = "" if _finite(array).all() else " (which was not finite already)"
     return f"{array.shape} {array.dtype}{held}"
