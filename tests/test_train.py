@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from tinygrad_mnist import Tensor, mnist, no_grad, sigmoid, train
 from tinygrad_mnist.losses import cross_entropy_cost, quadratic_cost, softmax_cross_entropy
 from tinygrad_mnist.mnist import Dataset, Split
+from tinygrad_mnist.mode import mode
 from tinygrad_mnist.nn import Dropout, Linear, Module, Sequential
 from tinygrad_mnist.optim import SGD, Momentum, Nesterov, StepLR
-from tinygrad_mnist.tensor import mode
 from tinygrad_mnist.train import CheckpointError, DivergedError, Epoch
 
 
@@ -195,7 +195,7 @@ def test_it_never_yields_with_recording_off():
             batch_size=10,
             rng=np.random.default_rng(0),
         ):
-            assert mode.recording
+            assert mode.grad_enabled
             assert (w * 2).requires_grad
             assert np.geterr()["over"] == "raise"
 
@@ -272,7 +272,7 @@ def test_evaluation_in_chunks_is_the_same_and_records_nothing():
     np.testing.assert_allclose(train.evaluate(model, data.train.images, chunk=7), whole, rtol=1e-6)
     with no_grad():
         train.evaluate(model, data.train.images)
-        assert not mode.recording
+        assert not mode.grad_enabled
 
 
 # ---- Costs that are no numbers

@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .backward import grad, no_grad
+from .backward import grad
+from .mode import no_grad
 from .tensor import Array, Tensor, leaf, read_only
 
 STEP = 2.0**-13  # of central differences; a power of two, so that x ± h is exact for short x

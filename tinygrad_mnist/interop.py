@@ -1,4 +1,4 @@
-"""How the table is reached: Python's operators, methods as arrays have them, and NumPy's own functions on Tensors."""
+"""What NumPy's own functions do with Tensors: those of the table record, queries answer plainly, all others refuse."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from . import ops
-from .define import NUMPY, OpFunction, serving
-from .op import OPS
+from .op import NUMPY, serving
+from .ops.indexing import ARRAY
 from .tensor import Tensor, read_only, values
 
 QUERIES = frozenset(
@@ -52,14 +52,11 @@ def _bincount(x: Any, weights: Any = None, minlength: int = 0) -> Any:
         return counts
     if np.shape(weights) != places.shape:
         raise ValueError(f"np.bincount: expected weights of shape {places.shape}, got {np.shape(weights)}")
-    return ops.scatter(weights, places, index=(ops.ARRAY,), shape=counts.shape)
+    return ops.scatter(weights, places, index=(ARRAY,), shape=counts.shape)
 
 
 NUMPY.update(
     {
-        np.concatenate: ops.concatenate,
-        np.stack: ops.stack,
-        np.clip: ops.clip,
         np.where: _where,
         np.full_like: _full_like,
         np.bincount: _bincount,
@@ -73,7 +70,7 @@ def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **kwa
         if (ours := serving(ufunc)) is not None:
             return ours(*inputs)
         if ufunc in QUERIES:
-            self._values()  # a recorder must know
+            self._values()  # who watches must know
             return ufunc(*_arrays(inputs))
     raise _no_derivative(ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}", kwargs)
 
@@ -86,7 +83,7 @@ def _array_function(self: Tensor, function: Callable[..., Any], types: Any, args
         return ours(*args, **kwargs)
     if function in QUERIES:
         if function not in SHAPES:
-            self._values()  # a recorder must know
+            self._values()  # who watches must know
         return function(*_arrays(args), **_arrays(kwargs))
     raise _no_derivative(_spelled(function), ())
 
@@ -160,58 +157,5 @@ def _no_derivative(what: str, kwargs: Iterable[str]) -> TypeError:
     )
 
 
-def _spread(method: OpFunction) -> Callable[..., Any]:
-    """Let a method that takes a tuple take its items as well: x.reshape(2, 3) as x.reshape((2, 3))."""
-
-    def spread(self: Tensor, *items: Any) -> Any:
-        if len(items) == 1 and not isinstance(items[0], int):
-            return method(self, items[0])
-        return method(self, items or None)  # x.transpose() is all axes reversed
-
-    spread.__doc__ = method.__doc__
-    return spread
-
-
-def _swapped(function: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda self, other: function(other, self)
-
-
-def _comparable(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Leave comparisons with what is not numeric (`t == None`) to Python."""
-    known = (Tensor, np.ndarray, np.generic, float, int, complex)
-    return lambda self, other: function(self, other) if isinstance(other, known) else NotImplemented
-
-
-def _attach() -> None:
-    for name in "add sub mul pow matmul bitwise_and bitwise_or".split():
-        function = OPS[name].function
-        name = name.removeprefix("bitwise_")
-        setattr(Tensor, f"__{name}__", function)
-        setattr(Tensor, f"__r{name}__", _swapped(function))
-    for name in "eq ne lt le gt ge".split():
-        setattr(Tensor, f"__{name}__", _comparable(OPS[name].function))
-    for name in "astype copy exp log sqrt tanh sigmoid relu sum mean max min logsumexp softmax log_softmax".split():
-        setattr(Tensor, name, OPS[name].function)
-    for query in (np.argmax, np.argmin, np.any, np.all):
-        setattr(Tensor, query.__name__, query)
-    methods: dict[str, Any] = {
-        "__array_ufunc__": _array_ufunc,
-        "__array_function__": _array_function,
-        "__truediv__": ops.div,
-        "__rtruediv__": _swapped(ops.div),
-        "__neg__": ops.neg,
-        "__pos__": ops.copy,
-        "__abs__": ops.abs,
-        "__invert__": ops.invert,
-        "__getitem__": ops.getitem,
-        "clip": ops.clip,
-        "reshape": _spread(ops.reshape),
-        "transpose": _spread(ops.transpose),
-        "T": property(lambda self: ops.transpose(self)),
-        "mT": property(lambda self: ops.transpose(self, (*range(self.ndim - 2), -1, -2))),
-    }
-    for name, method in methods.items():
-        setattr(Tensor, name, method)
-
-
-_attach()
+setattr(Tensor, "__array_ufunc__", _array_ufunc)  # noqa: B010 (declared in tensor.py)
+setattr(Tensor, "__array_function__", _array_function)  # noqa: B010

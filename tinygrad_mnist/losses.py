@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from .ops import binary, log, log_softmax, maximum, softmax, sum, unary, where
+from .op import binary, unary
+from .ops import log, log_softmax, maximum, softmax, sum, where
 from .tensor import Array, Operand, Tensor, has_tensors
 
 
@@ -20,8 +21,8 @@ def _half_mean_square(a: Array, y: Array) -> Any:
 
 
 def _clamped_log(x: Array) -> Array:
-    with np.errstate(divide="ignore"):
-        return np.maximum(np.log(x), -100)  # a saturated output costs 100, not infinity
+    # A saturated output costs 100, not infinity: of 0 the logarithm of the smallest number above it is taken.
+    return np.maximum(np.log(np.where(x == 0, np.finfo(x.dtype).smallest_subnormal, x)), -100)
 
 
 def _at_least_tiny(x: Any) -> Any:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from . import ops
+from .op import unary
 from .tensor import Array, Tensor
 
 INITIALIZERS: dict[str, Callable[[int, int], float]] = {
@@ -242,7 +243,7 @@ class Flatten(Module):
 
 
 # An op, so that a compiled step draws anew at each call.
-dropout_mask = ops.unary(
+dropout_mask = unary(
     "dropout_mask",
     lambda x, p, rng: ((rng.random(x.shape) >= p) / (1 - p)).astype(x.dtype if x.dtype.kind == "f" else np.float32),
     None,

@@ -1,15 +1,20 @@
-"""An op: what the table knows of it, and how it is applied to Tensors, arrays and numbers."""
+"""An op: how it is made a row of the table, and how it is applied to Tensors, arrays and numbers."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import itertools
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from .tensor import NO_PARAMS, Array, Tensor, has_tensors, last_change, leaf, mode, tick
+from .convert import kept, numbers, operand
+from .mode import mode
+from .tensor import NO_PARAMS, PLACES, Array, Tensor, has_tensors, last_change, leaf, tick
 
 Rule = Callable[..., Any]
 
@@ -27,6 +32,16 @@ NONZERO = Domain(away=(0.0,))
 POSITIVE = Domain(low=0.25)
 
 
+class OpFunction(Protocol):
+    """What the factories return: a function of Tensors, arrays and numbers; given no Tensor, it returns an ndarray."""
+
+    op: Op
+    __name__: str
+
+    def __call__(self, *inputs: Any, **params: Any) -> Any:
+        """Apply the op."""
+
+
 @dataclass(eq=False)
 class Op:
     """One row of the table.
@@ -36,12 +51,11 @@ class Op:
         forward: the NumPy function that computes the op.
         rules: for each input the rule of its gradient; None, or missing, where there is no derivative.
         defaults: the op's keyword parameters and their defaults, read off the signature of `forward`.
+        arity: the number of inputs; None for any number.
         sign: how mathematics writes it, for pictures.
         view: whether the result may share memory with the first input.
         domain: what each input of an elementwise op can be tested with; None for ops of another kind.
-        arity: the number of inputs; None for any number.
-        differentiable: whether any input has a rule.
-        ours: whether it is one of this package, and so known to write into nothing.
+        hint: what an error says of operands of these shapes, if it knows better than NumPy.
         function: the public function that applies the op.
     """
 
@@ -49,13 +63,15 @@ class Op:
     forward: Callable[..., Any]
     rules: Iterable[Rule | None]
     defaults: Mapping[str, Any]
+    arity: int | None
     sign: str
     view: bool
     domain: tuple[Domain, ...] | None
-    arity: int | None
-    differentiable: bool
-    ours: bool
+    hint: Callable[..., str] | None
     function: Any = None
+
+    def __post_init__(self) -> None:
+        self.differentiable = self.arity is None or any(rule is not None for rule in self.rules)
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"
@@ -75,186 +91,80 @@ OPS: dict[str, Op] = {}
 # How an op is applied
 
 _ndarray = np.ndarray  # a global is found sooner than the attribute of a module
-_NUMBERS = (float, int, complex)
 
 
-def _apply(op: Op, inputs: tuple[Any, ...], params: Mapping[str, Any]) -> Any:
+def apply(op: Op, inputs: tuple[Any, ...], params: Mapping[str, Any] = NO_PARAMS) -> Any:
     """Compute an op of inputs of which some are Tensors, and make a Tensor of the result; of arrays alone an array."""
     arrays = []
-    tensors = raw = tracked = False
+    tensors = tracked = False
+    plain = True  # besides Tensors there are only Python's numbers
     for x in inputs:
         if isinstance(x, Tensor):
             tensors = True
             tracked = tracked or x._requires_grad
             arrays.append(x._array)
         else:
-            raw = True
+            plain = plain and type(x) in (float, int)
             arrays.append(x)
     if not tensors:
         return _of_arrays(op, inputs, params)
-    if raw:
-        inputs = tuple(x if isinstance(x, Tensor) else _operand(op, x) for x in inputs)
+    if not plain:
+        inputs = tuple(x if isinstance(x, Tensor) else operand(op.name, x) for x in inputs)
         arrays = [x._array if isinstance(x, Tensor) else x for x in inputs]
     try:
         data = op.forward(*arrays, **params)
     except (TypeError, ValueError, IndexError) as error:
         raise _explained(op, inputs, error) from None
-    result = _result(op, data, inputs, params, tracked)
+    result = leaf(data if type(data) is _ndarray else numbers(op.name, data))
+    if tracked and mode.grad_enabled and op.differentiable:
+        _link(result, op, inputs, params)
     if op.view and isinstance(inputs[0], Tensor) and np.may_share_memory(result._array, inputs[0]._array):
         result._changed = last_change(inputs[0])
-    return result
-
-
-def _result(op: Op, data: Any, inputs: tuple[Any, ...], params: Mapping[str, Any], tracked: bool) -> Tensor:
-    """A Tensor of what `forward` returned, linked to the graph if gradients will flow through it."""
-    data = data if type(data) is _ndarray else np.asarray(data)
-    result = leaf(data)
-    if tracked and mode.recording and op.differentiable:
-        if data.dtype.kind == "f":
-            result._requires_grad = True
-            result._created = tick()
-            result.op, result.inputs, result.params = op, inputs, params
-            for x in inputs:
-                if type(x) is _ndarray:  # the caller may write into it before the backward pass: copies are kept
-                    result.inputs = tuple(leaf(x.copy()) if isinstance(x, _ndarray) else x for x in inputs)
-                    break
-        elif data.dtype.kind == "c":
-            raise TypeError(
-                f"{op.name}: the result is complex, and complex numbers have no gradient here; use real operands"
-            )
     if mode.observer is not None:
-        mode.observer(result, op, inputs, params)
+        mode.observer.applied(result, op, inputs, params)
     return result
 
 
-def _of_arrays(op: Op, inputs: tuple[Any, ...], params: Mapping[str, Any] = NO_PARAMS) -> Array:
+def _link(result: Tensor, op: Op, inputs: tuple[Any, ...], params: Mapping[str, Any]) -> None:
+    """Make a result a node of the graph, if it is floating."""
+    if result._array.dtype.kind == "f":
+        result._requires_grad = True
+        result._created = tick()
+        result.op, result.inputs, result.params = op, inputs, params
+        for x in inputs:
+            if type(x) is _ndarray:  # the caller may write into it before the backward pass: copies are kept
+                result.inputs = tuple(leaf(x.copy()) if isinstance(x, _ndarray) else x for x in inputs)
+                break
+    elif result._array.dtype.kind == "c":
+        raise TypeError(
+            f"{op.name}: the result is complex, and complex numbers have no gradient here; use real operands"
+        )
+
+
+def _of_arrays(op: Op, inputs: tuple[Any, ...], params: Mapping[str, Any]) -> Array:
     """What an op computes of no Tensor."""
     if any(has_tensors(x) for x in inputs):
         raise TypeError(f"{op.name}: got a list of Tensors; join them with stack() or concatenate() first")
     return np.asarray(op.forward(*inputs, **params))
 
 
-def _operand(op: Op, x: Any) -> Any:
-    """An operand that is not a Tensor. NumPy scalars become Python numbers, so that float32 stays float32."""
-    if isinstance(x, np.generic) and x.dtype.kind in "biufc":
-        x = x.item()
-        return float(x) if isinstance(x, np.floating) else x  # longdouble's item is a longdouble
-    if isinstance(x, float) and type(x) is not float:
-        return +x  # NumPy would take a class of its own for a float64
-    if isinstance(x, np.ndarray) and x.dtype.kind in "biufc" and not isinstance(x, np.ma.MaskedArray):
-        return np.asarray(x)  # a subclass, as np.matrix, multiplies in its own way
-    if isinstance(x, _NUMBERS):
-        return x
-    kind = type(x).__qualname__ if type(x).__module__ in ("builtins", "__main__") else _full_name(type(x))
-    if isinstance(x, np.ma.MaskedArray):
-        kind = "masked array, whose mask would be lost"
-    elif isinstance(x, np.ndarray):
-        kind = f"array of dtype {x.dtype}"
-    raise TypeError(f"{op.name}: expected Tensors, arrays of numbers or numbers, got {kind} {str(x)[:40]!r}")
-
-
-def _full_name(kind: type) -> str:
-    """A type with its module, since others have a Tensor too: torch.Tensor."""
-    return f"{kind.__module__}.{kind.__qualname__}"
-
-
-def _frozen(value: Any) -> Any:
-    """A parameter as nobody can change it before the backward pass: numbers plain, lists as tuples, arrays copied."""
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, list | tuple):
-        return tuple(map(_frozen, value))
-    return value.copy() if isinstance(value, np.ndarray) else value
-
-
-# The functions of ops. `general` serves them all; for simple ops of one, two and three inputs what `_apply` does is
-# written out, which saves 1 µs of 3.
-
-
-def general(op: Op) -> Any:
-    """The function of an op with parameters, of a view, or of any number of inputs."""
-    name, defaults, arity = op.name, op.defaults, op.arity
-    complete = not missing(defaults)
-
-    def function(*inputs: Any, **params: Any) -> Any:
-        if arity is not None and len(inputs) != arity:
-            if not arity < len(inputs) <= arity + len(defaults):
-                raise TypeError(f"{name}: takes {arity} operands and ({_listed(defaults)}), got {len(inputs)} operands")
-            positional = dict(zip(defaults, inputs[arity:], strict=False))
-            if positional.keys() & params.keys():
-                raise TypeError(f"{name}: {', '.join(positional.keys() & params.keys())} is given twice")
-            params, inputs = positional | params, inputs[:arity]
-        if complete and not params:
-            return _apply(op, inputs, defaults)
-        given, params = params, {**defaults, **params}
-        if len(params) > len(defaults) or missing(params):
-            raise TypeError(f"{name}: takes the parameters ({_listed(defaults)}), got ({_listed(given)})")
-        for key, value in params.items():
-            if isinstance(value, Tensor):
-                raise TypeError(f"{name}: {key} is a parameter, to which no gradient flows; pass a number, or t.item()")
-        return _apply(op, inputs, {key: _frozen(value) for key, value in params.items()})
-
-    return function
-
-
-def _of_one(op: Op) -> Any:
-    forward = op.forward
-
-    def function(x: Any) -> Any:
-        if not isinstance(x, Tensor):
-            return _of_arrays(op, (x,))
-        try:
-            data = forward(x._array)
-        except (TypeError, ValueError) as error:
-            raise _explained(op, (x,), error) from None
-        return _result(op, data, (x,), NO_PARAMS, x._requires_grad)
-
-    return function
-
-
-def _of_two(op: Op) -> Any:
-    forward = op.forward
-
-    def function(x: Any, y: Any) -> Any:
-        if isinstance(x, Tensor):
-            a, tracked = x._array, x._requires_grad
-            if isinstance(y, Tensor):
-                b, tracked = y._array, tracked or y._requires_grad
-            else:
-                y = b = _operand(op, y)
-        elif isinstance(y, Tensor):
-            b, tracked = y._array, y._requires_grad
-            x = a = _operand(op, x)
-        else:
-            return _of_arrays(op, (x, y))
-        try:
-            data = forward(a, b)
-        except (TypeError, ValueError) as error:
-            raise _explained(op, (x, y), error) from None
-        return _result(op, data, (x, y), NO_PARAMS, tracked)
-
-    return function
-
-
-def _of_three(op: Op) -> Any:
-    forward = op.forward
-
-    def function(x: Any, y: Any, z: Any) -> Any:
-        if not (isinstance(x, Tensor) and isinstance(y, Tensor) and isinstance(z, Tensor)):
-            return _apply(op, (x, y, z), NO_PARAMS)
-        try:
-            data = forward(x._array, y._array, z._array)
-        except (TypeError, ValueError) as error:
-            raise _explained(op, (x, y, z), error) from None
-        return _result(op, data, (x, y, z), NO_PARAMS, x._requires_grad or y._requires_grad or z._requires_grad)
-
-    return function
-
-
-UNROLLED: dict[int | None, Callable[[Op], Any]] = {1: _of_one, 2: _of_two, 3: _of_three}
-
-# ----------------------------------------------------------------------------------------------------------------------
-# Errors
+def _arranged(op: Op, inputs: tuple[Any, ...], params: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The operands and all parameters of a call, where parameters may have been given by position too."""
+    name, arity, defaults = op.name, op.arity, op.defaults
+    if arity is not None and len(inputs) != arity:
+        if not arity < len(inputs) <= arity + len(defaults):
+            raise TypeError(f"{name}: takes {arity} operands and ({_listed(defaults)}), got {len(inputs)} operands")
+        positional = dict(zip(defaults, inputs[arity:], strict=False))
+        if positional.keys() & params.keys():
+            raise TypeError(f"{name}: {', '.join(positional.keys() & params.keys())} is given twice")
+        params, inputs = positional | params, inputs[:arity]
+    complete = {**defaults, **params}
+    if len(complete) > len(defaults) or missing(complete):
+        raise TypeError(f"{name}: takes the parameters ({_listed(defaults)}), got ({_listed(params)})")
+    for key, value in params.items():
+        if isinstance(value, Tensor):
+            raise TypeError(f"{name}: {key} is a parameter, to which no gradient flows; pass a number, or t.item()")
+    return inputs, {key: kept(value) for key, value in complete.items()}
 
 
 def _listed(params: Mapping[str, Any]) -> str:
@@ -269,22 +179,170 @@ def missing(params: Mapping[str, Any]) -> list[str]:
 def _explained(op: Op, inputs: Sequence[Any], error: Exception) -> Exception:
     """NumPy's error again, in the words of the op, with the shapes and where possible the remedy."""
     shapes = [np.shape(x) for x in inputs]
-    if op.name == "matmul" and not all(shapes):
-        return ValueError(
-            f"matmul: expected vectors or matrices, got shapes {shapes[0]} and {shapes[1]}; use * for numbers"
-        )
-    if op.name in ("matmul", "linear") and all(shapes[:2]) and shapes[0][-1] != shapes[1][-2:][0]:
-        (*_, n), (m, *_) = x, y = shapes[0], shapes[1][-2:]
-        hint = "; did you mean .T?" if (len(y) == 2 and n == y[1]) or (len(x) == 2 and m == x[0]) else ""
-        return ValueError(f"{op.name}: shapes {x} and {shapes[1]} do not align: {n} != {m}{hint}")
+    hint = op.hint(*shapes) if op.hint is not None else ""
     if op.domain is not None and len(shapes) > 1:
         try:
             np.broadcast_shapes(*shapes)
         except ValueError:
-            return ValueError(
-                f"{op.name}: shapes {' and '.join(map(str, shapes))} do not broadcast: "
+            hint = (
+                f"shapes {' and '.join(map(str, shapes))} do not broadcast: "
                 "compared from the right, two sizes must be equal or one of them 1; reshape one of them"
             )
+    if hint:
+        return ValueError(f"{op.name}: {hint}")
     kind = TypeError if isinstance(error, TypeError) else ValueError if isinstance(error, ValueError) else IndexError
     given = ", ".join(f"{x.dtype}{x.shape}" if isinstance(x, Tensor | np.ndarray) else repr(x) for x in inputs)
     return kind(f"{op.name}: {error} (given {given})")
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# How an op is made
+
+NUMPY: dict[Callable[..., Any], Callable[..., Any]] = {}
+"""NumPy's functions, and what serves each for Tensors: `np.exp` -> `ops.exp`."""
+
+
+def unary(name: str, forward: Callable[..., Any], rule: Rule | None, **traits: Any) -> OpFunction:
+    """Define an op of one input, enter it in `OPS` and return its function.
+
+    Args:
+        name: unique in `OPS`; but the same module may define its op again, as a notebook's cell does that is run again.
+        forward: the NumPy function, of an array that it leaves as it is. Its result has memory of its own, if the op is
+            not a `view`. What else it takes becomes the op's parameters. If it is a ufunc such as np.cbrt, that then
+            works on Tensors too: np.cbrt(t) is this op.
+        rule: `rule(g, out, x, **params)`, the gradient with respect to x; None if there is no derivative. It is called
+            with arrays, and with Tensors (for gradients of gradients, pictures and `compile`): so it is written with
+            operators, methods of arrays and ops, and writes into nothing.
+        **traits: `doc`; `sign`; `domain`, a tuple with a `Domain` for each input (default: all real numbers) or None
+            for an op that is not elementwise; `view`; `numpy`, NumPy's functions that this op serves; `hint`.
+
+    >>> from tinygrad_mnist import Tensor
+    >>> squash = unary("squash", lambda x: x / (1 + np.abs(x)), lambda g, out, x: g / (1 + abs(x)) ** 2)
+    >>> x = Tensor([-1.0, 0.0, 3.0], requires_grad=True)
+    >>> squash(x).sum().backward()
+    >>> x.grad
+    Tensor([0.25  , 1.    , 0.0625], dtype=float32)
+    >>> del OPS["squash"]
+    """
+    return _define(name, forward, (rule,), **traits)
+
+
+def binary(
+    name: str, forward: Callable[..., Any], rule_x: Rule | None, rule_y: Rule | None, **traits: Any
+) -> OpFunction:
+    """Define an op of two inputs with rules `rule(g, out, x, y, **params)`; for the rest see `unary`."""
+    return _define(name, forward, (rule_x, rule_y), **traits)
+
+
+def ternary(
+    name: str, forward: Callable[..., Any], rule_x: Rule | None, rule_y: Rule | None, rule_z: Rule | None, **traits: Any
+) -> OpFunction:
+    """Define an op of three inputs with rules `rule(g, out, x, y, z, **params)`; for the rest see `unary`."""
+    return _define(name, forward, (rule_x, rule_y, rule_z), **traits)
+
+
+def variadic(name: str, forward: Callable[..., Any], rule: Rule, **traits: Any) -> OpFunction:
+    """Define an op of any number of inputs with one rule for all, `rule(g, out, *inputs, position, **params)`."""
+    return _define(name, forward, Each(rule), **{"domain": None, **traits})
+
+
+class Each:
+    """The rules of an op with any number of inputs: one rule for all, told the input's `position`."""
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+
+    def __iter__(self) -> Iterator[Rule]:
+        return (partial(self.rule, position=i) for i in itertools.count())
+
+
+def _define(
+    name: str,
+    forward: Callable[..., Any],
+    rules: tuple[Rule | None, ...] | Each,
+    *,
+    doc: str = "",
+    sign: str = "",
+    view: bool = False,
+    domain: tuple[Domain, ...] | None = (REALS, REALS, REALS),
+    numpy: tuple[Callable[..., Any], ...] = (),
+    hint: Callable[..., str] | None = None,
+) -> OpFunction:
+    caller = sys._getframe(2).f_globals.get("__name__", "__main__")
+    if name in OPS and (owner := OPS[name].function.__module__) != caller:
+        raise ValueError(
+            f"op {name!r} is already in the table, made by {owner}; choose another name, or del OPS[{name!r}] first"
+        )
+    arity = None if isinstance(rules, Each) else len(rules)
+    is_ufunc = isinstance(forward, np.ufunc)
+    defaults = {} if is_ufunc else _defaults(forward, arity)
+    _check_rules(name, rules, arity, defaults)
+    domains = domain[:arity] if isinstance(domain, tuple) else None
+    if domain is not None and [*map(type, domains or "?")] != [Domain] * (arity or 0):
+        raise TypeError(f"op {name!r}: domain is a tuple with a Domain for each input ({arity}), got {domain!r}")
+    op = Op(name, forward, rules, defaults, arity, sign or name, view, domains, hint)
+    function = op.function = _function_of(op, caller)
+    function.__doc__ = doc
+    if not is_ufunc:
+        function.__signature__ = inspect.signature(forward)
+    OPS[name] = op
+    publish(function, *numpy, *(forward,) * is_ufunc)
+    return function
+
+
+def _function_of(op: Op, module: str) -> Any:
+    arity, defaults = op.arity, op.defaults
+    complete = not missing(defaults)
+
+    def function(*inputs: Any, **params: Any) -> Any:
+        if params or len(inputs) != arity or not complete:
+            return apply(op, *_arranged(op, inputs, params))
+        return apply(op, inputs, defaults)
+
+    function.__name__ = function.__qualname__ = op.name
+    function.__module__ = module  # pickle looks for it there
+    function.op = op  # type: ignore[attr-defined]
+    return function
+
+
+FUNCTIONS: dict[str, Any] = {}
+"""The functions that the table offers, by name: those of its rows, or what is said in their place with `publish`."""
+
+
+def publish(function: Any, *numpy: Callable[..., Any]) -> None:
+    """Put a function of the table into its places: Tensor's operators and methods, and NumPy's functions."""
+    FUNCTIONS[function.__name__] = function
+    for attribute, wrap in PLACES.get(function.__name__, ()):
+        setattr(Tensor, attribute, wrap(function))
+    for served in numpy:
+        if serving(served) is None:
+            NUMPY[served] = function
+
+
+def serving(function: Callable[..., Any]) -> Callable[..., Any] | None:
+    """What serves a function of NumPy for Tensors; None if nothing does, or no more since its op left the table."""
+    found = NUMPY.get(function)
+    op = getattr(found, "op", None)
+    return found if op is None or OPS.get(op.name) is op else None
+
+
+def _defaults(forward: Callable[..., Any], arity: int | None) -> dict[str, Any]:
+    """The parameters of a forward function, which are what it takes besides its inputs, with their defaults."""
+    parameters = list(inspect.signature(forward).parameters.values())
+    chosen = [p for p in parameters if p.kind is p.KEYWORD_ONLY] if arity is None else parameters[arity:]
+    return {p.name: p.default for p in chosen}
+
+
+def _check_rules(
+    name: str, rules: tuple[Rule | None, ...] | Each, arity: int | None, defaults: Mapping[str, Any]
+) -> None:
+    extra = {"position": 0} if isinstance(rules, Each) else {}
+    inputs = ["*inputs"] if arity is None else list("xyz")[:arity]
+    for rule in (rules.rule,) if isinstance(rules, Each) else rules:
+        if rule is not None:
+            try:
+                inspect.signature(rule).bind(None, None, *[None] * len(inputs), **defaults, **extra)
+            except TypeError as error:
+                call = ", ".join(["g", "out", *inputs, *defaults, *extra])
+                has = f"; what its forward takes besides {', '.join(inputs)} are parameters" if defaults else ""
+                raise TypeError(f"op {name!r}: a rule is called as rule({call}){has}; {error}") from None

@@ -24,7 +24,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from .tensor import Array, Tensor, last_change, mode, tick
+from .mode import mode
+from .tensor import Array, Tensor, last_change, tick
 
 Direction: TypeAlias = tuple[Array, Array | None]
 """What `direction()` returns: the direction of a step, and the new velocity."""
@@ -44,8 +45,8 @@ class _Group(dict[str, Any]):
     """A group's parameters and options; an option that is set later becomes a plain number too."""
 
     def __setitem__(self, key: str, value: Any) -> None:
-        if mode.recorder is not None:
-            mode.recorder.stop(f"sets {key!r} of an optimizer, which a replay would not; do that between the steps")
+        if mode.observer is not None:
+            mode.observer.setting(key)
         super().update(_plain({key: value}))
 
     def update(self, *args: Any, **kwargs: Any) -> None:
@@ -141,8 +142,7 @@ class Optimizer:
 
     def step(self) -> None:
         """Change every parameter that has a gradient, in place."""
-        if mode.recorder is not None:
-            mode.recorder.step(self)
+        if mode.observer is not None and mode.observer.stepping(self):
             return
         state, now = self.state, tick()
         for group in self.groups:
@@ -161,8 +161,8 @@ class Optimizer:
 
     def zero_grad(self) -> None:
         """Set the gradient of every parameter to None, so that the next backward pass begins anew."""
-        if mode.recorder is not None:
-            mode.recorder.clear(self._members())
+        if mode.observer is not None:
+            mode.observer.cleared(self._members())
         for group in self.groups:
             for p in group["params"]:
                 p._grad = None

@@ -1,57 +1,76 @@
 """Tensor: an array that remembers how it was computed.
 
-A Tensor holds a NumPy array and, when a gradient may be asked for, three links to the computation graph:
-the op that made it, the inputs of that op, and the op's parameters. There is no mathematics here: `ops.py` holds the
-derivatives, `interop.py` makes operators and methods of them, and `backward.py` walks the links.
+A Tensor holds a NumPy array and, when a gradient may be asked for, three links to the computation graph: the op that
+made it, the inputs of that op, and the op's parameters. There is no mathematics here: its operators and methods are ops
+of the table in `ops/`, and `backward.py` walks the links.
 """
 
 from __future__ import annotations
 
-import contextvars
 import itertools
-import threading
 from collections.abc import Callable, Iterator, Mapping
-from numbers import Number
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike
 
-if TYPE_CHECKING:
-    from .methods import Methods
-else:
-    Methods = object  # at run time interop.py attaches the operators and methods, and backward.py its own
+from .convert import Array as Array
+from .convert import as_array, described
+from .convert import read_only as read_only
+from .mode import mode
 
-Array: TypeAlias = NDArray[Any]
 Operand: TypeAlias = "Tensor | Array | float"
 
 NO_PARAMS: Mapping[str, Any] = {}
 _new = object.__new__
-
-
-class Mode(threading.local):
-    """What the running thread does with the ops it calls."""
-
-    recording = True  # link results to the graph
-    observer: Callable[..., Any] | None = None  # told of every result
-    recorder: Any = None  # while a step is compiled: replay's Recorder, told what the observer cannot see
-
-    def __init__(self) -> None:
-        self.outer: list[bool] = []  # the states to return to
-        # A context in which overflow is no error: running a function in it takes 0.2 µs, entering np.errstate 1.6.
-        self.overflowing = contextvars.copy_context()
-        self.overflowing.run(lambda: np.seterr(over="ignore"))
-
-
-mode = Mode()
 
 # One clock orders what happens: a Tensor notes when it was made, and when its data was last changed in place. So going
 # by age is a topological order of the graph (inputs are older than the result), and an input that was changed after
 # the result was made no longer holds what the derivative needs.
 tick = itertools.count(1).__next__
 
+PLACES: dict[str, list[tuple[str, Callable[[Any], Any]]]] = {}
+"""For each function of the table its places among Tensor's operators and methods, which `op.py` fills."""
 
-class Tensor(Methods):
+
+class _Place:
+    """Stands in the class until the table is made."""
+
+    def __init__(self, name: str, wrap: Callable[[Any], Any]) -> None:
+        self.name, self.wrap = name, wrap
+
+    def __set_name__(self, owner: type, attribute: str) -> None:
+        PLACES.setdefault(self.name, []).append((attribute, self.wrap))
+
+
+def table(name: str, wrap: Callable[[Any], Any] = lambda function: function) -> Any:
+    """An operator or method that is the function of this name in the table."""
+    return _Place(name, wrap)
+
+
+def _swapped(function: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda self, other: function(other, self)
+
+
+def _comparable(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Leave comparisons with what is not numeric (`t == None`) to Python."""
+    known = (Tensor, np.ndarray, np.generic, float, int, complex)
+    return lambda self, other: function(self, other) if isinstance(other, known) else NotImplemented
+
+
+def _spread(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a method that takes a tuple take its items as well: x.reshape(2, 3) as x.reshape((2, 3))."""
+
+    def spread(self: Tensor, *items: Any) -> Any:
+        if len(items) == 1 and not isinstance(items[0], int):
+            return function(self, items[0])
+        return function(self, items or None)  # x.transpose() is all axes reversed
+
+    spread.__doc__ = function.__doc__
+    return spread
+
+
+class Tensor:
     """A NumPy array that can be differentiated through.
 
     Args:
@@ -74,19 +93,19 @@ class Tensor(Methods):
         "__weakref__",
         "_array",
         "_changed",  # a cell with the time of the last change in place, shared with views; None: never changed
-        "_created",  # the time when the op was recorded; of a leaf when it began to require gradients, or 0
+        "_created",  # the time when the op was applied; of a leaf when it began to require gradients, or 0
         "_grad",
         "_requires_grad",
         "inputs",  # of the op: Tensors and Python numbers; () for a leaf; None once the graph has been freed
         "name",
         "op",  # the op that made this Tensor; None for a leaf
-        "origin",  # the call and the line of code that made it: set while tracing.py watches, missing else
+        "origin",  # the call and the line of code that made it: set while somebody watches, missing else
         "params",  # the op's keyword parameters
     )
 
+    _array: Array
     _changed: list[int] | None
     _created: int
-    _array: Array
     _grad: Tensor | None
     _requires_grad: bool
     inputs: Any
@@ -103,7 +122,11 @@ class Tensor(Methods):
         dtype: DTypeLike | None = None,
         name: str | None = None,
     ) -> None:
-        self._array = _as_array(data, dtype)
+        if isinstance(data, Tensor) and data._requires_grad:
+            raise TypeError("Tensor: the data is a Tensor that requires gradients; use it as it is, or its .detach()")
+        if has_tensors(data):
+            raise TypeError("Tensor: the data is a list of Tensors; join them with stack() or concatenate()")
+        self._array = as_array(data._array if isinstance(data, Tensor) else data, dtype)
         self._created = 0
         self._grad = self._changed = self.op = None
         self.inputs, self.params = (), NO_PARAMS
@@ -112,9 +135,7 @@ class Tensor(Methods):
         if requires_grad:
             self.requires_grad = True
         if isinstance(data, Tensor):
-            self._changed = last_change(data)
-            if mode.recorder is not None:
-                mode.recorder.alias(self, data)
+            self._share_changes(data)
 
     # --- what it holds ---
 
@@ -134,7 +155,7 @@ class Tensor(Methods):
             not isinstance(value, np.ndarray) or (value.shape, value.dtype) != (self.shape, self.dtype)
         ):
             raise TypeError(
-                f"Tensor.data: expected an array of shape {self.shape} and dtype {self.dtype}, got {_describe(value)}; "
+                f"Tensor.data: expected an array of shape {self.shape} and dtype {self.dtype}, got {described(value)}; "
                 "make a new Tensor for other shapes or dtypes"
             )
         self._values()
@@ -142,10 +163,16 @@ class Tensor(Methods):
         last_change(self)[0] = tick()
 
     def _values(self) -> Array:
-        """The array, for whoever looks at the values: a recorder must know, since a replay does not look again."""
-        if mode.recorder is not None:
-            mode.recorder.read(self)
+        """The array, for whoever looks at the values."""
+        if mode.observer is not None:
+            mode.observer.read(self)
         return self._array
+
+    def _share_changes(self, source: Tensor) -> None:
+        """Know of all changes in place of another Tensor that has the same array."""
+        self._changed = last_change(source)
+        if mode.observer is not None:
+            mode.observer.shared(self, source)
 
     @property
     def grad(self) -> Tensor | None:
@@ -159,10 +186,10 @@ class Tensor(Methods):
         ):
             raise TypeError(
                 f"Tensor.grad: expected None or a Tensor of shape {self.shape} and dtype {self.dtype}, "
-                f"got {_describe(value)}"
+                f"got {described(value)}"
             )
-        if value is None and mode.recorder is not None:
-            mode.recorder.clear([self])
+        if value is None and mode.observer is not None:
+            mode.observer.cleared([self])
         self._grad = value
 
     @property
@@ -219,9 +246,7 @@ class Tensor(Methods):
         """The same values, sharing their memory, outside the graph: gradients stop here."""
         result = leaf(self._array)
         result.name = self.name
-        result._changed = last_change(self)
-        if mode.recorder is not None:
-            mode.recorder.alias(result, self)
+        result._share_changes(self)
         return result
 
     def zero_grad(self) -> None:
@@ -241,6 +266,64 @@ class Tensor(Methods):
 
     def __format__(self, specification: str) -> str:
         return format(self.item(), specification) if specification else repr(self)
+
+    # --- operators and methods: ops of the table ---
+
+    __add__ = table("add")
+    __radd__ = table("add", _swapped)
+    __sub__ = table("sub")
+    __rsub__ = table("sub", _swapped)
+    __mul__ = table("mul")
+    __rmul__ = table("mul", _swapped)
+    __truediv__ = table("div")
+    __rtruediv__ = table("div", _swapped)
+    __pow__ = table("pow")
+    __rpow__ = table("pow", _swapped)
+    __matmul__ = table("matmul")
+    __rmatmul__ = table("matmul", _swapped)
+    __neg__ = table("neg")
+    __pos__ = table("copy")
+    __abs__ = table("abs")
+    __eq__ = table("eq", _comparable)
+    __ne__ = table("ne", _comparable)
+    __lt__ = table("lt", _comparable)
+    __le__ = table("le", _comparable)
+    __gt__ = table("gt", _comparable)
+    __ge__ = table("ge", _comparable)
+    __and__ = table("bitwise_and")
+    __rand__ = table("bitwise_and", _swapped)
+    __or__ = table("bitwise_or")
+    __ror__ = table("bitwise_or", _swapped)
+    __invert__ = table("invert")
+    __getitem__ = table("getitem")
+    T = table("transpose", property)
+    reshape = table("reshape", _spread)
+    transpose = table("transpose", _spread)
+    astype = table("astype")
+    copy = table("copy")
+    clip = table("clip")
+    sum = table("sum")
+    mean = table("mean")
+    max = table("max")
+    min = table("min")
+    logsumexp = table("logsumexp")
+    softmax = table("softmax")
+    log_softmax = table("log_softmax")
+    exp = table("exp")
+    log = table("log")
+    sqrt = table("sqrt")
+    tanh = table("tanh")
+    sigmoid = table("sigmoid")
+    relu = table("relu")
+    argmax, argmin, any, all = np.argmax, np.argmin, np.any, np.all
+    backward: Callable[..., None]  # the chain rule: backward.py
+    __array_ufunc__: Callable[..., Any]  # what NumPy's functions do with Tensors: interop.py
+    __array_function__: Callable[..., Any]
+
+    @property
+    def mT(self) -> Tensor:  # noqa: N802 (NumPy's name)
+        """The last two axes exchanged."""
+        return self.transpose((*range(self.ndim - 2), -1, -2))
 
     # --- Python's protocols ---
 
@@ -338,13 +421,6 @@ def values(x: Any) -> Array:
     return x.numpy() if isinstance(x, Tensor) else np.asarray(x)
 
 
-def read_only(array: Any) -> Array:
-    """The same memory, not to be written to by way of this."""
-    view = np.asarray(array).view()
-    view.flags.writeable = False
-    return view
-
-
 def _restore(data: Array, requires_grad: bool, name: str | None, grad: Tensor | None) -> Tensor:
     """Make a Tensor anew from what `__reduce__` kept of it."""
     tensor = Tensor(data, requires_grad, name=name)
@@ -352,34 +428,6 @@ def _restore(data: Array, requires_grad: bool, name: str | None, grad: Tensor | 
     return tensor
 
 
-def _as_array(data: Any, dtype: Any) -> Array:
-    if type(data) is np.ndarray and dtype is None and data.dtype.kind in "biufc":
-        return data
-    if isinstance(data, Tensor):
-        if data._requires_grad:
-            raise TypeError("Tensor: the data is a Tensor that requires gradients; use it as it is, or its .detach()")
-        data = data._array
-    if isinstance(data, np.ma.MaskedArray):
-        raise TypeError("Tensor: the data is a masked array, whose mask would be lost; fill it first: data.filled(0)")
-    if has_tensors(data):
-        raise TypeError("Tensor: the data is a list of Tensors; join them with stack() or concatenate()")
-    try:
-        array = np.asarray(data, dtype=dtype)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"Tensor: cannot make an array of {_describe(data)}: {error}") from None
-    numbers = dtype is None and isinstance(data, Number | np.generic | list | tuple)
-    if array.dtype.kind not in ("biuf" if numbers else "biufc"):
-        raise TypeError(f"Tensor: expected real numbers, got dtype {array.dtype} from {_describe(data)}")
-    return array.astype(np.float32) if numbers else array
-
-
 def has_tensors(data: Any) -> bool:
     """Whether it is a list (of lists) of which some element is a Tensor: NumPy would take their values alone."""
     return isinstance(data, list | tuple) and any(isinstance(item, Tensor) or has_tensors(item) for item in data)
-
-
-def _describe(value: Any) -> str:
-    if isinstance(value, Tensor | np.ndarray):
-        return f"{type(value).__name__} of shape {value.shape} and dtype {value.dtype}"
-    text = repr(value)
-    return f"{type(value).__name__} {text if len(text) <= 40 else text[:37] + '...'}"

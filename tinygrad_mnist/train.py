@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 
 from . import mnist
-from .backward import no_grad
 from .files import whole
 from .losses import softmax_cross_entropy
+from .mode import no_grad
 from .nn import Module
 from .ops import softmax
 from .optim import Optimizer, StepLR

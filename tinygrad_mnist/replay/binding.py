@@ -12,7 +12,8 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
-from tinygrad_mnist.tensor import Tensor, last_change, leaf, mode, tick
+from tinygrad_mnist.mode import mode
+from tinygrad_mnist.tensor import Tensor, last_change, leaf, tick
 
 from .numpy_text import NumPyText
 from .program import Buffer
@@ -69,7 +70,7 @@ class _Binder:
 
     def function(self, kinds: Sequence[Kind], watches: Sequence[Watch], linked: bool, tree: Any) -> Callable[..., Any]:
         """The function itself."""
-        self.tests.append(f"mode.recording is {linked}")
+        self.tests.append(f"mode.grad_enabled is {linked}")
         names = [f"a{i}" for i in range(len(kinds))]
         for name, kind in zip(names, kinds, strict=True):
             self._expect_argument(name, kind)

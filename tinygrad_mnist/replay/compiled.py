@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_mnist.tensor import Tensor, leaf, mode
+from tinygrad_mnist.mode import mode
+from tinygrad_mnist.tensor import Tensor, leaf
 
 from .agreement import DiffersError, agree
 from .binding import MISS, bind
@@ -201,7 +202,7 @@ class _Variant:
 
     def __init__(self, compiled: Compiled, args: tuple[Any, ...]) -> None:
         self.compiled = compiled
-        self.linked = mode.recording
+        self.linked = mode.grad_enabled
         self.arguments = list(map(Kind.of, args))
         kept = [x for x, kind in zip(args, self.arguments, strict=True) if kind.layout is None]
         watcher = Watcher(compiled.step, kept)
@@ -218,7 +219,7 @@ class _Variant:
 
     def changed(self, args: tuple[Any, ...]) -> str:
         """What is not as it was; empty if all is, and the call is one of this variant."""
-        if self.linked != mode.recording:
+        if self.linked != mode.grad_enabled:
             return "no_grad()"
         if len(args) != len(self.arguments) or not all(map(Kind.admits, self.arguments, map(Kind.of, args))):
             return "the arguments"

@@ -16,7 +16,7 @@ import numpy as np
 
 from tinygrad_mnist.tensor import Array
 
-from .program import Block, Buffer, Instruction, Number, Program, in_order, plan, squares
+from .program import Block, Buffer, Instruction, Number, Program, in_order, is_ours, plan, squares
 
 KERNELS: dict[str, Callable[..., list[str]]] = {
     "sum": lambda i, out, x: [f"add.reduce({x}, axis={i.params['axis']}, out={out}, keepdims={i.params['keepdims']})"],
@@ -201,7 +201,7 @@ class NumPyText:
         params = [f"{key}={self._literal(value)}" for key, value in i.params.items()]
         function = self._named(i.op.forward, f"forward_{i.op.name}")
         call = f"{function}({', '.join([*names, *params])})"
-        if i.op.ours:
+        if is_ours(i.op):
             return f"asarray({call})"
         return f"{self._named(_as_recorded, 'as_recorded')}({call}, {self._named(i.output.layout, 'layout')})"
 

@@ -22,6 +22,11 @@ from tinygrad_mnist.op import Op
 from tinygrad_mnist.tensor import Array
 
 
+def is_ours(op: Op) -> bool:
+    """Whether an op is one of this package's own, of which it is known how it is made."""
+    return str(op.function.__module__).partition(".")[0] == __name__.partition(".")[0]
+
+
 def layout(x: Array) -> tuple[tuple[int, ...], np.dtype[Any], tuple[int, ...]]:
     """What two arrays must have in common for the same statements to give the same bits: shape, dtype and strides."""
     return x.shape, x.dtype, x.strides

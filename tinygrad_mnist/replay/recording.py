@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 
 from tinygrad_mnist import ops
-from tinygrad_mnist.backward import no_grad, propagate
 from tinygrad_mnist.files import PACKAGE
-from tinygrad_mnist.op import Op
+from tinygrad_mnist.mode import Observer, mode, no_grad
+from tinygrad_mnist.op import OPS, Op
 from tinygrad_mnist.optim import Optimizer
-from tinygrad_mnist.tensor import Array, Tensor, last_change, leaf, mode, tick
+from tinygrad_mnist.tensor import Array, Tensor, last_change, leaf, tick
 
 from .comparing import identical, mapped, random_states, returnable, same_numbers, values_apart
 from .option import Option
-from .program import Buffer, Instruction, Number, layout
+from .program import Buffer, Instruction, Number, is_ours, layout
 
 
 @dataclass(eq=False)
@@ -45,15 +45,16 @@ class _Traced(Tensor):
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if ufunc is np.add and method == "reduce":
             return ops.sum(*inputs, **kwargs)
-        return super().__array_ufunc__(ufunc, method, *inputs, **kwargs)  # type: ignore[misc]
+        return super().__array_ufunc__(ufunc, method, *inputs, **kwargs)
 
 
-class Recorder:
+class Recorder(Observer):
     """One run of a step, and what it did.
 
-    It is the observer of the running thread, told of every op; and its `mode.recorder`, which Tensors and optimizers
-    tell what is not an op.
+    It is the observer of the running thread, told of every op, and of what Tensors and optimizers do besides.
     """
+
+    rules_take_tensors = True
 
     def __init__(self, arguments: list[tuple[str, Any]], names: Mapping[int, str], generators: list[Any]) -> None:
         self.names, self.generators = names, generators
@@ -61,7 +62,7 @@ class Recorder:
         self.failed = ""  # why this cannot be replayed
         self.first = False  # whether an optimizer's state begins here: such a step is done once
         self.updated: dict[Tensor, None] = {}
-        self.cleared: set[Tensor] = set()  # whose gradients the step has set to None
+        self.without_gradient: set[Tensor] = set()  # whose gradients the step has set to None
         self.stores: list[tuple[Buffer, Buffer]] = []
         self.groups: list[tuple[Optimizer, list[tuple[dict[str, Any], list[Tensor]]]]] = []
         self.numbers: dict[tuple[int, str], Number] = {}
@@ -74,6 +75,7 @@ class Recorder:
         self.lines: dict[int, tuple[Tensor, str]] = {}  # likewise
         self.gradients: dict[Buffer, Buffer] = {}
         self.expanding: list[Op] = []
+        self.node: Tensor | None = None  # the result that the backward pass has come to
         self.errors: dict[str, Any] = {**np.geterr()}
         self.arrays: list[tuple[Array, Array]] = []  # that came without a Tensor, and what they held
         self.inputs: list[Any] = []
@@ -96,11 +98,11 @@ class Recorder:
     def run(self, step: Callable[..., Any]) -> Any:
         """What the step returns."""
         drawn = random_states(self.generators)
-        mode.observer, mode.recorder = self.observe, self
+        mode.observer = self
         try:
             value = step(*self.inputs)
         finally:
-            mode.observer = mode.recorder = None
+            mode.observer = None
         after = random_states(self.generators)
         ops_draw_from = {id(x) for i in self.instructions for x in i.params.values()}
         states = zip(self.generators, drawn[2], after[2], strict=True)
@@ -111,7 +113,7 @@ class Recorder:
     def stop(self, reason: str) -> None:
         """Let the step go on eagerly, as it cannot be replayed; of several reasons the first is told."""
         self.failed = self.failed or reason
-        mode.observer = mode.recorder = None
+        mode.observer = None
 
     # --- what Tensors, ops and optimizers tell ---
 
@@ -121,22 +123,32 @@ class Recorder:
             raise _OpaqueError
         self.stop(f"reads values, which a replay cannot ({self._line()}); return the Tensor, and look afterwards")
 
-    def alias(self, tensor: Tensor, of: Tensor) -> None:
+    def shared(self, tensor: Tensor, source: Tensor) -> None:
         """Another Tensor for the same array has been made."""
-        if tensor._array is of._array:
-            self.outside[id(tensor)] = tensor, self._buffer(of)
+        if tensor._array is source._array:
+            self.outside[id(tensor)] = tensor, self._buffer(source)
         else:
-            self.read(of)
+            self.read(source)
 
-    def clear(self, tensors: Iterable[Tensor]) -> None:
+    def cleared(self, tensors: Iterable[Tensor]) -> None:
         """Gradients are set to None."""
         cleared = set(tensors)
-        self.cleared.update(cleared)
+        self.without_gradient.update(cleared)
         for tensor, x in self.given:
             if x in cleared:
                 tensor._grad = None
 
-    def observe(self, result: Tensor, op: Op, inputs: tuple[Any, ...], params: Mapping[str, Any]) -> None:
+    def passing(self, gradient: Any, result: Tensor) -> None:
+        """A backward pass comes to a result: in the text its gradient is called after it."""
+        self.node = result
+        if isinstance(gradient, Tensor) and id(result) in self.lines and self._known(gradient):
+            self.gradients.setdefault(self._buffer(gradient), self._buffer(result))
+
+    def arrived(self, gradient: Any, leaf: Tensor) -> None:
+        """The backward pass has ended."""
+        self.node = None
+
+    def applied(self, result: Tensor, op: Op, inputs: tuple[Any, ...], params: Mapping[str, Any]) -> None:
         """An op has been called."""
         line = self._line()
         self.lines[id(result)] = result, line
@@ -150,26 +162,28 @@ class Recorder:
             self._buffer(result).name = op.name
         for x, kept in zip(inputs, result.inputs or (), strict=False):
             if kept is not x:  # the copy of an array, for the backward pass
-                self._append(ops.OPS["copy"], (x,), kept._array, {}, line)
+                self._append(OPS["copy"], (x,), kept._array, {}, line)
 
-    def step(self, optimizer: Optimizer) -> None:
+    def setting(self, option: str) -> None:
+        """An option of an optimizer is set."""
+        self.stop(f"sets {option!r} of an optimizer, which a replay would not; do that between the steps")
+
+    def stepping(self, optimizer: Optimizer) -> bool:
         """The optimizer changes its parameters: its formula is recorded with Tensors, and carried out."""
         for tensor, x in self.given:
             if any(x is p for p in optimizer._members()):
                 x._grad = tensor._grad
                 self.stop("updates an argument; refer to parameters by name")
-        if self.failed:
-            optimizer.step()
-            return
         if any(p._grad is not None and not self._known(p._grad) for p in optimizer._members()):
             self.stop("uses gradients from before the step; call zero_grad() in it")
-            optimizer.step()
-            return
+        if self.failed:
+            return False
         self.groups.append((optimizer, [(group, list(group["params"])) for group in optimizer.groups]))
         for group in optimizer.groups:
             for p in group["params"]:
                 if p._grad is not None:
                     self._change(optimizer, group, p, p._grad)
+        return True
 
     def _change(self, optimizer: Optimizer, group: dict[str, Any], p: Tensor, gradient: Tensor) -> None:
         buffer, slot = self._buffer(p), None
@@ -200,7 +214,7 @@ class Recorder:
             optimizer.state[p] = new._array
         array = p._array
         assert change is not None
-        output = self._append(ops.OPS["sub"], (p, change), array, {}, self._line(), update=True)
+        output = self._append(OPS["sub"], (p, change), array, {}, self._line(), update=True)
         self.outside[id(p)] = p, output
         array -= change._array
         last_change(p)[0] = tick()
@@ -296,7 +310,7 @@ class Recorder:
         The forward function is called with Tensors to see. What is not made of ops alone, or gives other bits, stays as
         it is; so do a user's own ops, which may do other things besides.
         """
-        if not op.ours or any(isinstance(v, np.random.Generator) for v in params.values()):
+        if not is_ours(op) or any(isinstance(v, np.random.Generator) for v in params.values()):
             return False
         traced = []
         for x in inputs:
@@ -331,21 +345,13 @@ class Recorder:
 
     def _line(self) -> str:
         """The line of the step that is running; in the backward pass, the line whose gradient is computed."""
+        if self.node is not None and id(self.node) in self.lines and not self.expanding:
+            return "gradient of " + self.lines[id(self.node)][1].removeprefix("gradient of ")
         frame = sys._getframe(1)
         while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
-            if frame.f_code is propagate.__code__ and not self.expanding:
-                node, g = frame.f_locals.get("node"), frame.f_locals.get("g")
-                if node is not None and id(node) in self.lines:
-                    self._name_gradient(g, node)
-                    return "gradient of " + self.lines[id(node)][1].removeprefix("gradient of ")
             frame = frame.f_back
         code = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
         return f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}  {code}".rstrip()
-
-    def _name_gradient(self, g: Any, node: Tensor) -> None:
-        """Note that g is the gradient of a node: in the text it is called after it."""
-        if isinstance(g, Tensor) and self._known(g):
-            self.gradients.setdefault(self._buffer(g), self._buffer(node))
 
     def finish(self, value: Any) -> tuple[Any, Any]:
         """What the step returned, outside the graph; and the same with a `Buffer` for each Tensor."""
@@ -360,7 +366,7 @@ class Recorder:
             self.stop("leaves a gradient in an argument; return grad(...) instead")
         elif any(t not in self.updated for t in mine):
             self.stop("leaves gradients behind; call optimizer.step() in it, or return grad(...)")
-        elif any(t not in self.cleared for t in mine):
+        elif any(t not in self.without_gradient for t in mine):
             self.stop("lets gradients add up from call to call; call optimizer.zero_grad() in it")
         if not returnable(value):
             self.stop(f"returns {type(value).__name__}, and not Tensors, also in tuples, lists and dicts, or None")

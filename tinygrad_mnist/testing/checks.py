@@ -52,8 +52,9 @@ def check(case: Case) -> None:
     """Check that all derivatives of an op are right at these operands: the property that every op must have.
 
     That is what `check_derivatives` checks, and f(x, x) too where x is in the domain of all operands; gradients in
-    float32, which must have that dtype and the values that they have in float64; that no rule writes into what it is
-    given; and for an op without rules, that its result requires no gradients.
+    float32, which must have that dtype and the values that they have in float64; that the forward function returns
+    memory of its own, if the op is no `view`, and no rule writes into what it is given; and for an op without rules,
+    that its result requires no gradients.
 
     Raises:
         GradientError: one of these does not hold.
@@ -78,7 +79,7 @@ def check(case: Case) -> None:
             twice.__name__ = f"{op.name} of one Tensor in {len(domains)} places"
             check_derivatives(twice, x)
     _check_float32(case, variables)
-    _check_rules_write_nothing(case, variables)
+    _check_memory(case, variables)
 
 
 def check_op(op: Op | Callable[..., Any] | str) -> None:
@@ -113,11 +114,13 @@ def _check_float32(case: Case, variables: Sequence[Array]) -> None:
             raise GradientError(f"{case}: the gradient of input {i} in float32 is {a!r}, in float64 {b!r}")
 
 
-def _check_rules_write_nothing(case: Case, variables: Sequence[Array]) -> None:
+def _check_memory(case: Case, variables: Sequence[Array]) -> None:
     out = case(*map(_variable, variables))
     assert case.op is not None
     if out.op is not case.op:
         return
+    if not case.op.view and any(np.may_share_memory(out.data, x.data) for x in out.inputs if isinstance(x, Tensor)):
+        raise GradientError(f"{case}: forward returns memory of an operand; return a copy, or say view=True")
     frozen = [read_only(x.data) if isinstance(x, Tensor) else x for x in out.inputs]
     for i, (x, rule) in enumerate(zip(out.inputs, case.op.rules, strict=False)):
         if rule is not None and isinstance(x, Tensor) and x.requires_grad:

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_mnist.backward import fitted, no_grad
+from tinygrad_mnist.backward import fitted
+from tinygrad_mnist.mode import Observer, no_grad
 from tinygrad_mnist.nn import Module
 from tinygrad_mnist.op import Op, Rule
 from tinygrad_mnist.tensor import Tensor, leaf, values
@@ -86,17 +87,24 @@ def explain(output: Tensor, *, model: Module | None = None) -> str:
     )
 
 
+class _Steps(Observer):
+    """The ops that are applied."""
+
+    def __init__(self) -> None:
+        self.steps: dict[Tensor, Step] = {}
+
+    def applied(self, result: Tensor, op: Op, inputs: tuple[Any, ...], params: Mapping[str, Any]) -> None:
+        """Note an op."""
+        self.steps[result] = op, inputs, params
+
+
 def _watched(rule: Rule, g: Tensor, node: Tensor, names: Mapping[Tensor, str]) -> tuple[Any, str]:
     """What a rule gives, and the formula that it computed."""
-    steps: dict[Tensor, Step] = {}
-
-    def note(result: Tensor, op: Op, inputs: tuple[Any, ...], params: Mapping[str, Any]) -> None:
-        steps[result] = op, inputs, params
-
+    seen = _Steps()
     try:
-        with observing(note), no_grad():
+        with observing(seen), no_grad():
             part = rule(g, node, *node.inputs, **node.params)
-        return part, operand_text(part, names, steps)[0]
+        return part, operand_text(part, names, seen.steps)[0]
     except Exception:  # a rule that is written for arrays alone: its formula cannot be seen
         arrays = [x.data if isinstance(x, Tensor) else x for x in node.inputs]
         return rule(g.data, node.data, *arrays, **node.params), f"the rule of {node.op.name}"

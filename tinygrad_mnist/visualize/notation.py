@@ -13,7 +13,7 @@ import numpy as np
 
 from tinygrad_mnist.nn import Module, named
 from tinygrad_mnist.op import Op
-from tinygrad_mnist.ops import ARRAY
+from tinygrad_mnist.ops.indexing import ARRAY
 from tinygrad_mnist.tensor import Tensor, values
 
 from .tracing import calls_around

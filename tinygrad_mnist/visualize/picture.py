@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_mnist.backward import grad
+from tinygrad_mnist.mode import Observer
 from tinygrad_mnist.nn import Module
 from tinygrad_mnist.op import Op
 from tinygrad_mnist.tensor import Tensor, tick
@@ -98,14 +99,18 @@ def graph(
     return _digraph(fit(nodes, collapse, limit), legend)
 
 
-def _gradients(output: Tensor, inputs: list[Tensor], record: bool) -> list[Tensor]:
-    """The gradients of the inputs; with a record of all that led to them, masks and transposed data too."""
+class _Linker(Observer):
+    """Links everything to the graph, masks and transposed data too."""
 
-    def link(result: Tensor, op: Op, inputs: tuple[Any, ...], params: Mapping[str, Any]) -> None:
+    def applied(self, result: Tensor, op: Op, inputs: tuple[Any, ...], params: Mapping[str, Any]) -> None:
+        """Link a result that has no gradient."""
         if result.op is None:
             result.op, result.inputs, result.params, result._created = op, inputs, params, tick()
 
-    with observing(link if record else None):
+
+def _gradients(output: Tensor, inputs: list[Tensor], record: bool) -> list[Tensor]:
+    """The gradients of the inputs; with a record of all that led to them."""
+    with observing(_Linker() if record else None):
         gradients: list[Tensor] = grad(output, inputs, retain_graph=True, create_graph=record)
     return gradients
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import linecache
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from types import FrameType
 from typing import Any, NamedTuple
@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_mnist.files import PACKAGE
+from tinygrad_mnist.mode import Observer, mode
 from tinygrad_mnist.nn import Module
 from tinygrad_mnist.op import Op, Rule
-from tinygrad_mnist.tensor import Tensor, mode, values
+from tinygrad_mnist.tensor import Tensor, values
 
 
 class Call:
@@ -86,8 +87,8 @@ def detect_anomaly() -> Iterator[None]:
 
 
 @contextmanager
-def observing(observer: Callable[..., Any] | None) -> Iterator[None]:
-    """Tell this observer of every result, in place of the one before; None: tell nobody."""
+def observing(observer: Observer | None) -> Iterator[None]:
+    """Tell this observer what happens, in place of the one before; None: tell nobody."""
     before, mode.observer = mode.observer, observer
     try:
         yield
@@ -95,20 +96,18 @@ def observing(observer: Callable[..., Any] | None) -> Iterator[None]:
         mode.observer = before
 
 
-class _Tracer:
+class _Tracer(Observer):
     """An observer that notes the origin of every Tensor in the graph."""
 
     def __init__(self) -> None:
         self.outer = mode.observer
         self.stack: list[tuple[FrameType, Call]] = []  # frames are kept, so that `is` tells one call from the next
 
-    def __call__(self, result: Tensor, op: Op, inputs: tuple[Any, ...], params: Mapping[str, Any]) -> None:
+    def applied(self, result: Tensor, op: Op, inputs: tuple[Any, ...], params: Mapping[str, Any]) -> None:
+        """Note where the op was called."""
         if self.outer is not None:
-            self.outer(result, op, inputs, params)
+            self.outer.applied(result, op, inputs, params)
         result.origin = self.origin()
-
-    def gradient(self, x: Tensor, gradient: Any) -> None:
-        """The gradient of a leaf, all its parts added up."""
 
     def close(self) -> None:
         """Let go of the frames, and so of what their variables hold."""
@@ -135,17 +134,18 @@ class _Detector(_Tracer):
 
     inside_rule = False
 
-    def __call__(self, result: Tensor, op: Op, inputs: tuple[Any, ...], params: Mapping[str, Any]) -> None:
-        super().__call__(result, op, inputs, params)
+    def applied(self, result: Tensor, op: Op, inputs: tuple[Any, ...], params: Mapping[str, Any]) -> None:
+        """Refuse what is not finite."""
+        super().applied(result, op, inputs, params)
         names = [getattr(x, "name", None) or "" for x in inputs]
         if not self.inside_rule:
             _refuse(result._array, f"{op.name} gave", names, inputs, result.origin)
         if result.op is not None:
             result.op = dataclasses.replace(op, rules=_CheckedRules(self, op, names, result.origin))
 
-    def gradient(self, x: Tensor, gradient: Any) -> None:
+    def arrived(self, gradient: Any, leaf: Tensor) -> None:
         """Refuse a sum of finite parts that is not finite: no rule sees it."""
-        _refuse(gradient, f"the sum of the gradients of {x.name or 'a leaf'} became", [""], [x], self.origin())
+        _refuse(gradient, f"the sum of the gradients of {leaf.name or 'a leaf'} became", [""], [leaf], self.origin())
 
 
 class _CheckedRules:

@@ -1,0 +1,84 @@
+"""Numbers in whatever form they come, as NumPy arrays; and values in words, for errors."""
+
+from __future__ import annotations
+
+from numbers import Number
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array: TypeAlias = NDArray[Any]
+
+
+def as_array(data: Any, dtype: Any) -> Array:
+    """The data of a Tensor: an array as it is, numbers and lists as float32.
+
+    Raises:
+        TypeError: they are no numbers, or their meaning would be lost.
+    """
+    if type(data) is np.ndarray and dtype is None and data.dtype.kind in "biufc":
+        return data
+    if isinstance(data, np.ma.MaskedArray):
+        raise TypeError("Tensor: the data is a masked array, whose mask would be lost; fill it first: data.filled(0)")
+    try:
+        array = np.asarray(data, dtype=dtype)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"Tensor: cannot make an array of {described(data)}: {error}") from None
+    numbers = dtype is None and isinstance(data, Number | np.generic | list | tuple)
+    if array.dtype.kind not in ("biuf" if numbers else "biufc"):
+        raise TypeError(f"Tensor: expected real numbers, got dtype {array.dtype} from {described(data)}")
+    return array.astype(np.float32) if numbers else array
+
+
+def operand(op: str, x: Any) -> Any:
+    """An operand that is not a Tensor. NumPy scalars become Python numbers, so that float32 stays float32."""
+    if isinstance(x, np.generic) and x.dtype.kind in "biufc":
+        x = x.item()
+        return float(x) if isinstance(x, np.floating) else x  # longdouble's item is a longdouble
+    if isinstance(x, float) and type(x) is not float:
+        return +x  # NumPy would take a class of its own for a float64
+    if isinstance(x, np.ndarray) and x.dtype.kind in "biufc" and not isinstance(x, np.ma.MaskedArray):
+        return np.asarray(x)  # a subclass, as np.matrix, multiplies in its own way
+    if isinstance(x, float | int | complex):
+        return x
+    kind = type(x).__qualname__
+    if isinstance(x, np.ma.MaskedArray):
+        kind = "masked array, whose mask would be lost"
+    elif isinstance(x, np.ndarray):
+        kind = f"array of dtype {x.dtype}"
+    elif type(x).__module__ not in ("builtins", "__main__"):
+        kind = f"{type(x).__module__}.{kind}"  # others have a Tensor too: torch.Tensor
+    raise TypeError(f"{op}: expected Tensors, arrays of numbers or numbers, got {kind} {str(x)[:40]!r}")
+
+
+def numbers(op: str, data: Any) -> Array:
+    """What a forward function returned, as an array: NumPy's functions return scalars for 0-d arrays."""
+    array = np.asarray(data)
+    if array.dtype.kind not in "biufc":
+        raise TypeError(f"{op}: forward returned {array.dtype} {str(data)[:40]!r}, expected an array of numbers")
+    return array
+
+
+def kept(value: Any) -> Any:
+    """A parameter as nobody can change it before the backward pass: numbers plain, lists as tuples, arrays copied."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, list | tuple):
+        return tuple(map(kept, value))
+    return value.copy() if isinstance(value, np.ndarray) else value
+
+
+def read_only(array: Any) -> Array:
+    """The same memory, not to be written to by way of this."""
+    view = np.asarray(array).view()
+    view.flags.writeable = False
+    return view
+
+
+def described(value: Any) -> str:
+    """A value in a few words: its type, and its shape and dtype or the beginning of its text."""
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"{type(value).__name__} of shape {value.shape} and dtype {value.dtype}"
+    text = repr(value)
+    return f"{type(value).__name__} {text if len(text) <= 40 else text[:37] + '...'}"
