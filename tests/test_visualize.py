@@ -1,4 +1,4 @@
-"""visualize.py and drawing.py: what stands in a picture, how large graphs are made small, files, and digits as text."""
+"""visualize/: what stands in a picture, how large graphs are made small, and files."""
 
 import json
 import os
@@ -496,65 +496,6 @@ def test_graphviz_reads_every_kind_of_picture_without_a_warning(tmp_path):
         )
 
 
-# --- a digit as text ---
-
-IMAGE = [[0.0, 1.0, 0.0], [0.0, 1.0, 1.0], [0.5, 0.0, 0.3]]
-
-
-def test_a_digit_in_every_style():
-    assert visualize.digit(IMAGE, (3, 3), style="ascii") == " @=\n: ."
-    assert visualize.digit(IMAGE, (3, 3), style="blocks") == " █▄\n░ ░"
-    top = visualize.digit(IMAGE, (3, 3), style="ansi").splitlines()[0]
-    assert top == ("\x1b[38;5;232;48;5;232m▀\x1b[38;5;255;48;5;255m▀\x1b[38;5;232;48;5;255m▀\x1b[0m")
-    assert visualize.digit(IMAGE, (3, 3), style="ascii").isascii()
-
-
-def test_pixels_from_0_to_255_flat_and_as_tensors_are_the_same_digit():
-    expected = visualize.digit(IMAGE, (3, 3), style="ascii")
-    for pixels in (
-        np.ravel(IMAGE),
-        Tensor(np.ravel(IMAGE)[None]),
-        np.rint(np.multiply(IMAGE, 255)).astype(np.uint8),
-    ):
-        assert visualize.digit(pixels, (3, 3), style="ascii") == expected
-
-
-def test_bars_say_what_the_network_says_and_what_it_is():
-    text = visualize.digit(IMAGE, (3, 3), style="blocks", activations=[0.0, 0.5, 1.5, np.nan], label=2).splitlines()
-    assert len(text) == 4
-    assert text[1].endswith("1 ██████████           0.50")
-    assert "2 ████████████████████ 1.50" in text[2]
-    wrong = visualize.digit(IMAGE, (3, 3), style="ascii", activations=[0.0, 0.5, 0.9], label=1)
-    assert "0.50 < is" in wrong
-    assert "0.90 < says" in wrong
-    right = visualize.digit(IMAGE, (3, 3), style="ascii", activations=Tensor([0.0, 0.5, 0.9]), label=2)
-    assert "0.90 < says and is" in right
-
-
-def test_the_style_follows_what_the_output_can_show(monkeypatch):
-    class Output:
-        def __init__(self, encoding, terminal):
-            self.encoding, self.isatty = encoding, lambda: terminal
-
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.delenv("NO_COLOR", raising=False)
-    for output, style in ((("utf-8", True), "ansi"), (("utf-8", False), "blocks"), (("latin-1", True), "ascii")):
-        monkeypatch.setattr("sys.stdout", Output(*output))
-        assert visualize.digit(IMAGE, (3, 3)) == visualize.digit(IMAGE, (3, 3), style=style)
-    monkeypatch.setattr("sys.stdout", Output("utf-8", True))
-    monkeypatch.setenv("NO_COLOR", "1")
-    assert visualize.digit(IMAGE, (3, 3)) == visualize.digit(IMAGE, (3, 3), style="blocks")
-    monkeypatch.setattr("sys.stdout", Output(None, False))
-    assert visualize.digit(IMAGE, (3, 3)).isascii()
-
-
-def test_wrong_sizes_and_styles_are_refused():
-    with pytest.raises(ValueError, match=r"^digit: 9 pixels do not make an image of shape \(28, 28\); pass shape="):
-        visualize.digit(IMAGE)
-    with pytest.raises(ValueError, match="expected style 'auto', 'ansi', 'blocks' or 'ascii', got 'color'"):
-        visualize.digit(IMAGE, (3, 3), style="color")
-
-
 def test_an_op_of_the_users_own_is_drawn():
     cube = unary("cube", lambda x: x**3, lambda g, out, x: g * 3 * x**2, sign="x³")
     try:
@@ -564,11 +505,6 @@ def test_an_op_of_the_users_own_is_drawn():
         assert picture.labels[picture.called("∂v1/∂w")][1] == "= ∂v1/∂v1 * 3 * w ** 2"
     finally:
         del OPS["cube"]
-
-
-def test_a_digit_without_activations_to_show_is_refused():
-    with pytest.raises(ValueError, match="digit: got no activations; pass one for each class, or None"):
-        visualize.digit(np.zeros(784), activations=[])
 
 
 class Layered(nn.Module):
