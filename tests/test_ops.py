@@ -17,7 +17,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import tinygrad_mnist as tg
 from tinygrad_mnist import OPS, Tensor, binary, grad, testing, unary, variadic
 
-from .test_tensor import FLOATS, constant, refused, variable
+from .helpers import FLOATS, constant, refused, variable
 
 
 def slope(function: Callable[[Any], Any], x: Any, dtype: Any = np.float64) -> Any:

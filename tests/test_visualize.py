@@ -17,6 +17,8 @@ from tinygrad_mnist.losses import quadratic_cost
 from tinygrad_mnist.visualize.picture import RAMP
 from tinygrad_mnist.visualize.render import rendered
 
+from .helpers import named
+
 ELEMENTWISE = [name for name, op in OPS.items() if op.domain and op.differentiable]
 
 
@@ -58,10 +60,6 @@ class Picture:
 
 def rng():
     return np.random.default_rng(0)
-
-
-def named(value, name, requires_grad=True):
-    return Tensor(value, requires_grad=requires_grad, name=name)
 
 
 def toy():
