@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 
 from tinygrad_mnist import Tensor
-from tinygrad_mnist.testing import Case, operands
+from tinygrad_mnist.testing import operands
 
 FLOATS = [np.float16, np.float32, np.float64, np.longdouble]
 
@@ -44,13 +44,13 @@ def refused(kind: type[Exception] | tuple[type[Exception], ...], *words: str) ->
 
 
 @functools.cache
-def cases(name: str) -> list[Case]:
+def cases(name):
     """Return the operands that the default settings try an op with."""
     found = []
 
     @settings(max_examples=60, derandomize=True, database=None)
     @given(operands(name))
-    def collect(case: Case) -> None:
+    def collect(case):
         found.append(case)
 
     collect()
