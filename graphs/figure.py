@@ -25,7 +25,6 @@ from zoo.training import Training, network_class
 
 from .sweep import Run, Setting
 
-HERE = Path(__file__).parent
 Results = dict[str, list[Any]]
 """For each label a list of what its runs returned, one for each seed."""
 
@@ -129,10 +128,10 @@ def curves(
         length = min(map(len, rows))  # a run that diverged ends early
         if length == 0:
             continue
-        table = np.array([row[:length] for row in rows], float)
+        matrix = np.array([row[:length] for row in rows], float)
         epochs = np.arange(first, first + length)
-        mean = table.mean(0)
-        axis.fill_between(epochs, table.min(0), table.max(0), color=colour, alpha=0.18, linewidth=0)
+        mean = matrix.mean(0)
+        axis.fill_between(epochs, matrix.min(0), matrix.max(0), color=colour, alpha=0.18, linewidth=0)
         axis.plot(epochs, mean, color=colour, linestyle=line, marker=marker, markersize=6, linewidth=2,
                   markevery=max(1, length // 10), label=label(name, mean[-1]))  # fmt: skip
     axis.set_xlabel("epoch")

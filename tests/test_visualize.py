@@ -27,7 +27,7 @@ class Picture:
 
     def __init__(self, picture):
         self.source = picture.source
-        self.labels, self.attributes, self.boxes = {}, {}, {}
+        self.labels, self.attributes, self.frames = {}, {}, {}
         self.edges, self.legend = [], ""
         self.places: list[list[str]] = []
         for line in self.source.splitlines():
@@ -35,7 +35,7 @@ class Picture:
                 key, label, rest = match.groups()
                 self.labels[key] = [unescape(re.sub("<[^>]*>", "", part)) for part in label.split("<BR/>")]
                 self.attributes[key] = {k: v.strip('"') for k, v in re.findall(r"(\w+)=(\"[^\"]*\"|\w+)", rest)}
-                self.boxes[key] = [place[0] for place in self.places if place]
+                self.frames[key] = [place[0] for place in self.places if place]
             elif match := re.fullmatch(r"\s*(n\d+) -> (n\d+)(?: \[(.*)\])?", line):
                 self.edges.append(match.groups(""))
             elif line.strip().startswith(("subgraph", "digraph", "{")):
@@ -202,23 +202,23 @@ def test_every_elementwise_op_can_be_drawn_with_both_passes(name):
 # --- Modules ---
 
 
-def test_parameters_have_their_names_and_modules_their_boxes():
+def test_parameters_have_their_names_and_modules_their_frames():
     _, cost = step()
     picture = Picture(visualize.graph(cost))
-    assert picture.boxes[picture.called("hidden.weight")] == ["Network", "hidden: Linear"]
-    assert picture.boxes[picture.called("linear 10×10")] == ["Network", "output: Linear"]
-    assert picture.boxes[picture.called("sigmoid 10×30")] == ["Network"]
-    assert picture.boxes[picture.called("x")] == picture.boxes[picture.called("C")] == []
+    assert picture.frames[picture.called("hidden.weight")] == ["Network", "hidden: Linear"]
+    assert picture.frames[picture.called("linear 10×10")] == ["Network", "output: Linear"]
+    assert picture.frames[picture.called("sigmoid 10×30")] == ["Network"]
+    assert picture.frames[picture.called("x")] == picture.frames[picture.called("C")] == []
 
 
 def test_without_trace_names_come_from_the_model_alone():
     network = Network()
     picture = Picture(visualize.graph(network(np.ones((2, 784), np.float32)).sum(), model=network))
     assert "hidden.weight" in [lines[0] for lines in picture.labels.values()]
-    assert not any(picture.boxes.values())
+    assert not any(picture.frames.values())
 
 
-def test_a_module_called_twice_has_two_boxes_around_its_parameters():
+def test_a_module_called_twice_has_two_frames_around_its_parameters():
     class Shared(nn.Module):
         def __init__(self):
             self.layer = nn.Linear(4, 4, rng=rng())
@@ -230,7 +230,7 @@ def test_a_module_called_twice_has_two_boxes_around_its_parameters():
         y = Shared()(np.ones((2, 4))).sum()
     picture = Picture(visualize.graph(y))
     assert picture.source.count("layer: Linear") == 2
-    assert picture.boxes[picture.called("layer.weight")] == ["Shared"]
+    assert picture.frames[picture.called("layer.weight")] == ["Shared"]
     collapsed = Picture(visualize.graph(y, collapse=1))
     assert collapsed.pairs().count(("layer.weight", "layer")) == 2
     assert ("layer", "layer") in collapsed.pairs()
@@ -258,7 +258,7 @@ def test_operands_used_twice_stay_when_modules_collapse():
 
 def test_layers_that_repeat_are_drawn_once():
     picture = Picture(visualize.graph(deep(8), collapse=1))
-    assert picture.boxes[picture.called("layers.0")] == ["Sequential", "× 8: layers.0 … layers.14"]
+    assert picture.frames[picture.called("layers.0")] == ["Sequential", "× 8: layers.0 … layers.14"]
     assert picture.pairs() == [
         ("input 2×5 float64", "1/n Σ ½(a−y)²"),
         ("input 2×5 float64", "layers.0"),
@@ -273,15 +273,15 @@ def test_a_loop_without_modules_is_rolled_up_too_and_what_differs_is_not():
         x = tanh(x * named(np.ones(3), f"w{i}") + 1)
     x = x * 5
     picture = Picture(visualize.graph(x, limit=20))
-    assert picture.boxes[picture.called("tanh")] == ["× 200"]
-    assert picture.boxes[picture.called("w0")] == ["× 200"]
+    assert picture.frames[picture.called("tanh")] == ["× 200"]
+    assert picture.frames[picture.called("w0")] == ["× 200"]
     assert len(picture.labels) == 2 + 5 + 2
     assert len(Picture(visualize.graph(x, limit=2000)).labels) == 2 + 200 * 5 + 2
 
 
 def test_a_large_graph_is_collapsed_as_far_as_needed():
     cost = deep(100)
-    assert Picture(visualize.graph(cost)).boxes["n1"][:1] == ["Sequential"]
+    assert Picture(visualize.graph(cost)).frames["n1"][:1] == ["Sequential"]
     assert len(Picture(visualize.graph(cost)).labels) < 10
 
 

@@ -12,7 +12,7 @@ from tinygrad_mnist.nn import Module
 from tinygrad_mnist.op import Op, Rule
 from tinygrad_mnist.tensor import Tensor, leaf, values
 
-from .notation import Step, all_named, collect, expression, names_of, operand_text, shape_text, value_text
+from .notation import Application, all_named, collect, expression, names_of, operand_text, shape_text, value_text
 from .tracing import observing
 
 
@@ -88,15 +88,15 @@ def explain(output: Tensor, *, model: Module | None = None) -> str:
 
 def _watched(rule: Rule, g: Tensor, node: Tensor, names: Mapping[Tensor, str]) -> tuple[Any, str]:
     """What a rule gives, and the formula that it computed."""
-    steps: dict[Tensor, Step] = {}
+    applied: dict[Tensor, Application] = {}
 
     def note(result: Tensor, op: Op, inputs: tuple[Any, ...], params: Mapping[str, Any]) -> None:
-        steps[result] = op, inputs, params
+        applied[result] = op, inputs, params
 
     try:
         with observing(note), no_grad():
             part = rule(g, node, *node.inputs, **node.params)
-        return part, operand_text(part, names, steps)[0]
+        return part, operand_text(part, names, applied)[0]
     except Exception:  # a rule that is written for arrays alone: its formula cannot be seen
         arrays = [x.data if isinstance(x, Tensor) else x for x in node.inputs]
         return rule(g.data, node.data, *arrays, **node.params), f"the rule of {node.op.name}"
