@@ -18,7 +18,9 @@ from typing import Any
 from tinygrad_mnist.command import guarded
 from zoo.training import describe
 
-from .figure import Figure, Results, digits, picture, record_of, write
+from .figure import Figure, picture, record_of, write
+from .panel import Results
+from .runs import digits
 from .sweep import Setting, SweepError, forget, processes, sweep
 
 HERE = Path(__file__).parent
