@@ -18,7 +18,9 @@ from typing import Any
 from tinygrad_mnist.command import guarded
 from zoo.training import describe
 
-from .figure import Figure, Results, digits, picture, record_of, write
+from .figure import Figure, picture, record_of, write
+from .panel import Results
+from .runs import digits
 from .sweep import Setting, SweepError, forget, processes, sweep
 
 HERE = Path(__file__).parent
@@ -109,7 +111,7 @@ def _run(name: str, figure: Figure, options: argparse.Namespace) -> int:
             record = record_of(name, results, settings, seeds, seconds, _trial(changed))
             write(record, file)
         picture(figure, record, folder / f"{stem}.png")
-        print(summary(record))
+        print(last_accuracies(record))
         print(f"written: {file}")
     print(f"written: {folder / f'{stem}.png'}")
     return 0
@@ -175,7 +177,7 @@ def on_cluster(address: str) -> Iterator[tuple[Callable[[], Any], int]]:
         yield partial(client.get_executor, pure=False), workers
 
 
-def summary(record: Any) -> str:
+def last_accuracies(record: Any) -> str:
     """A line for each setting: the accuracies after the last epoch, lowest, mean and highest of the seeds."""
     lines = []
     for label in dict.fromkeys(run["label"] for run in record["runs"]):

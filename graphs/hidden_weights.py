@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from graphs.commandline import command
-from graphs.figure import Figure, Results, training_of
+from graphs.figure import Figure
+from graphs.panel import Results
+from graphs.runs import training_of
 from graphs.sweep import Setting
 
 

@@ -10,7 +10,8 @@ import sys
 from typing import Any
 
 from graphs.commandline import command
-from graphs.figure import Figure, Results, accuracy
+from graphs.figure import Figure
+from graphs.panel import Results, accuracy
 
 COSTS = ("quadratic", "cross-entropy")
 WEIGHTS = {"N(0, 1)": "normal", "N(0, 1/fan_in)": "scaled"}

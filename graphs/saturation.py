@@ -15,7 +15,8 @@ from functools import partial
 from typing import Any
 
 from graphs.commandline import command
-from graphs.figure import Figure, Results, accuracy, curves
+from graphs.figure import Figure
+from graphs.panel import Results, accuracy, curves
 
 
 def norms(layer: int, run: Any) -> list[float]:

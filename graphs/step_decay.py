@@ -9,7 +9,8 @@ import sys
 from typing import Any
 
 from graphs.commandline import command
-from graphs.figure import Figure, Results, accuracy
+from graphs.figure import Figure
+from graphs.panel import Results, accuracy
 
 
 def draw(figure: Any, results: Results) -> None:

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from graphs.commandline import command
-from graphs.figure import STYLES, Figure, Results, accuracy
+from graphs.figure import Figure
+from graphs.panel import STYLES, Results, accuracy
 
 
 def draw(figure: Any, results: Results) -> None:

@@ -14,6 +14,8 @@ from tinygrad_mnist import OPS
 from tinygrad_mnist.op import Op
 from tinygrad_mnist.testing.cases import own_operands
 
+pytest.register_assert_rewrite("tests.helpers")  # so that its assertions show what they compared
+
 settings.register_profile("ci", derandomize=True, deadline=None, database=None, print_blob=True, max_examples=50)
 settings.register_profile(
     "explore", derandomize=False, deadline=None, max_examples=2000, suppress_health_check=[HealthCheck.too_slow]

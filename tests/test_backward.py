@@ -17,7 +17,7 @@ from numpy.testing import assert_array_equal
 import tinygrad_mnist as tg
 from tinygrad_mnist import OPS, Tensor, grad, nn, no_grad, unary
 
-from .test_tensor import FLOATS, constant, refused, variable
+from .helpers import FLOATS, constant, refused, variable
 
 
 @pytest.fixture

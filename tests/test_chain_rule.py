@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tinygrad_mnist import Tensor, backward, grad
 from tinygrad_mnist.backward import fitted
-from tinygrad_mnist.testing import programs
+from tinygrad_mnist.testing import compositions
 
 
 def told() -> Any:
@@ -26,11 +26,11 @@ def told() -> Any:
     return names["chain_rule"]
 
 
-@given(programs(), st.booleans())
-def test_the_chain_rule_as_told_gives_the_bits_of_the_real_one(program, in_float32):
-    arrays = [x.astype(np.float32) if in_float32 else x for x in program.inputs]
+@given(compositions(), st.booleans())
+def test_the_chain_rule_as_told_gives_the_bits_of_the_real_one(composition, in_float32):
+    arrays = [x.astype(np.float32) if in_float32 else x for x in composition.inputs]
     inputs = [Tensor(x, requires_grad=True) for x in arrays]
-    output = program(*inputs)
+    output = composition(*inputs)
     if not output.requires_grad:
         return
     output = (output * output).sum()

@@ -15,7 +15,7 @@ from tinygrad_mnist import OPS
 from tinygrad_mnist.losses import quadratic_cost
 from tinygrad_mnist.testing import Case, arrays, check, check_derivatives, check_op, operands, shapes
 
-from .test_mutants import cases
+from .helpers import cases
 
 DIFFERENTIABLE = [name for name, op in OPS.items() if op.differentiable]
 

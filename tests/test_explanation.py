@@ -5,14 +5,12 @@ import re
 import numpy as np
 import pytest
 
-from tinygrad_mnist import OPS, Tensor, concatenate, grad, nn, no_grad, ops, sigmoid, unary, visualize
+from tinygrad_mnist import OPS, concatenate, grad, nn, no_grad, ops, sigmoid, unary, visualize
 from tinygrad_mnist.losses import cross_entropy_cost, quadratic_cost
 from tinygrad_mnist.visualize import explain
 from tinygrad_mnist.visualize.notation import in_lines, value_text
 
-
-def named(value, name, requires_grad=True):
-    return Tensor(value, requires_grad=requires_grad, name=name)
+from .helpers import named
 
 
 def evaluated(text, leaves):

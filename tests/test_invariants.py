@@ -15,7 +15,7 @@ import tinygrad_mnist as tg
 from tinygrad_mnist import OPS, Tensor, grad, no_grad
 from tinygrad_mnist.testing import operands
 
-from .test_tensor import variable
+from .helpers import variable
 
 DIFFERENTIABLE = [name for name, op in OPS.items() if op.differentiable]
 every_op = pytest.mark.parametrize("name", DIFFERENTIABLE)

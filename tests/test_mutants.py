@@ -13,27 +13,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
 
 from tinygrad_mnist import OPS, Tensor
 from tinygrad_mnist.op import Each
-from tinygrad_mnist.testing import check, operands
+from tinygrad_mnist.testing import check
+
+from .helpers import cases
 
 DIFFERENTIABLE = [op for op in OPS.values() if op.differentiable]
-
-
-@functools.cache
-def cases(name):
-    """Return the operands that the default settings try an op with."""
-    found = []
-
-    @settings(max_examples=60, derandomize=True, database=None)
-    @given(operands(name))
-    def collect(case):
-        found.append(case)
-
-    collect()
-    return found
 
 
 def slots(op):

@@ -18,7 +18,7 @@ import tinygrad_mnist as tg
 from tinygrad_mnist import OPS, Tensor, binary, grad, testing, unary, variadic
 from tinygrad_mnist.replay.program import is_ours
 
-from .test_tensor import FLOATS, constant, refused, variable
+from .helpers import FLOATS, constant, refused, variable
 
 
 def slope(function: Callable[[Any], Any], x: Any, dtype: Any = np.float64) -> Any:

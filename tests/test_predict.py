@@ -17,7 +17,7 @@ from zoo.network2 import Network2
 from zoo.predict import prepare, read_image
 from zoo.training import Training
 
-from .test_zoo import write_data
+from .helpers import write_data
 
 ROOT = Path(__file__).resolve().parent.parent
 

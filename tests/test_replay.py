@@ -16,7 +16,7 @@ from hypothesis import given, settings
 import tinygrad_mnist as tg
 from tinygrad_mnist import OPS, Tensor, grad, losses, mnist, nn, no_grad, optim, visualize
 from tinygrad_mnist.replay import compile
-from tinygrad_mnist.testing import Program, operands, programs
+from tinygrad_mnist.testing import Composition, compositions, operands
 from zoo.network import COSTS
 from zoo.training import network_class
 
@@ -134,10 +134,10 @@ def test_every_op_gives_the_same_bits(name: str) -> None:
     check()
 
 
-@given(programs())
-def test_random_programs_give_the_same_bits(program: Program) -> None:
-    arrays = [x.astype(F) if x.dtype.kind == "f" else x for x in program.inputs]
-    check_same_bits(program, arrays, [shuffled(x) for x in arrays])
+@given(compositions())
+def test_random_compositions_give_the_same_bits(composition: Composition) -> None:
+    arrays = [x.astype(F) if x.dtype.kind == "f" else x for x in composition.inputs]
+    check_same_bits(composition, arrays, [shuffled(x) for x in arrays])
 
 
 @pytest.mark.parametrize("cost", [losses.quadratic_cost, losses.cross_entropy_cost, losses.softmax_cross_entropy])

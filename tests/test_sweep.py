@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from graphs import commandline, figure
+from graphs import commandline
+from graphs.runs import train_network
 from graphs.sweep import SweepError, forget, processes, sweep
 
 ROOT = Path(__file__).parent.parent
@@ -154,7 +155,7 @@ def test_an_interrupted_sweep_ends_at_once_and_keeps_what_was_done(tmp_path):
 def test_a_cluster_gives_the_same_numbers(tmp_path):
     distributed = pytest.importorskip("distributed")
     settings = {"small": {"network": "network2", "epochs": 2, "train_size": 100, "batch_size": 20}}
-    run = functools.partial(sweep, figure.train_network, settings, [0, 1])
+    run = functools.partial(sweep, train_network, settings, [0, 1])
     here = run(folder=tmp_path / "here", executor=Here)
     with (
         distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,

@@ -5,8 +5,7 @@ from __future__ import annotations
 import copy
 import operator
 import pickle
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,28 +16,7 @@ import tinygrad_mnist as tg
 from tinygrad_mnist import Tensor
 from tinygrad_mnist.tensor import values
 
-FLOATS = [np.float16, np.float32, np.float64, np.longdouble]
-
-
-def variable(values: Any, dtype: Any = np.float64, **settings: Any) -> Any:
-    """A Tensor that requires gradients, typed Any: tests ask things of it that a type checker would refuse."""
-    return Tensor(np.array(values, dtype), True, **settings)
-
-
-def constant(values: Any, dtype: Any = np.float64) -> Any:
-    return Tensor(np.array(values, dtype))
-
-
-@contextmanager
-def refused(kind: type[Exception] | tuple[type[Exception], ...], *words: str) -> Iterator[None]:
-    """Expect an error of this kind, in one line that holds all the words."""
-    with pytest.raises(kind) as caught:
-        yield
-    message = str(caught.value)
-    assert "\n" not in message
-    for word in words:
-        assert word in message
-
+from .helpers import FLOATS, constant, refused, variable
 
 # --- what it holds ---
 

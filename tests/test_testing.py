@@ -37,7 +37,7 @@ from tinygrad_mnist.testing import (
     shapes,
 )
 
-from .test_mutants import cases
+from .helpers import cases
 
 
 def examples(strategy, n=300):

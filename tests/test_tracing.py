@@ -12,9 +12,7 @@ from tinygrad_mnist import Tensor, exp, grad, log, nn, no_grad, sigmoid, sqrt
 from tinygrad_mnist.tensor import mode
 from tinygrad_mnist.visualize.tracing import calls_around, detect_anomaly, trace
 
-
-def named(value, name, requires_grad=True):
-    return Tensor(value, requires_grad=requires_grad, name=name)
+from .helpers import named
 
 
 class Doubled(nn.Module):

@@ -1,4 +1,4 @@
-"""visualize.py and drawing.py: what stands in a picture, how large graphs are made small, files, and digits as text."""
+"""visualize/: what stands in a picture, how large graphs are made small, and files."""
 
 import json
 import os
@@ -17,6 +17,8 @@ from tinygrad_mnist.losses import quadratic_cost
 from tinygrad_mnist.visualize.picture import RAMP
 from tinygrad_mnist.visualize.render import rendered
 
+from .helpers import named
+
 ELEMENTWISE = [name for name, op in OPS.items() if op.domain and op.differentiable]
 
 
@@ -25,7 +27,7 @@ class Picture:
 
     def __init__(self, picture):
         self.source = picture.source
-        self.labels, self.attributes, self.boxes = {}, {}, {}
+        self.labels, self.attributes, self.frames = {}, {}, {}
         self.edges, self.legend = [], ""
         self.places: list[list[str]] = []
         for line in self.source.splitlines():
@@ -33,7 +35,7 @@ class Picture:
                 key, label, rest = match.groups()
                 self.labels[key] = [unescape(re.sub("<[^>]*>", "", part)) for part in label.split("<BR/>")]
                 self.attributes[key] = {k: v.strip('"') for k, v in re.findall(r"(\w+)=(\"[^\"]*\"|\w+)", rest)}
-                self.boxes[key] = [place[0] for place in self.places if place]
+                self.frames[key] = [place[0] for place in self.places if place]
             elif match := re.fullmatch(r"\s*(n\d+) -> (n\d+)(?: \[(.*)\])?", line):
                 self.edges.append(match.groups(""))
             elif line.strip().startswith(("subgraph", "digraph", "{")):
@@ -58,10 +60,6 @@ class Picture:
 
 def rng():
     return np.random.default_rng(0)
-
-
-def named(value, name, requires_grad=True):
-    return Tensor(value, requires_grad=requires_grad, name=name)
 
 
 def toy():
@@ -204,23 +202,23 @@ def test_every_elementwise_op_can_be_drawn_with_both_passes(name):
 # --- Modules ---
 
 
-def test_parameters_have_their_names_and_modules_their_boxes():
+def test_parameters_have_their_names_and_modules_their_frames():
     _, cost = step()
     picture = Picture(visualize.graph(cost))
-    assert picture.boxes[picture.called("hidden.weight")] == ["Network", "hidden: Linear"]
-    assert picture.boxes[picture.called("linear 10×10")] == ["Network", "output: Linear"]
-    assert picture.boxes[picture.called("sigmoid 10×30")] == ["Network"]
-    assert picture.boxes[picture.called("x")] == picture.boxes[picture.called("C")] == []
+    assert picture.frames[picture.called("hidden.weight")] == ["Network", "hidden: Linear"]
+    assert picture.frames[picture.called("linear 10×10")] == ["Network", "output: Linear"]
+    assert picture.frames[picture.called("sigmoid 10×30")] == ["Network"]
+    assert picture.frames[picture.called("x")] == picture.frames[picture.called("C")] == []
 
 
 def test_without_trace_names_come_from_the_model_alone():
     network = Network()
     picture = Picture(visualize.graph(network(np.ones((2, 784), np.float32)).sum(), model=network))
     assert "hidden.weight" in [lines[0] for lines in picture.labels.values()]
-    assert not any(picture.boxes.values())
+    assert not any(picture.frames.values())
 
 
-def test_a_module_called_twice_has_two_boxes_around_its_parameters():
+def test_a_module_called_twice_has_two_frames_around_its_parameters():
     class Shared(nn.Module):
         def __init__(self):
             self.layer = nn.Linear(4, 4, rng=rng())
@@ -232,7 +230,7 @@ def test_a_module_called_twice_has_two_boxes_around_its_parameters():
         y = Shared()(np.ones((2, 4))).sum()
     picture = Picture(visualize.graph(y))
     assert picture.source.count("layer: Linear") == 2
-    assert picture.boxes[picture.called("layer.weight")] == ["Shared"]
+    assert picture.frames[picture.called("layer.weight")] == ["Shared"]
     collapsed = Picture(visualize.graph(y, collapse=1))
     assert collapsed.pairs().count(("layer.weight", "layer")) == 2
     assert ("layer", "layer") in collapsed.pairs()
@@ -260,7 +258,7 @@ def test_operands_used_twice_stay_when_modules_collapse():
 
 def test_layers_that_repeat_are_drawn_once():
     picture = Picture(visualize.graph(deep(8), collapse=1))
-    assert picture.boxes[picture.called("layers.0")] == ["Sequential", "× 8: layers.0 … layers.14"]
+    assert picture.frames[picture.called("layers.0")] == ["Sequential", "× 8: layers.0 … layers.14"]
     assert picture.pairs() == [
         ("input 2×5 float64", "1/n Σ ½(a−y)²"),
         ("input 2×5 float64", "layers.0"),
@@ -275,15 +273,15 @@ def test_a_loop_without_modules_is_rolled_up_too_and_what_differs_is_not():
         x = tanh(x * named(np.ones(3), f"w{i}") + 1)
     x = x * 5
     picture = Picture(visualize.graph(x, limit=20))
-    assert picture.boxes[picture.called("tanh")] == ["× 200"]
-    assert picture.boxes[picture.called("w0")] == ["× 200"]
+    assert picture.frames[picture.called("tanh")] == ["× 200"]
+    assert picture.frames[picture.called("w0")] == ["× 200"]
     assert len(picture.labels) == 2 + 5 + 2
     assert len(Picture(visualize.graph(x, limit=2000)).labels) == 2 + 200 * 5 + 2
 
 
 def test_a_large_graph_is_collapsed_as_far_as_needed():
     cost = deep(100)
-    assert Picture(visualize.graph(cost)).boxes["n1"][:1] == ["Sequential"]
+    assert Picture(visualize.graph(cost)).frames["n1"][:1] == ["Sequential"]
     assert len(Picture(visualize.graph(cost)).labels) < 10
 
 
@@ -496,65 +494,6 @@ def test_graphviz_reads_every_kind_of_picture_without_a_warning(tmp_path):
         )
 
 
-# --- a digit as text ---
-
-IMAGE = [[0.0, 1.0, 0.0], [0.0, 1.0, 1.0], [0.5, 0.0, 0.3]]
-
-
-def test_a_digit_in_every_style():
-    assert visualize.digit(IMAGE, (3, 3), style="ascii") == " @=\n: ."
-    assert visualize.digit(IMAGE, (3, 3), style="blocks") == " █▄\n░ ░"
-    top = visualize.digit(IMAGE, (3, 3), style="ansi").splitlines()[0]
-    assert top == ("\x1b[38;5;232;48;5;232m▀\x1b[38;5;255;48;5;255m▀\x1b[38;5;232;48;5;255m▀\x1b[0m")
-    assert visualize.digit(IMAGE, (3, 3), style="ascii").isascii()
-
-
-def test_pixels_from_0_to_255_flat_and_as_tensors_are_the_same_digit():
-    expected = visualize.digit(IMAGE, (3, 3), style="ascii")
-    for pixels in (
-        np.ravel(IMAGE),
-        Tensor(np.ravel(IMAGE)[None]),
-        np.rint(np.multiply(IMAGE, 255)).astype(np.uint8),
-    ):
-        assert visualize.digit(pixels, (3, 3), style="ascii") == expected
-
-
-def test_bars_say_what_the_network_says_and_what_it_is():
-    text = visualize.digit(IMAGE, (3, 3), style="blocks", activations=[0.0, 0.5, 1.5, np.nan], label=2).splitlines()
-    assert len(text) == 4
-    assert text[1].endswith("1 ██████████           0.50")
-    assert "2 ████████████████████ 1.50" in text[2]
-    wrong = visualize.digit(IMAGE, (3, 3), style="ascii", activations=[0.0, 0.5, 0.9], label=1)
-    assert "0.50 < is" in wrong
-    assert "0.90 < says" in wrong
-    right = visualize.digit(IMAGE, (3, 3), style="ascii", activations=Tensor([0.0, 0.5, 0.9]), label=2)
-    assert "0.90 < says and is" in right
-
-
-def test_the_style_follows_what_the_output_can_show(monkeypatch):
-    class Output:
-        def __init__(self, encoding, terminal):
-            self.encoding, self.isatty = encoding, lambda: terminal
-
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.delenv("NO_COLOR", raising=False)
-    for output, style in ((("utf-8", True), "ansi"), (("utf-8", False), "blocks"), (("latin-1", True), "ascii")):
-        monkeypatch.setattr("sys.stdout", Output(*output))
-        assert visualize.digit(IMAGE, (3, 3)) == visualize.digit(IMAGE, (3, 3), style=style)
-    monkeypatch.setattr("sys.stdout", Output("utf-8", True))
-    monkeypatch.setenv("NO_COLOR", "1")
-    assert visualize.digit(IMAGE, (3, 3)) == visualize.digit(IMAGE, (3, 3), style="blocks")
-    monkeypatch.setattr("sys.stdout", Output(None, False))
-    assert visualize.digit(IMAGE, (3, 3)).isascii()
-
-
-def test_wrong_sizes_and_styles_are_refused():
-    with pytest.raises(ValueError, match=r"^digit: 9 pixels do not make an image of shape \(28, 28\); pass shape="):
-        visualize.digit(IMAGE)
-    with pytest.raises(ValueError, match="expected style 'auto', 'ansi', 'blocks' or 'ascii', got 'color'"):
-        visualize.digit(IMAGE, (3, 3), style="color")
-
-
 def test_an_op_of_the_users_own_is_drawn():
     cube = unary("cube", lambda x: x**3, lambda g, out, x: g * 3 * x**2, sign="x³")
     try:
@@ -564,11 +503,6 @@ def test_an_op_of_the_users_own_is_drawn():
         assert picture.labels[picture.called("∂v1/∂w")][1] == "= ∂v1/∂v1 * 3 * w ** 2"
     finally:
         del OPS["cube"]
-
-
-def test_a_digit_without_activations_to_show_is_refused():
-    with pytest.raises(ValueError, match="digit: got no activations; pass one for each class, or None"):
-        visualize.digit(np.zeros(784), activations=[])
 
 
 class Layered(nn.Module):

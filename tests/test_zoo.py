@@ -26,25 +26,10 @@ from zoo.network3 import Network3
 from zoo.training import NAMES, Training, describe, network_class, settings_of
 from zoo.words import in_words, line, rate
 
+from .helpers import write_data
+
 ROOT = Path(__file__).resolve().parent.parent
 NETWORKS = [Network, Network1, Network2, Network3]
-
-
-def write_idx(path, array):
-    """Write an array as an IDX file."""
-    header = struct.pack(f">{1 + array.ndim}I", 0x0800 | array.ndim, *array.shape)
-    path.write_bytes(header + np.asarray(array, np.uint8).tobytes())
-
-
-def write_data(directory, images, labels, test_images=None, test_labels=None):
-    """Write a data set in MNIST's format, and return its directory."""
-    directory.mkdir(exist_ok=True)
-    write_idx(directory / "train-images-idx3-ubyte", images)
-    write_idx(directory / "train-labels-idx1-ubyte", labels)
-    if test_images is not None:
-        write_idx(directory / "t10k-images-idx3-ubyte", test_images)
-        write_idx(directory / "t10k-labels-idx1-ubyte", test_labels)
-    return directory
 
 
 def pixels(split, n):

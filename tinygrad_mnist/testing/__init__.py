@@ -1,4 +1,4 @@
-"""Hypothesis strategies for arrays, for the operands of any op and for whole programs, and what must hold of them.
+"""Hypothesis strategies for arrays, operands of any op and compositions of several, and what must hold of them.
 
 An op is tested by the same three lines whether it is ours or yours:
 
@@ -22,9 +22,9 @@ from .cases import operands_of as operands_of
 from .checks import check as check
 from .checks import check_derivatives as check_derivatives
 from .checks import check_op as check_op
-from .program import Line as Line
-from .program import Program as Program
-from .program import programs as programs
+from .composition import Composition as Composition
+from .composition import Line as Line
+from .composition import compositions as compositions
 from .strategies import LAYOUTS as LAYOUTS
 from .strategies import arrays as arrays
 from .strategies import axes as axes

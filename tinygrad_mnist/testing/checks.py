@@ -14,7 +14,7 @@ from tinygrad_mnist.ops import Op
 from tinygrad_mnist.tensor import Array, Tensor, read_only
 
 from .cases import Case, operands
-from .strategies import fits
+from .strategies import in_domain
 
 
 def check_derivatives(f: Callable[..., Any], *inputs: Any, parameters: Any = None) -> None:
@@ -64,14 +64,14 @@ def check(case: Case) -> None:
         raise TypeError("check: expected a case drawn from operands(op)")
     variables = [case.args[i] for i in case.places]
     if not variables:
-        operands = [Tensor(x, requires_grad=_is_floating(x)) if isinstance(x, np.ndarray) else x for x in case.args]
-        if not op.differentiable and case.apply(*operands).requires_grad:
+        args = [Tensor(x, requires_grad=_is_floating(x)) if isinstance(x, np.ndarray) else x for x in case.args]
+        if not op.differentiable and case.apply(*args).requires_grad:
             raise GradientError(f"{op.name} has no rules, but its result requires gradients")
         return
     check_derivatives(case, *variables)
     if op.domain is not None and len(variables) > 1:
         x, domains = variables[0], [op.domain[i] for i in case.places]
-        if all(fits(x, domain) for domain in domains):
+        if all(in_domain(x, domain) for domain in domains):
 
             def twice(x: Tensor) -> Any:
                 return case(*[x] * len(domains))
@@ -121,11 +121,11 @@ def _check_memory(case: Case, variables: Sequence[Array]) -> None:
         return
     if not case.op.view and any(np.may_share_memory(out.data, x.data) for x in out.inputs if isinstance(x, Tensor)):
         raise GradientError(f"{case}: forward returns memory of an operand; return a copy, or say view=True")
-    frozen = [read_only(x.data) if isinstance(x, Tensor) else x for x in out.inputs]
+    inputs = [read_only(x.data) if isinstance(x, Tensor) else x for x in out.inputs]
     for i, (x, rule) in enumerate(zip(out.inputs, case.op.rules, strict=False)):
         if rule is not None and isinstance(x, Tensor) and x.requires_grad:
             try:
-                rule(read_only(_upstream(out)), read_only(out.data), *frozen, **out.params)
+                rule(read_only(_upstream(out)), read_only(out.data), *inputs, **out.params)
             except ValueError as error:
                 if "read-only" not in str(error):
                     raise

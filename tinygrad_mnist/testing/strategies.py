@@ -217,7 +217,7 @@ def shapes_of_size(size: int) -> list[Shape]:
     return [shape for n in range(4) for shape in itertools.product(sides, repeat=n) if math.prod(shape) == size]
 
 
-def fits(x: Any, domain: Domain) -> bool:
+def in_domain(x: Any, domain: Domain) -> bool:
     """Whether all numbers are in the domain; the bounds of `REALS` are for drawing only."""
     inside = domain[:2] == REALS[:2] or bool(np.all((domain.low <= x) & (x <= domain.high)))
     return inside and all(apart(x, point) for point in domain.away)

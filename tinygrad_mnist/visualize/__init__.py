@@ -7,7 +7,8 @@
 Graphs are drawn by graphviz, which is imported when it is first used.
 """
 
-from .digits import digit as digit
+from tinygrad_mnist.digits import digit as digit
+
 from .explanation import explain as explain
 from .picture import graph as graph
 from .render import save as save

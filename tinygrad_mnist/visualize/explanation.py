@@ -13,7 +13,7 @@ from tinygrad_mnist.nn import Module
 from tinygrad_mnist.op import Op, Rule
 from tinygrad_mnist.tensor import Tensor, leaf, values
 
-from .notation import Step, all_named, collect, expression, names_of, operand_text, shape_text, value_text
+from .notation import Application, all_named, collect, expression, names_of, operand_text, shape_text, value_text
 from .tracing import observing
 
 
@@ -87,24 +87,24 @@ def explain(output: Tensor, *, model: Module | None = None) -> str:
     )
 
 
-class _Steps(Observer):
+class _Applications(Observer):
     """The ops that are applied."""
 
     def __init__(self) -> None:
-        self.steps: dict[Tensor, Step] = {}
+        self.applications: dict[Tensor, Application] = {}
 
     def applied(self, result: Tensor, op: Op, inputs: tuple[Any, ...], params: Mapping[str, Any]) -> None:
         """Note an op."""
-        self.steps[result] = op, inputs, params
+        self.applications[result] = op, inputs, params
 
 
 def _watched(rule: Rule, g: Tensor, node: Tensor, names: Mapping[Tensor, str]) -> tuple[Any, str]:
     """What a rule gives, and the formula that it computed."""
-    seen = _Steps()
+    seen = _Applications()
     try:
         with observing(seen), no_grad():
             part = rule(g, node, *node.inputs, **node.params)
-        return part, operand_text(part, names, seen.steps)[0]
+        return part, operand_text(part, names, seen.applications)[0]
     except Exception:  # a rule that is written for arrays alone: its formula cannot be seen
         arrays = [x.data if isinstance(x, Tensor) else x for x in node.inputs]
         return rule(g.data, node.data, *arrays, **node.params), f"the rule of {node.op.name}"

@@ -6,15 +6,15 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
-from .nodes import Box, Node, users_of
+from .nodes import Frame, Node, users_of
 from .notation import shape_text
 
 
-def fit(nodes: list[Node], collapse: int | Collection[str] | None, limit: int) -> list[Node]:
+def within_limit(nodes: list[Node], collapse: int | Collection[str] | None, limit: int) -> list[Node]:
     """The nodes; with Modules collapsed and repeated layers drawn once, if that is asked or else as far as needed."""
     choices: list[Any] = [{collapse} if isinstance(collapse, str) else collapse]
     if collapse is None:
-        deepest = max(len(node.boxes) for node in nodes)
+        deepest = max(len(node.frames) for node in nodes)
         choices = [None, *range(deepest, -1, -1)]  # first as it is, then ever more collapsed
     for chosen in choices:
         fitting = nodes if chosen is None else collapsed(nodes, chosen)
@@ -29,17 +29,19 @@ def fit(nodes: list[Node], collapse: int | Collection[str] | None, limit: int) -
 
 
 def collapsed(nodes: list[Node], chosen: int | Collection[str]) -> list[Node]:
-    """The nodes with some boxes as one node each: those at depth `chosen`, or with names in it.
+    """The nodes with some frames as one node each: those at depth `chosen`, or with names in it.
 
-    The gradients in such a box become one node beside it.
+    The gradients in such a frame become one node beside it.
     """
     members: dict[Any, list[Node]] = {}
     for node in nodes:
         hits = (
-            box for i, box in enumerate(node.boxes) if (i == chosen if isinstance(chosen, int) else box.name in chosen)
+            frame
+            for i, frame in enumerate(node.frames)
+            if (i == chosen if isinstance(chosen, int) else frame.name in chosen)
         )
-        box = next(hits, None)
-        members.setdefault((box, node.beside is None) if box else node, []).append(node)
+        frame = next(hits, None)
+        members.setdefault((frame, node.beside is None) if frame else node, []).append(node)
     whole: dict[Node, Node] = {}
     for key, inside in members.items():
         one = _folded(inside, *key) if isinstance(key, tuple) else replace(inside[0])
@@ -54,12 +56,12 @@ def collapsed(nodes: list[Node], chosen: int | Collection[str]) -> list[Node]:
     return list(dict.fromkeys(whole.values()))
 
 
-def _folded(inside: list[Node], box: Box, forward: bool) -> Node:
-    """One node for the values in a box, or one for the gradients."""
-    boxes = inside[0].boxes[: inside[0].boxes.index(box)]
+def _folded(inside: list[Node], frame: Frame, forward: bool) -> Node:
+    """One node for the values in a frame, or one for the gradients."""
+    frames = inside[0].frames[: inside[0].frames.index(frame)]
     if not forward:
         notes = [f"{len(inside)} gradients"]
-        return Node("gradient", f"∂ {box.name or box.kind}", "", notes, boxes, beside=inside[0].beside)
+        return Node("gradient", f"∂ {frame.name or frame.kind}", "", notes, frames, beside=inside[0].beside)
     ops = [node for node in inside if node.kind == "op"]
     names = [node.tensor.op.name for node in ops if node.tensor is not None]
     size = sum(node.tensor.size for node in inside if node.kind == "parameter" and node.tensor is not None)
@@ -67,17 +69,17 @@ def _folded(inside: list[Node], box: Box, forward: bool) -> Node:
     counts += [f"{size:,} parameters"] * (size > 0)
     gradient = [note.replace(" =", " of its output =") for note in ops[-1].notes if "∂" in note]
     notes = [f"output {shape_text(ops[-1].tensor)}", ", ".join(counts), *gradient]
-    return Node("module", box.name, box.kind, notes, boxes, style=ops[-1].style)
+    return Node("module", frame.name, frame.kind, notes, frames, style=ops[-1].style)
 
 
 def rolled(nodes: list[Node]) -> list[Node]:
-    """The nodes with what repeats at least three times in a row drawn once, in a box that says how often."""
+    """The nodes with what repeats at least three times in a row drawn once, in a frame that says how often."""
     users = users_of(nodes)
     own = {node for node in nodes if node.kind in ("parameter", "constant") and len(users.get(node, ())) == 1}
     after: dict[Node, Node] = {}
     for node in nodes:
         through = [x for x, _ in node.inputs if x not in own]
-        if len(through) == 1 and len(users[through[0]]) == 1 and through[0].boxes == node.boxes:
+        if len(through) == 1 and len(users[through[0]]) == 1 and through[0].frames == node.frames:
             after[through[0]] = node
 
     def look(node: Node) -> tuple[Any, ...]:
@@ -85,7 +87,7 @@ def rolled(nodes: list[Node]) -> list[Node]:
         return node.kind, node.sign, *node.notes, *inputs
 
     again: dict[Node, Node] = {}  # of a repetition -> of the first time
-    repeat: dict[Node, Box] = {}
+    repeat: dict[Node, Frame] = {}
     later = set(after.values())
     for start in nodes:
         chain = [] if start in own or start in later else [start]
@@ -97,7 +99,7 @@ def rolled(nodes: list[Node]) -> list[Node]:
             length, times = _repetition(looks, i)
             if times >= 3:
                 repeat |= dict.fromkeys(
-                    chain[i : i + length], Box("", _repeats(chain[i : i + length * times], length, times))
+                    chain[i : i + length], Frame("", _repeats(chain[i : i + length * times], length, times))
                 )
                 again |= {chain[i + k]: chain[i + k % length] for k in range(length, length * times)}
             i += length * times if times >= 3 else 1
@@ -105,7 +107,7 @@ def rolled(nodes: list[Node]) -> list[Node]:
     for node in nodes:
         place = users[node][0] if node in own else node
         if place not in again:
-            new[node] = replace(node, boxes=(*place.boxes, repeat[place]) if place in repeat else node.boxes)
+            new[node] = replace(node, frames=(*place.frames, repeat[place]) if place in repeat else node.frames)
     for node, one in new.items():
         one.inputs = [(new[again.get(x, x)], text) for x, text in node.inputs]
     return list(new.values())

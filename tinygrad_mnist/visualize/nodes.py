@@ -15,7 +15,7 @@ from .tracing import Call, calls_around
 
 
 @dataclass(eq=False)
-class Box:
+class Frame:
     """A frame around nodes: one call of a Module, or layers that repeat."""
 
     name: str
@@ -31,19 +31,19 @@ class Node:
     name: str = ""
     sign: str = ""
     notes: list[str] = field(default_factory=list)
-    boxes: tuple[Box, ...] = ()  # the outermost first
+    frames: tuple[Frame, ...] = ()  # the outermost first
     inputs: list[tuple[Node, str]] = field(default_factory=list)  # with the text on the arrow
     style: dict[str, str] = field(default_factory=dict)
     tensor: Tensor | None = None
     beside: Node | None = None  # of a gradient: its value
 
 
-def draw(
-    tensors: Iterable[Tensor], names: Mapping[Tensor, str], boxes: Mapping[Call, Box], values: bool, shapes: bool
+def nodes_of(
+    tensors: Iterable[Tensor], names: Mapping[Tensor, str], frames: Mapping[Call, Frame], values: bool, shapes: bool
 ) -> list[Node]:
     """A node for each Tensor, which come in order, and for each number that went into them."""
     nodes: dict[Any, Node] = {}
-    held = {t for box in boxes.values() for t in box.holds}
+    held = {t for frame in frames.values() for t in frame.holds}
     for t in tensors:
         node = Node("op", names.get(t, ""), tensor=t)
         for i, x in enumerate(t.inputs):
@@ -52,7 +52,7 @@ def draw(
         nodes[t] = node
         value = value_text(t) if values or t.op is None else ""
         if t.op is not None:
-            node.boxes = tuple(boxes[call] for call in calls_around(t) if call in boxes)
+            node.frames = tuple(frames[call] for call in calls_around(t) if call in frames)
             name = "" if t.op.name == t.op.sign or (t.op.name in NOTATION and len(t.op.sign) == 1) else t.op.name
             changed = all(x.dtype != t.dtype for x in t.inputs if isinstance(x, Tensor))
             params = {key: value for key, value in t.params.items() if key != "shape"}  # said by the result's
@@ -69,24 +69,26 @@ def draw(
             node.notes.append(f"= {value}")
     for node, uses in users_of(nodes.values()).items():
         if node.kind in ("parameter", "constant"):  # stands with what uses it, inside the Module that holds it
-            levels = takewhile(lambda level: len(set(level)) == 1, zip(*(use.boxes for use in uses), strict=False))
-            node.boxes = tuple(box for (box, *_) in levels if node.kind == "constant" or node.tensor in box.holds)
+            levels = takewhile(lambda level: len(set(level)) == 1, zip(*(use.frames for use in uses), strict=False))
+            node.frames = tuple(
+                frame for (frame, *_) in levels if node.kind == "constant" or node.tensor in frame.holds
+            )
     return list(nodes.values())
 
 
 def gradients_beside(
-    nodes: list[Node], slopes: Mapping[Tensor, Tensor], names: Mapping[Tensor, str], values: bool, shapes: bool
+    nodes: list[Node], gradient_of: Mapping[Tensor, Tensor], names: Mapping[Tensor, str], values: bool, shapes: bool
 ) -> list[Node]:
     """A node for every gradient, with its recorded computation as a formula."""
     at = {node.tensor: node for node in nodes}
-    made = [t for t in collect(slopes.values()) if t.op is not None and t not in at and t not in names]
-    steps = {t: (t.op, t.inputs, t.params) for t in made}
-    for t, g in slopes.items():
-        formula = expression((g.op, g.inputs, g.params), names, steps)[0] if g.op else value_text(g) or "0"
+    made = [t for t in collect(gradient_of.values()) if t.op is not None and t not in at and t not in names]
+    applied = {t: (t.op, t.inputs, t.params) for t in made}
+    for t, g in gradient_of.items():
+        formula = expression((g.op, g.inputs, g.params), names, applied)[0] if g.op else value_text(g) or "0"
         value = value_text(g) if values else ""
         notes = [*in_lines(f"= {formula}"), *([f"= {value}"] if value not in ("", formula) else []), shape_text(g)]
-        at[g] = Node("gradient", names[g], "", notes, at[t].boxes, tensor=g, beside=at[t])
-    for g in slopes.values():
+        at[g] = Node("gradient", names[g], "", notes, at[t].frames, tensor=g, beside=at[t])
+    for g in gradient_of.values():
         seen = {x: None for x in g.inputs if isinstance(x, Tensor)}
         stack = list(seen)
         while stack:
@@ -96,19 +98,19 @@ def gradients_beside(
                 seen |= new
                 stack.extend(new)
         at[g].inputs = [(at[x], shape_text(x) if shapes else "") for x in seen if x in at]
-    return [at[g] for g in slopes.values()]
+    return [at[g] for g in gradient_of.values()]
 
 
-def frames(tensors: Iterable[Tensor], model: Module | None) -> dict[Call, Box]:
-    """A box for every call of a Module in which one of the Tensors was made."""
+def frames_of(tensors: Iterable[Tensor], model: Module | None) -> dict[Call, Frame]:
+    """A frame for every call of a Module in which one of the Tensors was made."""
     names = module_names(tensors, model)
-    boxes: dict[Call, Box] = {}
+    frames: dict[Call, Frame] = {}
     for t in tensors:
         for call in calls_around(t):
-            if call not in boxes:
+            if call not in frames:
                 holds = {held for _, held in named(call.module, Tensor)}
-                boxes[call] = Box(names.get(id(call.module), ""), type(call.module).__name__, holds)
-    return boxes
+                frames[call] = Frame(names.get(id(call.module), ""), type(call.module).__name__, holds)
+    return frames
 
 
 def users_of(nodes: Iterable[Node]) -> dict[Node, list[Node]]:

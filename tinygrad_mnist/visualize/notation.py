@@ -27,7 +27,7 @@ NOTATION = {  # how Python writes an op, and how tightly that binds; all others 
 }
 # fmt: on
 _ATOM = 6
-Step: TypeAlias = tuple[Op, Sequence[Any], Mapping[str, Any]]  # an op, its inputs and its parameters
+Application: TypeAlias = tuple[Op, Sequence[Any], Mapping[str, Any]]  # of an op: to its inputs, with its parameters
 
 
 def collect(outputs: Iterable[Tensor]) -> list[Tensor]:
@@ -117,20 +117,22 @@ def value_text(t: Any) -> str:
     return np.array2string(array, separator=", ", formatter=formats).replace("\n", "")  # type: ignore[arg-type]
 
 
-def operand_text(x: Any, names: Mapping[Tensor, str], steps: Mapping[Tensor, Step]) -> tuple[str, int]:
+def operand_text(x: Any, names: Mapping[Tensor, str], applied: Mapping[Tensor, Application]) -> tuple[str, int]:
     """An operand and how tightly it binds: its name, or the expression that computed it, or its value."""
     if isinstance(x, Tensor) and x in names:
         return names[x], _ATOM
-    if isinstance(x, Tensor) and x in steps:
-        return expression(steps[x], names, steps)
+    if isinstance(x, Tensor) and x in applied:
+        return expression(applied[x], names, applied)
     text = value_text(x) or f"array({shape_text(x)})"
     return text, 4 if text.startswith("-") else _ATOM
 
 
-def expression(step: Step, names: Mapping[Tensor, str], steps: Mapping[Tensor, Step]) -> tuple[str, int]:
-    """An op on its operands as Python writes it, and how tightly that binds; `steps` made operands without a name."""
-    op, inputs, params = step
-    written = [operand_text(x, names, steps) for x in inputs]
+def expression(
+    application: Application, names: Mapping[Tensor, str], applied: Mapping[Tensor, Application]
+) -> tuple[str, int]:
+    """An op on its operands as Python writes it, and how tightly that binds; `applied` made operands without a name."""
+    op, inputs, params = application
+    written = [operand_text(x, names, applied) for x in inputs]
 
     def operand(i: int, lowest: int) -> str:
         text, binding = written[i]

@@ -16,8 +16,8 @@ from tinygrad_mnist.nn import Module
 from tinygrad_mnist.op import Op
 from tinygrad_mnist.tensor import Tensor, tick
 
-from .folding import fit
-from .nodes import Box, Node, draw, frames, gradients_beside
+from .folding import within_limit
+from .nodes import Frame, Node, frames_of, gradients_beside, nodes_of
 from .notation import all_named, collect, names_of, printable, value_text
 from .render import picture_class
 from .tracing import observing
@@ -36,8 +36,8 @@ STYLES = {  # of the kinds of nodes, which differ in shape as well as in colour
 }
 ORDERED = frozenset("sub div pow matmul lt le gt ge".split())  # ops whose arrows come in from the left and the right
 LINES = "; ".join(
-    f'<FONT COLOR="{color}">{text}</FONT>'
-    for color, text in {
+    f'<FONT COLOR="{colour}">{text}</FONT>'
+    for colour, text in {
         FORWARD: "grey: the forward pass",
         BACKWARD: "purple: the backward pass",
         NEEDED: "dashed: a value used in computing a gradient",
@@ -89,14 +89,14 @@ def graph(
     if backward or values:
         names = all_named(tensors, names)
     tracked = [t for t in tensors if t.requires_grad] if gradients or backward else []
-    slopes = dict(zip(tracked, _gradients(outputs[0], tracked, backward), strict=True)) if tracked else {}
-    nodes = draw(tensors, names, frames(tensors, model), values, shapes)
-    legend = [_color(nodes, slopes, values, names.get(outputs[0], "(result)"))] if gradients else []
+    gradient_of = dict(zip(tracked, _gradients(outputs[0], tracked, backward), strict=True)) if tracked else {}
+    nodes = nodes_of(tensors, names, frames_of(tensors, model), values, shapes)
+    legend = [_colour(nodes, gradient_of, values, names.get(outputs[0], "(result)"))] if gradients else []
     if backward:
-        names |= {g: f"∂{names[outputs[0]]}/∂{names[t]}" for t, g in slopes.items()}
-        nodes += gradients_beside(nodes, slopes, names, values, shapes)
+        names |= {g: f"∂{names[outputs[0]]}/∂{names[t]}" for t, g in gradient_of.items()}
+        nodes += gradients_beside(nodes, gradient_of, names, values, shapes)
         legend.append(LINES)
-    return _digraph(fit(nodes, collapse, limit), legend)
+    return _digraph(within_limit(nodes, collapse, limit), legend)
 
 
 class _Linker(Observer):
@@ -115,17 +115,17 @@ def _gradients(output: Tensor, inputs: list[Tensor], record: bool) -> list[Tenso
     return gradients
 
 
-def _color(nodes: list[Node], slopes: Mapping[Tensor, Tensor], values: bool, output: str) -> str:
+def _colour(nodes: list[Node], gradient_of: Mapping[Tensor, Tensor], values: bool, output: str) -> str:
     """Colour the nodes by the norms of their gradients, and return the legend that says how."""
     at = {node.tensor: node for node in nodes}
-    norms = {t: float(np.linalg.norm(g.data.astype(np.float64))) for t, g in slopes.items()}
+    norms = {t: float(np.linalg.norm(g.data.astype(np.float64))) for t, g in gradient_of.items()}
     logs = [math.log10(norm) for norm in norms.values() if 0 < norm < math.inf] or [0.0]
     top = math.ceil(max(logs))
     bottom = min(math.floor(min(logs)), top - 3)
     for node in nodes:
         node.style = {"fillcolor": "#ffffff"}
     for t, norm in norms.items():
-        numbers = value_text(slopes[t]) if values else ""
+        numbers = value_text(gradient_of[t]) if values else ""
         at[t].notes += [f"∂ = {numbers}"] * bool(numbers) + [f"‖∂‖ = {norm:.1e}"] * (not numbers or t.size > 1)
         if norm == 0:
             at[t].style["style"] = "filled,dashed"
@@ -134,7 +134,7 @@ def _color(nodes: list[Node], slopes: Mapping[Tensor, Tensor], values: bool, out
             at[t].style = {"fillcolor": RAMP[shade], "fontcolor": "#ffffff" if shade > 5 else "#000000"}
         else:
             at[t].style = {"fillcolor": "#d55e00", "fontcolor": "#ffffff"}
-    cells = "".join(f'<TD BGCOLOR="{color}" WIDTH="34" HEIGHT="14" BORDER="1"></TD>' for color in RAMP)
+    cells = "".join(f'<TD BGCOLOR="{colour}" WIDTH="34" HEIGHT="14" BORDER="1"></TD>' for colour in RAMP)
     special = [
         "white: needs no gradient",
         *["dashed: 0"] * (0 in norms.values()),
@@ -161,13 +161,13 @@ def _digraph(nodes: list[Node], legend: list[str]) -> Digraph:
     tree: dict[Any, Any] = {}
     for node in nodes:
         branch = tree
-        for box in node.boxes:
-            branch = branch.setdefault(box, {})
+        for frame in node.frames:
+            branch = branch.setdefault(frame, {})
         branch[node] = None
     _fill(picture, tree, keys, iter(range(len(nodes))))
     for node in nodes:
-        sign = node.tensor.op.name if node.kind == "op" and node.tensor is not None else ""
-        sides = ("nw", "ne") if sign in ORDERED else ("nw", "n", "ne") if sign == "where" else ()
+        name = node.tensor.op.name if node.kind == "op" and node.tensor is not None else ""
+        sides = ("nw", "ne") if name in ORDERED else ("nw", "n", "ne") if name == "where" else ()
         for (x, shape), side in zip_longest(node.inputs, sides):
             text = {"label": f" {shape}"} if shape else {}
             if x.beside:  # drawn upwards, against the forward pass
@@ -180,13 +180,13 @@ def _digraph(nodes: list[Node], legend: list[str]) -> Digraph:
 
 
 def _fill(picture: Any, tree: Mapping[Any, Any], keys: Mapping[Node, str], number: Any) -> None:
-    """Put the nodes into their boxes."""
+    """Put the nodes into their frames."""
     for item, inside in tree.items():
-        if isinstance(item, Box):
-            with picture.subgraph(name=f"cluster_{next(number)}") as frame:
+        if isinstance(item, Frame):
+            with picture.subgraph(name=f"cluster_{next(number)}") as cluster:
                 label = _html(f"{item.name}: {item.kind}" if item.name else item.kind)
-                frame.attr(label=f"<{label}>", labeljust="l", style="rounded", color="#888888")
-                _fill(frame, inside, keys, number)
+                cluster.attr(label=f"<{label}>", labeljust="l", style="rounded", color="#888888")
+                _fill(cluster, inside, keys, number)
         else:
             picture.node(keys[item], _label(item), **{**STYLES[item.kind], **item.style})
             if item.beside:  # in the same frame: outside of it, the same rank would pull the node out

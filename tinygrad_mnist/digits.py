@@ -8,7 +8,7 @@ import sys
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tinygrad_mnist.tensor import Array, Tensor
+from .tensor import Array, Tensor
 
 _RAMPS = {"blocks": " ░▒▓█", "ascii": " .:-=+*#%@"}
 

@@ -1,4 +1,4 @@
-"""Random programs over the table: their derivatives are right, recorded or not, and they print as what they are."""
+"""Random compositions over the table: their derivatives are right, recorded or not, and they print as what they are."""
 
 from collections import Counter
 from typing import Any
@@ -9,39 +9,41 @@ from hypothesis import Phase, example, given, seed, settings
 
 import tinygrad_mnist as tg
 from tinygrad_mnist import OPS, Domain, Tensor, grad, ops
-from tinygrad_mnist.testing import Line, Program, check_derivatives, programs
+from tinygrad_mnist.testing import Composition, Line, check_derivatives, compositions
 
 more = settings(max_examples=settings().max_examples * 3)
 FUNCTIONS = {**{name: op.function for name, op in OPS.items()}, "getitem": ops.getitem}
 FUNCTIONS |= {"concatenate": tg.concatenate, "stack": tg.stack}
 
 
-def program(*inputs, lines):
-    return Program(tuple(np.array(x, float) for x in inputs), tuple(Line(*line) for line in lines))
+def composition(*inputs, lines):
+    return Composition(tuple(np.array(x, float) for x in inputs), tuple(Line(*line) for line in lines))
 
 
-DIAMONDS = program(
+DIAMONDS = composition(
     2.0, lines=[("add", ("a", "a")), ("mul", ("t0", "t0")), ("add", ("t1", "t0")), ("mul", ("t2", "t1"))]
 )
-POWERS = program([2.0, 0.5], [0.0, 0.0], lines=[("pow", ("a", "b")), ("mul", ("t0", "a"))])
-REPEATED = program([1.0, 2.0], lines=[("getitem", ("a",), {"index": (np.array([0, 0, 1]),)}), ("mul", ("t0", "t0"))])
-STRETCHED = program([[1.0], [2.0]], [3.0, 4.0, 5.0], lines=[("mul", ("a", "b")), ("sum", ("t0",), {"axis": 0})])
+POWERS = composition([2.0, 0.5], [0.0, 0.0], lines=[("pow", ("a", "b")), ("mul", ("t0", "a"))])
+REPEATED = composition(
+    [1.0, 2.0], lines=[("getitem", ("a",), {"index": (np.array([0, 0, 1]),)}), ("mul", ("t0", "t0"))]
+)
+STRETCHED = composition([[1.0], [2.0]], [3.0, 4.0, 5.0], lines=[("mul", ("a", "b")), ("sum", ("t0",), {"axis": 0})])
 
 
 @more
-@given(programs())
+@given(compositions())
 @example(DIAMONDS)
 @example(POWERS)
 @example(REPEATED)
 @example(STRETCHED)
-def test_derivatives_of_programs(program):
-    check_derivatives(program, *program.inputs)
+def test_derivatives_of_compositions(composition):
+    check_derivatives(composition, *composition.inputs)
 
 
-@given(programs())
-def test_backward_through_a_program_leaves_what_grad_returns(program):
-    tensors = [Tensor(x, requires_grad=True) for x in program.inputs]
-    out = program(*tensors)
+@given(compositions())
+def test_backward_through_a_composition_leaves_what_grad_returns(composition):
+    tensors = [Tensor(x, requires_grad=True) for x in composition.inputs]
+    out = composition(*tensors)
     if not out.requires_grad:
         return
     v = np.linspace(-1, 2, out.size).reshape(out.shape)
@@ -52,29 +54,30 @@ def test_backward_through_a_program_leaves_what_grad_returns(program):
         assert left.tobytes() == g.data.tobytes()
 
 
-@given(programs())
-def test_a_program_prints_as_python_that_computes_the_same(program):
+@given(compositions())
+def test_a_composition_prints_as_python_that_computes_the_same(composition):
     values: dict[str, Any] = {"array": np.array, "zeros": np.zeros, "bool": bool, **FUNCTIONS}
-    exec(str(program), values)
-    result = values[f"t{len(program.lines) - 1}"]
-    np.testing.assert_allclose(result, program(*program.inputs), rtol=1e-12)  # memory layout decides the last bits
+    exec(str(composition), values)
+    result = values[f"t{len(composition.lines) - 1}"]
+    expected = composition(*composition.inputs)
+    np.testing.assert_allclose(result, expected, rtol=1e-12)  # memory layout decides the last bits
 
 
-def test_programs_use_the_whole_table_and_share_their_values():
+def test_compositions_use_the_whole_table_and_share_their_values():
     """Over the examples of one run: every kind of op, several inputs, empty and large values, views, repeated use."""
     functions: Counter[str] = Counter()
     seen: Counter[str] = Counter()
 
     @settings(max_examples=500, derandomize=True, database=None)
-    @given(programs())
-    def look(program):
-        functions.update(line.function for line in program.lines)
-        used = Counter(name for line in program.lines for name in line.operands if isinstance(name, str))
+    @given(compositions())
+    def look(composition):
+        functions.update(line.function for line in composition.lines)
+        used = Counter(name for line in composition.lines for name in line.operands if isinstance(name, str))
         seen["shared"] += any(n > 1 for n in used.values())
-        seen["long"] += len(program.lines) >= 5
+        seen["long"] += len(composition.lines) >= 5
         seen["several inputs"] += len(used.keys() & set("abc")) > 1
-        seen["several values"] += program(*program.inputs).size > 1
-        seen["empty"] += program(*program.inputs).size == 0
+        seen["several values"] += composition(*composition.inputs).size > 1
+        seen["empty"] += composition(*composition.inputs).size == 0
 
     look()
     elementwise = {op.name for op in OPS.values() if op.differentiable and op.domain and op.name != "astype"}
@@ -91,11 +94,11 @@ def test_an_op_of_ones_own_takes_part_and_is_found_if_wrong():
 
         @seed(1)
         @settings(max_examples=600, derandomize=False, database=None, phases=[Phase.generate])
-        @given(programs(max_lines=2))
-        def run(program):
-            if any(line.function == "softsign" for line in program.lines):
-                used.append(program)
-                check_derivatives(program, *program.inputs)
+        @given(compositions(max_lines=2))
+        def run(composition):
+            if any(line.function == "softsign" for line in composition.lines):
+                used.append(composition)
+                check_derivatives(composition, *composition.inputs)
 
         try:
             run()

@@ -1,4 +1,7 @@
-"""Random programs: several ops of the table, one after the other, which share their values."""
+"""Random compositions: several ops of the table, one after the other, which share their values.
+
+(Not programs: a program is what a compiled step is replayed as.)
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,11 @@ from tinygrad_mnist.ops import OPS, REALS, Op
 from tinygrad_mnist.tensor import Array
 
 from .cases import as_text, notes_on
-from .strategies import apart, arrays, axes, broadcastable_shapes, fits, grid, indices, shapes_of_size
+from .strategies import apart, arrays, axes, broadcastable_shapes, grid, in_domain, indices, shapes_of_size
 
 
 class Line(NamedTuple):
-    """One line of a program: a function of the table, its operands (names of values, or constants), its parameters."""
+    """A line of a composition: a function of the table, its operands (names of values, or constants) and parameters."""
 
     function: str
     operands: tuple[Any, ...]
@@ -42,10 +45,10 @@ class Line(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Program:
+class Composition:
     """Straight-line code over the table: a function of Tensors, one for each of its inputs, that prints as Python.
 
-    >>> Program((np.array([1.0, 2.0]),), (Line("exp", ("a",)), Line("mul", ("t0", "a"))))
+    >>> Composition((np.array([1.0, 2.0]),), (Line("exp", ("a",)), Line("mul", ("t0", "a"))))
     a = array([1., 2.])
     t0 = exp(a)
     t1 = mul(t0, a)
@@ -70,13 +73,13 @@ class Program:
 
 
 def _function(name: str) -> Callable[..., Any]:
-    """The function that a line of a program calls."""
+    """The function that a line of a composition calls."""
     return getattr(ops, name) if name in ("getitem", "concatenate", "stack") else OPS[name].function
 
 
 @st.composite
-def programs(draw: st.DrawFn, max_lines: int = 6) -> Program:
-    """Programs of up to so many lines: every line uses the value before it, and others that were computed earlier.
+def compositions(draw: st.DrawFn, max_lines: int = 6) -> Composition:
+    """Compositions of up to so many lines: every line uses the value before it, and others that were computed earlier.
 
     So there are shared subexpressions, broadcasting, reductions, indexing, views and products of matrices; every
     elementwise op in the table takes part, a user's too. No value is large, and none is near a kink or a pole of an op
@@ -89,11 +92,11 @@ def programs(draw: st.DrawFn, max_lines: int = 6) -> Program:
     values: dict[str, Array] = dict(zip("abc", inputs, strict=False))
     lines: list[Line] = []
     for i in range(draw(st.sampled_from(range(1, max_lines + 1)))):
-        steps = _steps(draw, draw(st.sampled_from(_step_ops())), values)
-        possible = [(step, value) for step in steps if (value := _value(step, values)) is not None]
+        nexts = _next_lines(draw, draw(st.sampled_from(_ops())), values)
+        possible = [(line, value) for line in nexts if (value := _value(line, values)) is not None]
         line, values[f"t{i}"] = draw(st.sampled_from(possible or [_bounded(values)]))
         lines.append(line)
-    return Program(inputs, tuple(lines))
+    return Composition(inputs, tuple(lines))
 
 
 _STRUCTURAL = """
@@ -103,8 +106,8 @@ _STRUCTURAL = """
 _SMOOTH = "add sub mul div pow".split()  # no kink where x equals y
 
 
-def _step_ops() -> list[Op]:
-    """The ops that programs are made of."""
+def _ops() -> list[Op]:
+    """The ops that compositions are made of."""
     return [
         op
         for op in OPS.values()
@@ -113,7 +116,7 @@ def _step_ops() -> list[Op]:
     ]
 
 
-def _steps(draw: st.DrawFn, op: Op, values: Mapping[str, Array]) -> Iterator[Line]:
+def _next_lines(draw: st.DrawFn, op: Op, values: Mapping[str, Array]) -> Iterator[Line]:
     """The lines with an op that could come next; some may have shapes that do not fit."""
     last, x = list(values.items())[-1]
     pairs = [pair for other in values for pair in ((last, other), (other, last))]
@@ -148,12 +151,12 @@ def _steps(draw: st.DrawFn, op: Op, values: Mapping[str, Array]) -> Iterator[Lin
             axis = draw(st.integers(-1, 0))
             yield from (line(pair, {"axis": axis}) for pair in pairs)
         case _ if op.domain is not None and len(op.domain) == 1:
-            yield from [line((last,))] * fits(x, op.domain[0])
+            yield from [line((last,))] * in_domain(x, op.domain[0])
         case _:
             number = draw(st.sampled_from((2.0, 0.5, -1.5)))
             for pair in [*pairs, (last, number), (number, last)]:
                 operands = [values[name] if isinstance(name, str) else name for name in pair]
-                if all(map(fits, operands, op.domain or ())) and (op.name in _SMOOTH or apart(*operands)):
+                if all(map(in_domain, operands, op.domain or ())) and (op.name in _SMOOTH or apart(*operands)):
                     yield line(pair)
 
 

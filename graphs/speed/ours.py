@@ -1,0 +1,60 @@
+"""Our own training step: op by op, and compiled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinygrad_mnist import Tensor, compile, nn, ops, optim
+from tinygrad_mnist.losses import quadratic_cost
+from tinygrad_mnist.tensor import Array
+
+from .contestant import LR, Contestant, Parameters
+
+
+class Eager(Contestant):
+    """Ours, op by op."""
+
+    name = "ours, eager"
+
+    def __init__(self, parameters: Parameters) -> None:
+        rng = np.random.default_rng(0)
+        layers: list[Any] = []
+        for w, b in parameters:
+            layer = nn.Linear(*w.shape, rng=rng)
+            layer.load_state_dict({"weight": w, "bias": b})
+            layers += [layer, ops.sigmoid]
+        self.network = nn.Sequential(*layers)
+        self.optimizer = optim.SGD(self.network.parameters(), lr=LR)
+
+    def train(self, x: Any, y: Any) -> Tensor:
+        """An ordinary training step."""
+        cost = quadratic_cost(self.network(x), y)
+        self.optimizer.zero_grad()
+        cost.backward()
+        self.optimizer.step()
+        return cost
+
+    def step(self, x: Array, y: Array) -> Any:
+        """The step with Tensors."""
+        return self.train(Tensor(x), Tensor(y))
+
+    def parameters(self) -> Parameters:
+        """The network's."""
+        arrays = [p.numpy() for p in self.network.parameters()]
+        return list(zip(arrays[::2], arrays[1::2], strict=True))
+
+
+class Compiled(Eager):
+    """Ours, recorded and replayed."""
+
+    name = "ours, compiled"
+
+    def __init__(self, parameters: Parameters) -> None:
+        super().__init__(parameters)
+        self.compiled = compile(self.train)
+
+    def step(self, x: Array, y: Array) -> Any:
+        """The program with arrays."""
+        return self.compiled(x, y)

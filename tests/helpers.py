@@ -1,0 +1,74 @@
+"""What several test files need: short ways to a Tensor, errors in one line, cases of an op, data in MNIST's format."""
+
+from __future__ import annotations
+
+import functools
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from tinygrad_mnist import Tensor
+from tinygrad_mnist.testing import operands
+
+FLOATS = [np.float16, np.float32, np.float64, np.longdouble]
+
+
+def variable(values: Any, dtype: Any = np.float64, **options: Any) -> Any:
+    """A Tensor that requires gradients, typed Any: tests ask things of it that a type checker would refuse."""
+    return Tensor(np.array(values, dtype), True, **options)
+
+
+def constant(values: Any, dtype: Any = np.float64) -> Any:
+    return Tensor(np.array(values, dtype))
+
+
+def named(value: Any, name: str, requires_grad: bool = True) -> Tensor:
+    return Tensor(value, requires_grad=requires_grad, name=name)
+
+
+@contextmanager
+def refused(kind: type[Exception] | tuple[type[Exception], ...], *words: str) -> Iterator[None]:
+    """Expect an error of this kind, in one line that holds all the words."""
+    with pytest.raises(kind) as caught:
+        yield
+    message = str(caught.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+@functools.cache
+def cases(name):
+    """Return the operands that the default settings try an op with."""
+    found = []
+
+    @settings(max_examples=60, derandomize=True, database=None)
+    @given(operands(name))
+    def collect(case):
+        found.append(case)
+
+    collect()
+    return found
+
+
+def write_idx(path: Path, array: Any) -> None:
+    """Write an array as an IDX file."""
+    header = struct.pack(f">{1 + array.ndim}I", 0x0800 | array.ndim, *array.shape)
+    path.write_bytes(header + np.asarray(array, np.uint8).tobytes())
+
+
+def write_data(directory: Path, images: Any, labels: Any, test_images: Any = None, test_labels: Any = None) -> Path:
+    """Write a data set in MNIST's format, and return its directory."""
+    directory.mkdir(exist_ok=True)
+    write_idx(directory / "train-images-idx3-ubyte", images)
+    write_idx(directory / "train-labels-idx1-ubyte", labels)
+    if test_images is not None:
+        write_idx(directory / "t10k-images-idx3-ubyte", test_images)
+        write_idx(directory / "t10k-labels-idx1-ubyte", test_labels)
+    return directory
