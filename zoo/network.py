@@ -100,9 +100,10 @@ class Network:
 
     def model(self, n_in: int, n_out: int, rng: np.random.Generator) -> nn.Sequential:
         """Layers of sigmoid neurons: n_in pixels, the hidden layers, n_out classes."""
+        bias = "normal" if self.init in ("normal", "scaled") else "zeros"  # as in the book; and as in the papers
         layers: list[Callable[[Any], Any]] = []
         for fan_in, fan_out in itertools.pairwise((n_in, *self.hidden, n_out)):
-            layers += [nn.Linear(fan_in, fan_out, init=self.init, rng=rng), ops.sigmoid]
+            layers += [nn.Linear(fan_in, fan_out, init=self.init, bias=bias, rng=rng), ops.sigmoid]
         return nn.Sequential(*(layers[:-1] if self.cost == "softmax" else layers))
 
     def optimizer(self, model: nn.Module, n: int) -> Optimizer:
