@@ -19,8 +19,8 @@ import numpy as np
 from tinygrad_mnist import grad, mnist
 from tinygrad_mnist.files import whole
 from tinygrad_mnist.train import DivergedError
+from zoo.base import COSTS
 from zoo.commandline import require
-from zoo.network import COSTS
 from zoo.training import Training, network_class
 
 from .sweep import Run, Setting

@@ -663,7 +663,7 @@ def test_a_checkpoint_of_another_program_is_no_network(tmp_path, small):
         (["zoo.network", "--lr", "-1"], "--lr/--eta: expected a number above 0, got '-1'"),
         (["zoo.network", "--lr", "nan"], "--lr/--eta: expected a number above 0, got 'nan'"),
         (["zoo.network", "--momentum", "0.5"], "unrecognized arguments: --momentum 0.5"),
-        (["zoo.network", "--mu=0.5", "--x"], "--mu=0.5 --x (--mu=0.5 is for zoo.network1, zoo.network2)"),
+        (["zoo.network", "--mu=0.5", "--x"], "--mu=0.5 --x (--mu is for zoo.network1, zoo.network2)"),
         (["zoo.network", "--nonsense"], "unrecognized arguments: --nonsense\n"),
         (["zoo.network1", "--momentum", "1"], "--momentum/--mu: expected a number of at least 0 and below 1, got '1'"),
         (

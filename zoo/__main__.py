@@ -13,16 +13,15 @@ import statistics
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from tinygrad_mnist import mnist
 from tinygrad_mnist.command import guarded
 from tinygrad_mnist.files import whole
 from tinygrad_mnist.train import Epoch
 
-from . import options as commands
-from .commandline import load, progress_bar, refuse_unwritable
-from .network import Network
+from .base import BaseNetwork
+from .commandline import progress_bar, refuse_unwritable
+from .options import Run, add_data, add_eager, add_recipe, add_settings, command_line, load_data, parse
 from .training import NAMES, Training, describe, network_class
 from .words import in_words, line, never_said, percent, sizes
 
@@ -32,22 +31,15 @@ COMMON = ("epochs", "hidden", "init", "cost")
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    result = argparse.ArgumentParser(
-        prog="python -m zoo",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="Networks one by one, with more options: " + ", ".join(f"python -m zoo.{name}" for name in NAMES),
-        allow_abbrev=False,
-    )
-    seed = commands.SETTINGS["seed"]
-    result.add_argument(
-        "--seeds", metavar="N", nargs="+", type=seed[1], default=[0], help="one run for each (default: 0)"
-    )
+    others = ", ".join(f"python -m zoo.{name}" for name in NAMES)
+    result = command_line("zoo", __doc__, f"Networks one by one, with more options: {others}")
+    seed = BaseNetwork.options()["seed"].limit
+    result.add_argument("--seeds", metavar="N", nargs="+", type=seed, help="one run for each (default: 0)")
     learning = result.add_argument_group("for all networks, overriding their own defaults")
-    commands.add_settings(learning, Network, COMMON, defaults=False)
-    commands.add_recipe(learning, "see the help of each")
-    commands.add_eager(learning)
-    commands.add_data(result.add_argument_group("data"))
+    add_settings(learning, BaseNetwork, COMMON, defaults=False)
+    add_recipe(learning, "see the help of each")
+    add_eager(learning)
+    add_data(result.add_argument_group("data"))
     files = result.add_argument_group("files and what is shown")
     files.add_argument("--history", metavar="FILE.json", type=Path, help="every epoch of every run, as JSON")
     files.add_argument("--quiet", action="store_true", help="the table only")
@@ -56,25 +48,24 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return its exit status. Wrong usage exits with 2."""
-    return guarded(lambda: _run(*commands.parse(parser(), arguments)))
+    return guarded(lambda: _run(parse(parser(), BaseNetwork, arguments)))
 
 
-def _run(options: argparse.Namespace, given: dict[str, Any]) -> int:
-    refuse_unwritable(options.history)
-    data = load(options.data, options.train_size)
+def _run(asked: Run) -> int:
+    refuse_unwritable(asked.history)
+    data = load_data(asked.data, asked.train_size)
     print(sizes(data), flush=True)
-    runs: list[tuple[str, Network, list[Epoch]]] = []
+    runs: list[tuple[str, BaseNetwork, list[Epoch]]] = []
     try:
         for name in NAMES:
-            kind = network_class(name)
-            for seed in dict.fromkeys(options.seeds):
-                network = (kind.original if options.recipe == "original" else kind)(**given, seed=seed)
+            for seed in dict.fromkeys(asked.seeds):
+                network = asked.network(network_class(name), seed=seed)
                 training = Training(network, data)
                 runs.append((name, network, training.history))
-                for _ in training.fit(progress_bar(options.quiet), compiled=not options.eager):
-                    if options.history:
-                        _write(options.history, data, runs)
-                if not options.quiet and training.history:
+                for _ in training.fit(progress_bar(asked.quiet), compiled=not asked.eager):
+                    if asked.history:
+                        _write(asked.history, data, runs)
+                if not asked.quiet and training.history:
                     print(f"{name} seed {seed}  {line(training.history[-1], network.epochs)}", flush=True)
                 if lost := training.lost_classes():
                     print(f"{name} seed {seed}  {never_said(lost, network)}", flush=True)
@@ -83,7 +74,7 @@ def _run(options: argparse.Namespace, given: dict[str, Any]) -> int:
     return 0
 
 
-def table(runs: list[tuple[str, Network, list[Epoch]]]) -> str:
+def table(runs: list[tuple[str, BaseNetwork, list[Epoch]]]) -> str:
     """One row per network: accuracies after the last epoch, over the seeds, and the median of the seconds per epoch."""
     rows = [("network", "validation", "test", "s/epoch", "settings")]
     for name in NAMES:
@@ -104,7 +95,7 @@ def table(runs: list[tuple[str, Network, list[Epoch]]]) -> str:
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 
-def _is_complete(network: Network, history: list[Epoch]) -> bool:
+def _is_complete(network: BaseNetwork, history: list[Epoch]) -> bool:
     return bool(history) and len(history) == network.epochs
 
 
@@ -116,7 +107,7 @@ def _spread(shares: list[float | None]) -> str:
     return " / ".join(f"{100 * share:.2f}" for share in (known[0], statistics.median(known), known[-1])) + " %"
 
 
-def _write(file: Path, data: mnist.Dataset, runs: list[tuple[str, Network, list[Epoch]]]) -> None:
+def _write(file: Path, data: mnist.Dataset, runs: list[tuple[str, BaseNetwork, list[Epoch]]]) -> None:
     record = {
         "data": describe(data),
         "runs": [

@@ -21,8 +21,9 @@ from tinygrad_mnist.command import guarded
 from tinygrad_mnist.losses import softmax_cross_entropy
 from tinygrad_mnist.optim import Optimizer, StepLR
 
-from . import options as commands
-from .commandline import load, progress_bar
+from .commandline import progress_bar
+from .limits import whole_number
+from .options import add_data, add_eager, load_data
 from .words import line, sizes
 
 
@@ -72,7 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    data = load(options.data, options.train_size)
+    data = load_data(options.data, options.train_size)
     print(sizes(data), flush=True)
     rng = np.random.default_rng(options.seed)
     network = Convolutional(data.image_shape, data.n_classes, rng)
@@ -101,10 +102,10 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     learning = parser.add_argument_group("how it learns")
-    learning.add_argument("--epochs", metavar="N", type=commands.whole_number(1), default=4, help="default: 4")
-    learning.add_argument("--seed", metavar="N", type=commands.whole_number(0), default=0, help="default: 0")
-    commands.add_eager(learning)
-    commands.add_data(parser.add_argument_group("data"))
+    learning.add_argument("--epochs", metavar="N", type=whole_number(1), default=4, help="default: 4")
+    learning.add_argument("--seed", metavar="N", type=whole_number(0), default=0, help="default: 0")
+    add_eager(learning)
+    add_data(parser.add_argument_group("data"))
     return parser
 
 
