@@ -8,21 +8,16 @@ same weights. With several seeds the table shows the lowest, the median and the 
 """
 
 import argparse
-import json
 import statistics
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
-from tinygrad_mnist import mnist
 from tinygrad_mnist.command import guarded
-from tinygrad_mnist.files import whole
-from tinygrad_mnist.train import Epoch
 
 from .base import BaseNetwork
-from .commandline import progress_bar, refuse_unwritable
+from .commandline import progress_bar, refuse_unwritable, write_json
 from .options import Run, add_data, add_eager, add_recipe, add_settings, command_line, load_data, parse
-from .training import NAMES, Training, describe, network_class
+from .training import NAMES, Training, network_class, network_name
 from .words import in_words, line, never_said, percent, sizes
 
 COMMON = ("epochs", "hidden", "init", "cost")
@@ -34,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
     others = ", ".join(f"python -m zoo.{name}" for name in NAMES)
     result = command_line("zoo", __doc__, f"Networks one by one, with more options: {others}")
     seed = BaseNetwork.options()["seed"].limit
-    result.add_argument("--seeds", metavar="N", nargs="+", type=seed, help="one run for each (default: 0)")
+    result.add_argument("--seeds", metavar="N", nargs="+", type=seed, default=[0], help="one run for each (default: 0)")
     learning = result.add_argument_group("for all networks, overriding their own defaults")
     add_settings(learning, BaseNetwork, COMMON, defaults=False)
     add_recipe(learning, "see the help of each")
@@ -55,16 +50,16 @@ def _run(asked: Run) -> int:
     refuse_unwritable(asked.history)
     data = load_data(asked.data, asked.train_size)
     print(sizes(data), flush=True)
-    runs: list[tuple[str, BaseNetwork, list[Epoch]]] = []
+    runs: list[Training] = []
     try:
         for name in NAMES:
             for seed in dict.fromkeys(asked.seeds):
                 network = asked.network(network_class(name), seed=seed)
                 training = Training(network, data)
-                runs.append((name, network, training.history))
+                runs.append(training)
                 for _ in training.fit(progress_bar(asked.quiet), compiled=not asked.eager):
                     if asked.history:
-                        _write(asked.history, data, runs)
+                        write_json({"data": training.about, "runs": [run.record() for run in runs]}, asked.history)
                 if not asked.quiet and training.history:
                     print(f"{name} seed {seed}  {line(training.history[-1], network.epochs)}", flush=True)
                 if lost := training.lost_classes():
@@ -74,19 +69,18 @@ def _run(asked: Run) -> int:
     return 0
 
 
-def table(runs: list[tuple[str, BaseNetwork, list[Epoch]]]) -> str:
+def table(runs: list[Training]) -> str:
     """One row per network: accuracies after the last epoch, over the seeds, and the median of the seconds per epoch."""
     rows = [("network", "validation", "test", "s/epoch", "settings")]
     for name in NAMES:
-        complete = [
-            (network, history) for kind, network, history in runs if kind == name and _is_complete(network, history)
-        ]
+        complete = [run for run in runs if network_name(run.network) == name and run.history]
+        complete = [run for run in complete if len(run.history) == run.network.epochs]
         if not complete:
             continue
-        last = [history[-1] for _, history in complete]
-        seconds = statistics.median(epoch.seconds for _, history in complete for epoch in history)
-        seeds = " ".join(str(network.seed) for network, _ in complete)
-        network = complete[0][0]
+        last = [run.history[-1] for run in complete]
+        seconds = statistics.median(epoch.seconds for run in complete for epoch in run.history)
+        seeds = " ".join(str(run.network.seed) for run in complete)
+        network = complete[0].network
         settings = f"{in_words(network)}, epochs {network.epochs}, seed {seeds}"
         rows.append(
             (name, _spread([e.validation for e in last]), _spread([e.test for e in last]), f"{seconds:.2f}", settings)
@@ -95,28 +89,12 @@ def table(runs: list[tuple[str, BaseNetwork, list[Epoch]]]) -> str:
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 
-def _is_complete(network: BaseNetwork, history: list[Epoch]) -> bool:
-    return bool(history) and len(history) == network.epochs
-
-
 def _spread(shares: list[float | None]) -> str:
     """One accuracy; or the lowest / the median / the highest of several."""
     known = sorted(share for share in shares if share is not None)
     if len(known) < 2:
         return percent(known[0] if known else None)
     return " / ".join(f"{100 * share:.2f}" for share in (known[0], statistics.median(known), known[-1])) + " %"
-
-
-def _write(file: Path, data: mnist.Dataset, runs: list[tuple[str, BaseNetwork, list[Epoch]]]) -> None:
-    record = {
-        "data": describe(data),
-        "runs": [
-            {"network": name, "settings": asdict(network), "epochs": [asdict(epoch) for epoch in history]}
-            for name, network, history in runs
-        ],
-    }
-    with whole(file) as part:
-        part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

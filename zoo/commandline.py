@@ -10,8 +10,8 @@ import logging
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +159,7 @@ def _train(training: Training, run: Run) -> int:
     epochs = training.network.epochs
     file, saved = run.resume or run.save, len(training.history)  # the checkpoint to go on with, if need be
     if run.history:
-        write_history(training, run.history)
+        write_json({"data": training.about, **training.record()}, run.history)
     try:
         for epoch in training.fit(progress_bar(run.quiet), compiled=not run.eager):
             with uninterrupted():  # so that what is said of the file is what it holds
@@ -167,7 +167,7 @@ def _train(training: Training, run: Run) -> int:
                     training.save(run.checkpoint)
                     file, saved = run.checkpoint, epoch.epoch
                 if run.history:
-                    write_history(training, run.history)
+                    write_json({"data": training.about, **training.record()}, run.history)
                 if not run.quiet:
                     print(line(epoch, epochs), flush=True)
     except train.DivergedError as error:
@@ -220,13 +220,7 @@ def _introduce(training: Training, run: Run) -> None:
     sys.stdout.flush()
 
 
-def write_history(training: Training, file: Path) -> None:
-    """Write settings and results of every epoch as JSON, whole or not at all."""
-    record = {
-        "network": network_name(training.network),
-        "settings": asdict(training.network),
-        "data": training.about,
-        "epochs": [asdict(epoch) for epoch in training.history],
-    }
+def write_json(record: Mapping[str, Any], file: Path) -> None:
+    """Write a record as JSON, whole or not at all."""
     with whole(file) as part:
         part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

@@ -23,7 +23,7 @@ from tinygrad_mnist.optim import Optimizer, StepLR
 
 from .commandline import progress_bar
 from .limits import whole_number
-from .options import add_data, add_eager, load_data
+from .options import add_data, add_eager, command_line, load_data
 from .words import line, sizes
 
 
@@ -95,12 +95,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m zoo.custom",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = command_line("zoo.custom", __doc__)
     learning = parser.add_argument_group("how it learns")
     learning.add_argument("--epochs", metavar="N", type=whole_number(1), default=4, help="default: 4")
     learning.add_argument("--seed", metavar="N", type=whole_number(0), default=0, help="default: 0")

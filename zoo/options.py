@@ -63,13 +63,12 @@ def flag(setting: str) -> str:
 
 
 def command_line(name: str, description: str | None, epilog: str | None = None) -> argparse.ArgumentParser:
-    """An empty command line. What is not given is not in the result."""
+    """An empty command line of `python -m NAME`."""
     return argparse.ArgumentParser(
         prog=f"python -m {name}",
         description=description,
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )
 
@@ -86,10 +85,11 @@ def add_settings(
         text = option.help.replace("%", "%%") + (f" (default: {default})" if defaults and default else "")
         choices = option.limit.choices
         kind: dict[str, Any] = {"choices": choices} if choices else {"type": option.limit, "metavar": option.metavar}
+        kind |= {"dest": name, "default": argparse.SUPPRESS, "help": text}  # so that only what is given is there
         if isinstance(option.default, tuple):
             kind["nargs"] = "+"
         if name in names:
-            parser.add_argument(*(each for each in (flag(name), option.book) if each), dest=name, help=text, **kind)
+            parser.add_argument(*(each for each in (flag(name), option.book) if each), **kind)
 
 
 def add_recipe(parser: argparse._ArgumentGroup, original: str) -> None:
@@ -149,9 +149,9 @@ def parser_of(network: type[BaseNetwork], description: str) -> argparse.Argument
         help="the computation graph of one step of training, forward and backward; or .png, .pdf, .gv, .dot",
     )
     seen = parser.add_argument_group("what is shown")
-    some = whole_number(1)
-    seen.add_argument("--draw", metavar="N", type=some, help="draw N test digits at the end")
-    seen.add_argument("--draw-wrong", metavar="N", type=some, help="draw N test digits that it gets wrong")
+    some: dict[str, Any] = {"metavar": "N", "type": whole_number(1), "default": 0}
+    seen.add_argument("--draw", help="draw N test digits at the end", **some)
+    seen.add_argument("--draw-wrong", help="draw N test digits that it gets wrong", **some)
     seen.add_argument("--quiet", action="store_true", help="only the last epoch's line, and what else was asked for")
     return parser
 
@@ -169,10 +169,10 @@ def parse(parser: argparse.ArgumentParser, network: type[BaseNetwork], arguments
             parser.error(f"{flag(other)} and {flag(name)} are two ways to say one thing; give one of them")
     files: dict[str, str] = {}
     for name in ("resume", "save", "history", "plot", "graph"):
-        if name in asked and (other := files.setdefault(os.path.realpath(asked[name]), name)) != name:
+        if (file := asked.get(name)) and (other := files.setdefault(os.path.realpath(file), name)) != name:
             if (other, name) != ("resume", "save"):
-                parser.error(f"--{other} and --{name} are one file, {asked[name]}; name two")
-            del asked["save"]  # the file that is gone on with is saved to anyhow
+                parser.error(f"--{other} and --{name} are one file, {file}; name two")
+            asked["save"] = None  # the file that is gone on with is saved to anyhow
     return Run(given=given, **asked)
 
 

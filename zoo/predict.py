@@ -20,17 +20,13 @@ from tinygrad_mnist.command import guarded
 from tinygrad_mnist.tensor import Array
 
 from .images import read_image
+from .options import command_line
 from .training import activations, settings_of
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    result = argparse.ArgumentParser(
-        prog="python -m zoo.predict",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    result = command_line("zoo.predict", __doc__)
     result.add_argument("model", metavar="MODEL.npz", type=Path, help="what a network of the zoo saved with --save")
     result.add_argument("images", metavar="IMAGE", nargs="+", help="a file, or the index of a test digit, from 0")
     result.add_argument("--data", metavar="DIR", help="where the test digits are (default: where the model's data was)")

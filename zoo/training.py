@@ -127,6 +127,11 @@ class Training:
 
     # --- Nothing is lost ---
 
+    def record(self) -> dict[str, Any]:
+        """Settings and the results of every epoch, as JSON can hold them."""
+        epochs = [asdict(epoch) for epoch in self.history]
+        return {"network": network_name(self.network), "settings": asdict(self.network), "epochs": epochs}
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write all that is needed to go on, whole or not at all."""
         settings = {
