@@ -16,7 +16,8 @@ from tinygrad_mnist.command import guarded
 
 from .base import BaseNetwork
 from .commandline import progress_bar, refuse_unwritable, write_json
-from .options import Run, add_data, add_eager, add_recipe, add_settings, command_line, load_data, parse
+from .limits import whole_number
+from .options import DATA, Run, add_options, add_recipe, command_line, load_data, parse
 from .training import NAMES, Training, network_class, network_name
 from .words import in_words, line, never_said, percent, sizes
 
@@ -28,13 +29,13 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     others = ", ".join(f"python -m zoo.{name}" for name in NAMES)
     result = command_line("zoo", __doc__, f"Networks one by one, with more options: {others}")
-    seed = BaseNetwork.options()["seed"].limit
+    seed = whole_number(0)
     result.add_argument("--seeds", metavar="N", nargs="+", type=seed, default=[0], help="one run for each (default: 0)")
     learning = result.add_argument_group("for all networks, overriding their own defaults")
-    add_settings(learning, BaseNetwork, COMMON, defaults=False)
+    add_options(learning, BaseNetwork, COMMON, told=False)
     add_recipe(learning, "see the help of each")
-    add_eager(learning)
-    add_data(result.add_argument_group("data"))
+    add_options(learning, Run, ["eager"])
+    add_options(result.add_argument_group("data"), Run, DATA)
     files = result.add_argument_group("files and what is shown")
     files.add_argument("--history", metavar="FILE.json", type=Path, help="every epoch of every run, as JSON")
     files.add_argument("--quiet", action="store_true", help="the table only")

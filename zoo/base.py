@@ -30,14 +30,16 @@ class Option:
 
     default: Any
     help: str
-    limit: Limit
+    limit: Limit | None = None
     metavar: str | None = None
     book: str | None = None
     instead_of: str | None = None
 
     def check(self, name: str, value: Any) -> None:
         """Raise a ValueError if the setting of this name cannot have this value."""
-        if isinstance(self.default, tuple):
+        if self.limit is None:
+            expected, good = "True or False", isinstance(value, bool)
+        elif isinstance(self.default, tuple):
             expected = f"a tuple, each in it {self.limit.expected}"
             good = isinstance(value, tuple) and all(map(self.limit.allows, value))
         else:
@@ -47,7 +49,7 @@ class Option:
             raise ValueError(f"{name}: expected {expected}, got {value!r}")
 
 
-def setting(default: Any, help: str, limit: Limit, metavar: str | None = None, **more: str) -> Any:
+def setting(default: Any, help: str, limit: Limit | None = None, metavar: str | None = None, **more: str) -> Any:
     """A field of a network that is an option too: of a field lr_step, --lr-step. All that is said of it is here.
 
     A subclass that only changes the default writes `init: str = "scaled"`, and inherits the rest.
@@ -55,12 +57,24 @@ def setting(default: Any, help: str, limit: Limit, metavar: str | None = None, *
     Args:
         default: a tuple, where several values may be given; None, where none need be.
         help: what it does, in words; the default is added to them.
-        limit: which values it may have, from `zoo.limits`. All others are a ValueError, or the exit status 2.
+        limit: which values it may have, from `zoo.limits`. All others are a ValueError, or the exit status 2. None is
+            for what is only given, --eager, with a default of False.
         metavar: stands for its value in the help.
         **more: `book`, the option by the book's name, "--eta"; `instead_of`, another setting, which says the same in
             another way, and is None where this one is not.
     """
     return field(default=default, metadata={"option": Option(default, help, limit, metavar, **more)})
+
+
+def options_of(kind: type) -> dict[str, Option]:
+    """The fields of a dataclass that are options, in their order, with the defaults of this class."""
+    found = {}
+    for own in fields(kind):
+        ancestors = (vars(each).get("__dataclass_fields__", {}).get(own.name) for each in kind.__mro__)
+        declared = next((each for each in ancestors if each and "option" in each.metadata), None)
+        if declared:
+            found[own.name] = replace(declared.metadata["option"], default=own.default)
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +112,7 @@ class BaseNetwork:
     ORIGINAL: ClassVar[dict[str, object]] = {}
 
     def __post_init__(self) -> None:
-        options = self.options()
+        options = options_of(type(self))
         said = {name: getattr(self, name) for name in options}
         replaced = {option.instead_of for name, option in options.items() if said[name] is not None}
         for name, option in options.items():
@@ -108,17 +122,6 @@ class BaseNetwork:
                 option.check(name, said[name])
         if self.lr is None:
             object.__setattr__(self, "lr", self.RATES[self.cost])
-
-    @classmethod
-    def options(cls) -> dict[str, Option]:
-        """The settings that are options, in the order of the fields, with the defaults of this class."""
-        found = {}
-        for own in fields(cls):
-            ancestors = (vars(kind).get("__dataclass_fields__", {}).get(own.name) for kind in cls.__mro__)
-            declared = next((each for each in ancestors if each and "option" in each.metadata), None)
-            if declared:
-                found[own.name] = replace(declared.metadata["option"], default=own.default)
-        return found
 
     @classmethod
     def original(cls, **settings: object) -> Self:

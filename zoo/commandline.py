@@ -38,18 +38,20 @@ def main(network: type[BaseNetwork], arguments: list[str] | None = None) -> int:
 
 
 def _run(network: type[BaseNetwork], run: Run) -> int:
+    from . import pictures  # for which --help need not wait
+
     for file in (run.save, run.history, run.plot, run.graph):
         refuse_unwritable(file)
-        if file != run.resume:
-            refuse_to_lose(file, network_name(network) if file == run.save else None)
+        refuse_to_lose(file, network_name(network) if file == run.save else None)
     for module in ["matplotlib"] * bool(run.plot) + ["graphviz"] * bool(run.graph):
         require(module)
-    training = _resumed(network, run, run.resume) if run.resume else _started(network, run)
+    if run.resume:
+        training = _resumed(network, run, run.resume)
+    else:
+        training = Training(run.network(network), load_data(run.data, run.train_size), _absolute(run.data))
     if not run.quiet:
         _introduce(training, run)
     if run.graph:
-        from . import pictures
-
         print(f"{pictures.graph(training, run.graph)}: the computation graph of one step")
     status = _train(training, run)
     if status:
@@ -61,13 +63,9 @@ def _run(network: type[BaseNetwork], run: Run) -> int:
     if lost := training.lost_classes():
         print(never_said(lost, training.network))
     if run.plot and training.history:
-        from . import pictures
-
         pictures.plot(training, run.plot)
         print(f"{run.plot}: the learning curves")
     if run.draw or run.draw_wrong:
-        from . import pictures
-
         pictures.draw(training, run.draw, run.draw_wrong)
     return 0
 
@@ -119,12 +117,7 @@ def refuse_to_lose(file: Path | None, name: str | None = None) -> None:
         raise CheckpointError(f"{file}: already exists and holds a zoo.{network_name(saved)}; name another file")
 
 
-def _started(network: type[BaseNetwork], run: Run) -> Training:
-    """A new network."""
-    return Training(run.network(network), load_data(run.data, run.train_size), _absolute(run.data))
-
-
-def _absolute(path: str | None) -> str | None:
+def _absolute(path: Path | None) -> str | None:
     """A path that holds in other directories too."""
     return None if path is None else os.path.abspath(os.path.expanduser(path))
 

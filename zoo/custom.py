@@ -6,7 +6,7 @@ Use this file as a starting point for your own. `Convolutional` is the model: an
 optimizer: one formula (Kingma and Ba, 2015). All else is `train.fit`, as for the other networks.
 
 Defaults. η 0.002, halved after every epoch, and mini-batches of 32, for 4 epochs. With seeds 0, 1 and 2 that comes to
-98.6, 98.8 and 98.9 % of the test digits.
+98.60, 98.93 and 98.85 % of the test digits.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from tinygrad_mnist.optim import Optimizer, StepLR
 
 from .commandline import progress_bar
 from .limits import whole_number
-from .options import add_data, add_eager, command_line, load_data
+from .options import DATA, Run, add_options, command_line, load_data
 from .words import line, sizes
 
 
@@ -99,8 +99,8 @@ def _parser() -> argparse.ArgumentParser:
     learning = parser.add_argument_group("how it learns")
     learning.add_argument("--epochs", metavar="N", type=whole_number(1), default=4, help="default: 4")
     learning.add_argument("--seed", metavar="N", type=whole_number(0), default=0, help="default: 0")
-    add_eager(learning)
-    add_data(parser.add_argument_group("data"))
+    add_options(learning, Run, ["eager"])
+    add_options(parser.add_argument_group("data"), Run, DATA)
     return parser
 
 

@@ -67,5 +67,6 @@ def one_of(names: Iterable[str]) -> Limit:
 
 
 def file_name(*suffixes: str) -> Limit:
-    """The name of a file of one of these kinds."""
-    return Limit(f"a file name that ends in {', '.join(suffixes)}", Path, lambda file: file.suffix.lower() in suffixes)
+    """The name of a file, of one of these kinds if there are any."""
+    expected = f"a file name that ends in {', '.join(suffixes)}"
+    return Limit(expected, Path, lambda file: not suffixes or file.suffix.lower() in suffixes)

@@ -9,37 +9,58 @@ import contextlib
 import os
 import pkgutil
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import zoo
 from tinygrad_mnist import mnist
 
-from .base import BaseNetwork
+from .base import BaseNetwork, options_of, setting
 from .limits import file_name, whole_number
 from .training import network_class, network_name
 from .words import shown
 
+DATA, FILES = ("data", "train_size"), ("save", "resume", "history", "plot", "graph")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What a command that trains was asked for; all but `given`, the settings of the network, are options' names."""
+    """What a command that trains was asked for: the settings of the network that were given, and its other options."""
 
-    given: Mapping[str, Any]
+    given: Mapping[str, Any] = field(default_factory=dict)
     recipe: str | None = None
-    eager: bool = False
-    data: str | None = None
-    train_size: int | None = None
-    resume: Path | None = None
-    save: Path | None = None
-    history: Path | None = None
-    plot: Path | None = None
-    graph: Path | None = None
-    draw: int = 0
-    draw_wrong: int = 0
-    quiet: bool = False
-    seeds: Sequence[int] = (0,)
+    eager: bool = setting(False, "run every step op by op instead of compiled: the same bits, slower")
+    data: Path | None = setting(
+        None,
+        "a directory with data in MNIST's format, of any size and number of classes (default: $TINYGRAD_MNIST_DATA, or "
+        "the repository's data/, or ~/.cache/tinygrad_mnist)",
+        file_name(),
+        "DIR",
+    )
+    train_size: int | None = setting(None, "train on the first N digits only (default: all)", whole_number(1), "N")
+    save: Path | None = setting(None, "a checkpoint (.npz), written after every epoch", file_name(), "FILE")
+    resume: Path | None = setting(
+        None,
+        "continue from a checkpoint with its settings, bit for bit as if never stopped, and save to it; --epochs is "
+        "then the total",
+        file_name(),
+        "FILE",
+    )
+    history: Path | None = setting(None, "settings and results of every epoch, as JSON", file_name(), "FILE.json")
+    plot: Path | None = setting(
+        None, "the learning curves; or .svg, .pdf", file_name(".png", ".svg", ".pdf"), "FILE.png"
+    )
+    graph: Path | None = setting(
+        None,
+        "the computation graph of one step of training, forward and backward; or .png, .pdf, .gv, .dot",
+        file_name(".svg", ".png", ".pdf", ".gv", ".dot"),
+        "FILE.svg",
+    )
+    draw: int = setting(0, "draw N test digits at the end", whole_number(1), "N")
+    draw_wrong: int = setting(0, "draw N test digits that it gets wrong", whole_number(1), "N")
+    quiet: bool = setting(False, "only the last epoch's line, and what else was asked for")
+    seeds: Sequence[int] = (0,)  # of python -m zoo
 
     def network(self, kind: type[BaseNetwork], **more: Any) -> BaseNetwork:
         """A network with the settings that were given, and by the recipe."""
@@ -51,7 +72,7 @@ class Run:
         return self.save or self.resume
 
 
-def load_data(path: str | None, size: int | None) -> mnist.Dataset:
+def load_data(path: Path | None, size: int | None) -> mnist.Dataset:
     """The data in a directory, None for the usual places, with the first `size` training images, None for all."""
     data = mnist.load(path)
     return data if size is None else data.head(size)
@@ -73,23 +94,29 @@ def command_line(name: str, description: str | None, epilog: str | None = None) 
     )
 
 
-def add_settings(
-    parser: argparse._ArgumentGroup, network: type[BaseNetwork], names: Container[str], defaults: bool = True
+def add_options(
+    parser: argparse._ArgumentGroup, kind: type[BaseNetwork | Run], names: Container[str], told: bool = True
 ) -> None:
-    """Add an option for every setting of a network that is in `names`; tell the defaults, if asked to."""
-    for name, option in network.options().items():
-        default = "" if option.default is None else shown(option.default)
-        if name == "lr":
-            others = ", ".join(f"{cost} {rate:g}" for cost, rate in network.RATES.items() if cost != "quadratic")
-            default = f"{network.RATES['quadratic']:g}; with --cost {others}"
-        text = option.help.replace("%", "%%") + (f" (default: {default})" if defaults and default else "")
-        choices = option.limit.choices
-        kind: dict[str, Any] = {"choices": choices} if choices else {"type": option.limit, "metavar": option.metavar}
-        kind |= {"dest": name, "default": argparse.SUPPRESS, "help": text}  # so that only what is given is there
+    """Add an option for every setting that is in `names`; of a network, with its default, unless not to be told."""
+    for name, option in options_of(kind).items():
+        more: dict[str, Any] = {"dest": name, "default": option.default, "help": option.help.replace("%", "%%")}
+        if issubclass(kind, BaseNetwork):
+            more["default"] = argparse.SUPPRESS  # so that only what is given is there
+            default = "" if option.default is None else shown(option.default)
+            if name == "lr":
+                others = ", ".join(f"{cost} {rate:g}" for cost, rate in kind.RATES.items() if cost != "quadratic")
+                default = f"{kind.RATES['quadratic']:g}; with --cost {others}"
+            more["help"] += f" (default: {default})" if told and default else ""
+        if option.limit is None:
+            more["action"] = "store_true"
+        elif option.limit.choices:
+            more["choices"] = option.limit.choices
+        else:
+            more |= {"type": option.limit, "metavar": option.metavar}
         if isinstance(option.default, tuple):
-            kind["nargs"] = "+"
+            more["nargs"] = "+"
         if name in names:
-            parser.add_argument(*(each for each in (flag(name), option.book) if each), **kind)
+            parser.add_argument(*(each for each in (flag(name), option.book) if each), **more)
 
 
 def add_recipe(parser: argparse._ArgumentGroup, original: str) -> None:
@@ -102,57 +129,16 @@ def add_recipe(parser: argparse._ArgumentGroup, original: str) -> None:
     )
 
 
-def add_eager(parser: argparse._ArgumentGroup) -> None:
-    """Add the choice of how a step is run."""
-    parser.add_argument(
-        "--eager", action="store_true", help="run every step op by op instead of compiled: the same bits, slower"
-    )
-
-
-def add_data(parser: argparse._ArgumentGroup) -> None:
-    """Add what says which digits to train on."""
-    parser.add_argument(
-        "--data",
-        metavar="DIR",
-        help="a directory with data in MNIST's format, of any size and number of classes (default: "
-        "$TINYGRAD_MNIST_DATA, or the repository's data/, or ~/.cache/tinygrad_mnist)",
-    )
-    parser.add_argument(
-        "--train-size", metavar="N", type=whole_number(1), help="train on the first N digits only (default: all)"
-    )
-
-
 def parser_of(network: type[BaseNetwork], description: str) -> argparse.ArgumentParser:
     """The command line of one network."""
     parser = command_line(f"zoo.{network_name(network)}", description)
     learning = parser.add_argument_group("the network and how it learns")
-    add_settings(learning, network, network.options())
+    add_options(learning, network, options_of(network))
     add_recipe(learning, ", ".join(f"{key.replace('_', '-')} {value}" for key, value in network.ORIGINAL.items()))
-    add_eager(learning)
-    add_data(parser.add_argument_group("data"))
-    files = parser.add_argument_group("files")
-    files.add_argument("--save", metavar="FILE", type=Path, help="a checkpoint (.npz), written after every epoch")
-    files.add_argument(
-        "--resume",
-        metavar="FILE",
-        type=Path,
-        help="continue from a checkpoint with its settings, bit for bit as if never stopped, and save to it; "
-        "--epochs is then the total",
-    )
-    files.add_argument("--history", metavar="FILE.json", type=Path, help="settings and results of every epoch, as JSON")
-    plot, graph = file_name(".png", ".svg", ".pdf"), file_name(".svg", ".png", ".pdf", ".gv", ".dot")
-    files.add_argument("--plot", metavar="FILE.png", type=plot, help="the learning curves; or .svg, .pdf")
-    files.add_argument(
-        "--graph",
-        metavar="FILE.svg",
-        type=graph,
-        help="the computation graph of one step of training, forward and backward; or .png, .pdf, .gv, .dot",
-    )
-    seen = parser.add_argument_group("what is shown")
-    some: dict[str, Any] = {"metavar": "N", "type": whole_number(1), "default": 0}
-    seen.add_argument("--draw", help="draw N test digits at the end", **some)
-    seen.add_argument("--draw-wrong", help="draw N test digits that it gets wrong", **some)
-    seen.add_argument("--quiet", action="store_true", help="only the last epoch's line, and what else was asked for")
+    add_options(learning, Run, ["eager"])
+    add_options(parser.add_argument_group("data"), Run, DATA)
+    add_options(parser.add_argument_group("files"), Run, FILES)
+    add_options(parser.add_argument_group("what is shown"), Run, ["draw", "draw_wrong", "quiet"])
     return parser
 
 
@@ -161,14 +147,14 @@ def parse(parser: argparse.ArgumentParser, network: type[BaseNetwork], arguments
     namespace, unknown = parser.parse_known_args(arguments)
     if unknown:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}{_elsewhere(unknown[0].partition('=')[0])}")
-    asked, settings = vars(namespace), network.options()
+    asked, settings = vars(namespace), options_of(network)
     given = {name: asked.pop(name) for name in settings if name in asked}
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
     for name in given:
         if (other := settings[name].instead_of) and other in given:
             parser.error(f"{flag(other)} and {flag(name)} are two ways to say one thing; give one of them")
     files: dict[str, str] = {}
-    for name in ("resume", "save", "history", "plot", "graph"):
+    for name in ("resume", *FILES):
         if (file := asked.get(name)) and (other := files.setdefault(os.path.realpath(file), name)) != name:
             if (other, name) != ("resume", "save"):
                 parser.error(f"--{other} and --{name} are one file, {file}; name two")
@@ -182,7 +168,7 @@ def _elsewhere(option: str) -> str:
     for module in pkgutil.iter_modules(zoo.__path__):
         if module.name.startswith("network"):
             with contextlib.suppress(Exception):  # of a file that is being written, and cannot be imported yet
-                settings = network_class(module.name).options()
+                settings = options_of(network_class(module.name))
                 if any(option in (flag(name), settings[name].book) for name in settings):
                     having.append(f"zoo.{module.name}")
     return f" ({option} is for {', '.join(having)})" if having else ""
