@@ -149,7 +149,7 @@ class BaseNetwork:
 
     def model(self, n_in: int, n_out: int, rng: np.random.Generator) -> nn.Module:
         """Layers of sigmoid neurons: n_in pixels, the hidden layers, n_out classes."""
-        bias = "normal" if self.init in ("normal", "scaled") else "zeros"  # as in the book; and as in the papers
+        bias = "normal" if self.init in ("normal", "scaled") else "zeros"  # the book's; with the papers' weights, at 0
         layers: list[Callable[[Any], Any]] = []
         for fan_in, fan_out in itertools.pairwise((n_in, *self.hidden, n_out)):
             layers += [nn.Linear(fan_in, fan_out, init=self.init, bias=bias, rng=rng), ops.sigmoid]
