@@ -10,7 +10,7 @@ import numpy as np
 
 from tinygrad_mnist import grad, mnist
 from tinygrad_mnist.train import DivergedError
-from zoo.network import COSTS
+from zoo.base import COSTS
 from zoo.training import Training, network_class
 
 from .sweep import Setting

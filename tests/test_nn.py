@@ -1,6 +1,7 @@
 """nn.py: how parameters are found, start, are saved and put back; what each layer computes."""
 
 import pickle
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinygrad_mnist import OPS, Tensor, no_grad, ops
+from tinygrad_mnist import OPS, Tensor, grad, no_grad, ops
 from tinygrad_mnist.nn import (
     INITIALIZERS,
     Conv2d,
@@ -154,10 +155,37 @@ def test_first_weights_have_the_deviation_that_is_promised(init, deviation):
     layer = Linear(400, 500, init=init, rng=rng(1))
     assert layer.weight.data.std() == pytest.approx(deviation, rel=0.01)
     assert layer.weight.data.mean() == pytest.approx(0, abs=deviation / 100)
-    if init in ("normal", "scaled"):
-        assert layer.bias.data.std() == pytest.approx(1, rel=0.1)
-    else:
-        assert not layer.bias.data.any()
+
+
+@pytest.mark.parametrize("make", [partial(Linear, 4, 500), partial(Conv2d, 4, 500, 1)], ids=["Linear", "Conv2d"])
+@pytest.mark.parametrize("init", INITIALIZERS)
+def test_biases_start_at_0_or_from_a_normal_distribution_or_there_are_none(make, init):
+    layers = {bias: make(init=init, bias=bias, rng=rng(1)) for bias in ("zeros", True, "normal", False)}
+    first = layers["zeros"]
+    assert not first.bias.data.any()
+    assert not layers[True].bias.data.any()
+    assert not make(init=init, rng=rng(1)).bias.data.any()
+    assert layers["normal"].bias.data.std() == pytest.approx(1, rel=0.1)
+    assert layers["normal"].bias.shape == first.bias.shape
+    generator = rng(1)  # the weights come first, so that they are the same whatever the biases are
+    generator.standard_normal(first.weight.shape)
+    drawn = generator.standard_normal(first.bias.shape).astype(np.float32)
+    assert np.array_equal(layers["normal"].bias.data, drawn)
+    assert all(np.array_equal(layer.weight.data, first.weight.data) for layer in layers.values())
+
+
+def test_a_layer_without_biases_has_no_such_parameter():
+    x = rng(1).standard_normal((5, 1, 3, 3)).astype(np.float32)
+    linear, conv = Linear(3, 2, bias=False, rng=rng()), Conv2d(1, 2, 2, bias=False, rng=rng())
+    assert (linear.bias, conv.bias) == (None, None)
+    assert np.array_equal(linear(x).data, x @ linear.weight.data)
+    assert np.array_equal(conv(x).data, ops.conv2d(x, conv.weight).data)
+    network = Sequential(linear, Flatten())
+    assert [name for name, _ in network.named_parameters()] == ["layers.0.weight"]
+    network.load_state_dict(network.state_dict())
+    assert repr(linear) == "Linear(3, 2, bias=False)"
+    slope = grad(linear(x).sum(), linear.weight)
+    np.testing.assert_allclose(slope.data, np.repeat(x.sum((0, 1, 2))[:, None], 2, axis=1), rtol=1e-5)
 
 
 @pytest.mark.parametrize("init", INITIALIZERS)
@@ -169,7 +197,7 @@ def test_one_seed_gives_the_same_bits(init, seed):
 
 
 def test_all_initializers_draw_the_same_numbers_and_scale_them():
-    normal, scaled = (Linear(784, 30, init=init, rng=rng(2)) for init in ("normal", "scaled"))
+    normal, scaled = (Linear(784, 30, init=init, bias="normal", rng=rng(2)) for init in ("normal", "scaled"))
     np.testing.assert_allclose(scaled.weight.data, normal.weight.data / 28, rtol=1e-6)
     assert np.array_equal(scaled.bias.data, normal.bias.data)
 
@@ -178,6 +206,9 @@ def test_all_initializers_draw_the_same_numbers_and_scale_them():
     ("arguments", "error", "message"),
     [
         ({"init": "huge", "rng": rng()}, ValueError, "init: expected one of normal, scaled, xavier, he, got 'huge'"),
+        ({"bias": "ones", "rng": rng()}, ValueError, "bias: expected 'zeros', 'normal' or False for none, got 'ones'"),
+        ({"bias": None, "rng": rng()}, ValueError, "bias: expected 'zeros', 'normal' or False for none, got None"),
+        ({"bias": 0, "rng": rng()}, ValueError, "bias: expected 'zeros', 'normal' or False for none, got 0"),
         ({"rng": 0}, TypeError, r"rng: expected a numpy\.random\.Generator, .* got 0"),
         ({"rng": np.random}, TypeError, r"rng: expected a numpy\.random\.Generator"),
     ],

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from tinygrad_mnist import mnist
+from zoo.images import prepare, read_image
 from zoo.network2 import Network2
-from zoo.predict import prepare, read_image
 from zoo.training import Training
 
 from .helpers import write_data

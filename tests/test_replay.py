@@ -17,7 +17,7 @@ import tinygrad_mnist as tg
 from tinygrad_mnist import OPS, Tensor, grad, losses, mnist, nn, no_grad, optim, visualize
 from tinygrad_mnist.replay import compile
 from tinygrad_mnist.testing import Composition, compositions, operands
-from zoo.network import COSTS
+from zoo.base import COSTS
 from zoo.training import network_class
 
 F = np.float32

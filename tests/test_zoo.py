@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import re
+import shutil
 import signal
 import struct
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 from tinygrad_mnist import Tensor, mnist, train
 from zoo import THREADS, pictures
 from zoo.__main__ import main as all_four
+from zoo.base import BaseNetwork
 from zoo.commandline import main
 from zoo.custom import Adam, Convolutional
 from zoo.network import Network
@@ -648,7 +650,7 @@ def test_a_checkpoint_of_another_program_is_no_network(tmp_path, small):
         (["zoo.network", "--lr", "-1"], "--lr/--eta: expected a number above 0, got '-1'"),
         (["zoo.network", "--lr", "nan"], "--lr/--eta: expected a number above 0, got 'nan'"),
         (["zoo.network", "--momentum", "0.5"], "unrecognized arguments: --momentum 0.5"),
-        (["zoo.network", "--mu=0.5", "--x"], "--mu=0.5 --x (--mu=0.5 is for zoo.network1, zoo.network2)"),
+        (["zoo.network", "--mu=0.5", "--x"], "--mu=0.5 --x (--mu is for zoo.network1, zoo.network2)"),
         (["zoo.network", "--nonsense"], "unrecognized arguments: --nonsense\n"),
         (["zoo.network1", "--momentum", "1"], "--momentum/--mu: expected a number of at least 0 and below 1, got '1'"),
         (
@@ -781,6 +783,153 @@ def test_eager_and_compiled_training_give_the_same_bits(here, name):
 
 # ---- A network of one's own
 
+NETWORK4 = '''"""A network that drops hidden neurons at random."""
+
+import sys
+from dataclasses import dataclass
+
+from tinygrad_mnist import nn, ops
+
+from .base import setting
+from .limits import number
+from .network1 import Network1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network4(Network1):
+    """`Network1`, with dropout."""
+
+    batch_size: int = 20
+    dropout: float = setting(0.1, "the share of neurons, in 100 %, left out", number(0, 1), "P", book="--p")
+    whole: bool = setting(False, "leave none out")
+
+    def model(self, n_in, n_out, rng):
+        layers = super().model(n_in, n_out, rng).layers
+        return nn.Sequential(*layers[:2], nn.Dropout(0 if self.whole else self.dropout, rng=rng), *layers[2:])
+
+
+if __name__ == "__main__":
+    from .commandline import main
+
+    sys.exit(main(Network4))
+'''
+
+
+@pytest.fixture
+def with_network4(tmp_path):
+    """The zoo with one more file, in the directory where commands run."""
+    shutil.copytree(ROOT / "zoo", tmp_path / "zoo", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "zoo" / "network4.py").write_text(NETWORK4, encoding="utf-8")
+
+
+@pytest.mark.usefixtures("with_network4")
+def test_a_network_of_ones_own_has_its_option_in_help_words_and_refusals(zoo, tmp_path):
+    text = " ".join(zoo("zoo.network4", "--help").stdout.split())
+    assert text.startswith("usage: python -m zoo.network4 [-h]")
+    assert "A network that drops hidden neurons at random." in text
+    assert "--dropout P, --p P the share of neurons, in 100 %, left out (default: 0.1)" in text
+    assert "the book's m (default: 20)" in text
+    assert "--whole leave none out" in text
+    error = zoo("zoo.network4", "--dropout", 2, status=2).stderr.splitlines()[-1]
+    assert error.endswith("argument --dropout/--p: expected a number of at least 0 and below 1, got '2'")
+    assert "(--p is for zoo.network4)" in zoo("zoo.network1", "--p=0.2", status=2).stderr
+    text = "from zoo.network4 import Network4; Network4(dropout=1.0)"
+    done = subprocess.run(
+        [sys.executable, "-c", text], cwd=tmp_path, capture_output=True, text=True, env=environment("")
+    )
+    assert done.stderr.endswith("ValueError: dropout: expected a number of at least 0 and below 1, got 1.0\n")
+    table = zoo("zoo", "--epochs", 1, "--quiet").stdout  # goes on with the book's four
+    assert [row.split()[0] for row in table.splitlines()[-5:]] == ["network", *NAMES]
+
+
+@pytest.mark.usefixtures("with_network4")
+def test_a_network_of_ones_own_trains_saves_goes_on_and_predicts(zoo, small, tmp_path):
+    done = zoo("zoo.network4", "--dropout", 0.2, "--epochs", 2, "--save", "m.npz", "--plot", "curves.svg")
+    assert done.stdout.startswith("network4: hidden 30, init scaled, cost quadratic, batch-size 20, lr 3.0, ")
+    assert "momentum 0.5, dropout 0.2, whole False, seed 0" in done.stdout
+    zoo("zoo.network4", "--p", 0.2, "--epochs", 4, "--save", "whole.npz", "--history", "h.json", "--quiet")
+    assert json.loads((tmp_path / "h.json").read_text())["settings"]["dropout"] == 0.2
+    zoo("zoo.network4", "--resume", "m.npz", "--epochs", 4)
+    assert same_bits(weights(tmp_path / "m.npz"), weights(tmp_path / "whole.npz"))  # what is dropped goes on as well
+    refused = zoo("zoo.network4", "--resume", "m.npz", "--p", 0.3, status=1).stderr
+    assert "was trained with --dropout 0.2, not 0.3" in refused
+    said = zoo("zoo.predict", "m.npz", *range(9)).stdout.splitlines()
+    w1, b1, w2, b2 = weights(tmp_path / "m.npz").values()  # with all hidden neurons
+    outputs = 1 / (1 + np.exp(-(1 / (1 + np.exp(-(small.test.images[:9] @ w1 + b1))) @ w2 + b2)))
+    for text, expected in zip(said, outputs, strict=True):
+        for label, confidence in re.findall(r"(\d) (\d\.\d{3})[,)]", text):
+            assert float(confidence) == pytest.approx(expected[int(label)], abs=0.001)
+    zoo("zoo.network4", "--save", "m.npz", "--epochs", 1, "--quiet")
+    refused = zoo("zoo.network1", "--save", "m.npz", status=1).stderr
+    assert refused == "error: m.npz: already exists and holds a zoo.network4; name another file\n"
+    refused = zoo("zoo.network1", "--resume", "m.npz", status=1).stderr
+    assert "was saved by zoo.network4, not zoo.network1; `python -m zoo.network4 --resume m.npz` goes on" in refused
+    (tmp_path / "zoo" / "network4.py").unlink()
+    assert "there is no network 'network4'" in zoo("zoo.predict", "m.npz", "0", status=1).stderr
+
+
+@pytest.mark.parametrize(
+    "name", ["evil", "json.tool", "..evil", "network1.sys", "", "base", "__main__", None, ["network"]]
+)
+def test_nothing_is_imported_for_a_name_but_networks_of_the_zoo(name, tmp_path, monkeypatch):
+    (tmp_path / "evil.py").write_text("from zoo.network import Network\nclass Evil(Network): pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match="there is no network"):
+        network_class(name)
+    assert "evil" not in sys.modules
+    assert "json.tool" not in sys.modules
+
+
+def test_a_network_that_could_not_be_found_again_does_not_train(capsys):
+    class Other(Network1):
+        pass
+
+    assert main(Other, ["--epochs", "1"]) == 1
+    expected = "error: there is no network 'other'; a network is a class with the name of its module in zoo/\n"
+    assert capsys.readouterr() == ("", expected)
+
+
+def test_a_network_without_an_optimizer_says_what_to_define(small):
+    with pytest.raises(TypeError, match=r"BaseNetwork: define optimizer\(self, model, n\)"):
+        Training(BaseNetwork(), small)
+
+
+def test_a_checkpoint_is_read_once(here, monkeypatch):
+    read, load = [], train.load
+
+    def counted(path):
+        read.append(path.name)
+        return load(path)
+
+    monkeypatch.setattr(train, "load", counted)
+    common = ("zoo.network1", "--train-size", 50, "--quiet")
+    for options, expected in {
+        ("--epochs", 1, "--save", "m.npz"): [],
+        ("--epochs", 1, "--save", "m.npz", "--history", "h.json"): ["m.npz"],
+        ("--epochs", 2, "--resume", "m.npz"): ["m.npz"],
+        ("--epochs", 3, "--resume", "m.npz", "--save", "./m.npz"): ["m.npz"],
+    }.items():
+        assert here(*common, *options)[0] == 0
+        assert read == expected
+        read.clear()
+
+
+def test_a_checkpoint_from_before_models_drew_anything_but_weights_goes_on(here):
+    common = ("zoo.network1", "--train-size", 50, "--quiet")
+    assert here(*common, "--epochs", 1, "--save", "m.npz")[0] == 0
+    assert here(*common, "--epochs", 2, "--save", "whole.npz")[0] == 0
+    checkpoint = train.load("m.npz")
+    for drawn, status in ({"bit_generator": "MT19937"}, 1), (7, 1), (None, 0):
+        settings = {**checkpoint.settings, "model_rng": drawn}
+        model, optimizer = restored(checkpoint)
+        checkpoint.restore(model, optimizer)
+        rng = np.random.default_rng()
+        rng.bit_generator.state = dict(checkpoint.rng or {})
+        train.save("m.npz", model, optimizer, rng=rng, history=checkpoint.history, settings=settings)
+        found, _, error = here(*common, "--epochs", 2, "--resume", "m.npz")
+        assert (found, error.count("m.npz: does not fit"), error.count("\n")) == (status, status, status)
+    assert same_bits(weights("m.npz"), weights("whole.npz"))
+
 
 def test_the_example_of_ones_own_network_trains(zoo):
     common = ("zoo.custom", "--epochs", 2, "--train-size", 300, "--seed", 3)
@@ -907,6 +1056,11 @@ def test_settings_that_are_not_the_zoos_are_refused_in_a_line(here, data, value)
         ("hidden", (True,)),
         ("hidden", [30]),
         ("cost", 1),
+        ("lr", 0),
+        ("lr", float("inf")),
+        ("momentum", 1),
+        ("momentum", True),
+        ("momentum", None),
     ],
 )
 def test_a_network_of_impossible_settings_is_refused(name, value):

@@ -23,8 +23,10 @@ INITIALIZERS: dict[str, Callable[[int, int], float]] = {
 """The standard deviation of a layer's first weights, which are drawn from N(0, deviation²).
 
 normal: Nielsen's first network (chapter 1). scaled: N(0, 1/fan_in), his chapter 3, which keeps neurons from saturating
-at the start. xavier: Glorot and Bengio, 2010. he: He et al., 2015, for relu. With the first two, biases are drawn from
-N(0, 1) as in the book; with the others they start at 0.
+at the start. xavier: Glorot and Bengio, 2010. he: He et al., 2015, for relu.
+
+Biases start at 0 with all of them, unless a layer's `bias` says otherwise: from N(0, 1), they cost a small transformer
+and a recurrent network 7 to 17 points of accuracy after two epochs.
 """
 
 
@@ -42,8 +44,17 @@ def initial(
     return Tensor(values.astype(dtype), requires_grad=True, name="weight")
 
 
-def _initial_bias(shape: tuple[int, ...], init: str, rng: np.random.Generator, dtype: DTypeLike) -> Tensor:
-    values = rng.standard_normal(shape) if init in ("normal", "scaled") else np.zeros(shape)
+def initial_bias(shape: tuple[int, ...], bias: str | bool, rng: np.random.Generator, dtype: DTypeLike) -> Any:
+    """First biases of a layer: a Tensor that requires gradients, of zeros or drawn from N(0, 1), or None for False.
+
+    Raises:
+        ValueError: `bias` is not "zeros", "normal", False, or True, which is "zeros".
+    """
+    if not isinstance(bias, str | bool) or bias not in ("zeros", "normal", True, False):
+        raise ValueError(f"bias: expected 'zeros', 'normal' or False for none, got {bias!r}")
+    if bias is False:
+        return None
+    values = rng.standard_normal(shape) if bias == "normal" else np.zeros(shape)
     return Tensor(values.astype(dtype), requires_grad=True, name="bias")
 
 
@@ -159,7 +170,7 @@ def named(root: Any, kind: type) -> Iterator[tuple[str, Any]]:
 
 
 class Linear(Module):
-    """y = x W + b, for x of shape (..., n_in); `weight` W has shape (n_in, n_out), `bias` b (n_out,).
+    """y = x W + b, for x of shape (..., n_in); `weight` W has shape (n_in, n_out), `bias` b (n_out,) or is None.
 
     Nielsen writes w a + b for one example a as a column: his w is this W transposed, so that a whole batch of rows is
     one product.
@@ -167,27 +178,37 @@ class Linear(Module):
     Args:
         n_in: the number of inputs, the layer's fan-in.
         n_out: the number of outputs.
-        init: a name in `INITIALIZERS`.
-        rng: the generator to draw from.
+        init: a name in `INITIALIZERS`, how weights start.
+        bias: how biases start: "zeros"; "normal", from N(0, 1) as in the book; False for none. True is "zeros".
+        rng: the generator to draw from: the weights, then the biases.
         dtype: of the parameters.
     """
 
     def __init__(
-        self, n_in: int, n_out: int, *, init: str = "scaled", rng: np.random.Generator, dtype: DTypeLike = np.float32
+        self,
+        n_in: int,
+        n_out: int,
+        *,
+        init: str = "scaled",
+        bias: str | bool = "zeros",
+        rng: np.random.Generator,
+        dtype: DTypeLike = np.float32,
     ) -> None:
         self.weight = initial((n_in, n_out), n_in, n_out, init, rng, dtype)
-        self.bias = _initial_bias((n_out,), init, rng, dtype)
+        self.bias = initial_bias((n_out,), bias, rng, dtype)
 
     def forward(self, x: Any) -> Any:
         """The weighted inputs x W + b."""
-        return ops.linear(x, self.weight, self.bias)
+        return ops.matmul(x, self.weight) if self.bias is None else ops.linear(x, self.weight, self.bias)
 
     def __repr__(self) -> str:
-        return "Linear({}, {})".format(*self.weight.shape)
+        return "Linear({}, {}{})".format(*self.weight.shape, ", bias=False" if self.bias is None else "")
 
 
 class Conv2d(Module):
     """Cross-correlation with `n_out` kernels, plus a bias each: (n, n_in, h, w) -> (n, n_out, rows, columns).
+
+    `weight` has shape (n_out, n_in, height, width), `bias` (n_out, 1, 1) or is None.
 
     Args:
         n_in: the number of channels of the images.
@@ -196,6 +217,7 @@ class Conv2d(Module):
         stride: between neighbouring windows, in pixels.
         padding: pixels of 0 on every side.
         init: a name in `INITIALIZERS`; the fan-in is n_in times the kernel's pixels.
+        bias: how biases start, "zeros" or "normal"; False for none, as for `Linear`.
         rng: the generator to draw from.
         dtype: of the parameters.
     """
@@ -209,18 +231,20 @@ class Conv2d(Module):
         stride: int | tuple[int, int] = 1,
         padding: int | tuple[int, int] = 0,
         init: str = "he",
+        bias: str | bool = "zeros",
         rng: np.random.Generator,
         dtype: DTypeLike = np.float32,
     ) -> None:
         height, width = size if isinstance(size, tuple) else (size, size)
         shape, area = (n_out, n_in, height, width), height * width
         self.weight = initial(shape, n_in * area, n_out * area, init, rng, dtype)
-        self.bias = _initial_bias((n_out, 1, 1), init, rng, dtype)
+        self.bias = initial_bias((n_out, 1, 1), bias, rng, dtype)
         self.stride, self.padding = stride, padding
 
     def forward(self, x: Any) -> Any:
         """conv2d(x, weight) + bias."""
-        return ops.conv2d(x, self.weight, stride=self.stride, padding=self.padding) + self.bias
+        maps = ops.conv2d(x, self.weight, stride=self.stride, padding=self.padding)
+        return maps if self.bias is None else maps + self.bias
 
 
 class MaxPool2d(Module):

@@ -1,9 +1,8 @@
-"""What the networks' commands do: train, say how it goes, and lose nothing. The options are in `options.py`.
+"""What a network's command does: train, say how it goes, and lose nothing. The options are in `options.py`.
 
 Exit status: 0; 1 for what went wrong, with one line on stderr; 2 for wrong usage; 130 for Ctrl-C.
 """
 
-import argparse
 import functools
 import importlib
 import json
@@ -11,8 +10,8 @@ import logging
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,56 +20,53 @@ from tinygrad_mnist.command import guarded, uninterrupted
 from tinygrad_mnist.files import whole
 from tinygrad_mnist.train import CheckpointError
 
-from . import options as commands
-from .network import Network
-from .training import Training, network_name, settings_of
+from .base import BaseNetwork
+from .options import Run, flag, load_data, parse, parser_of
+from .training import Training, network_class, network_name, settings_of
 from .words import in_words, line, never_said, shown, sizes
 
 
-def main(network: type[Network], arguments: list[str] | None = None) -> int:
+def main(network: type[BaseNetwork], arguments: list[str] | None = None) -> int:
     """Run the command of one network; return its exit status. Wrong usage exits with 2."""
 
     def command() -> int:
-        parser = commands.parser_of(network, network_name(network), sys.modules[network.__module__].__doc__ or "")
-        return _run(network, *commands.parse(parser, arguments))
+        kind = network_class(network_name(network))  # as others find it, which a class of another name would not be
+        parser = parser_of(kind, sys.modules[kind.__module__].__doc__ or "")
+        return _run(kind, parse(parser, kind, arguments))
 
     return guarded(command)
 
 
-def _run(network: type[Network], options: argparse.Namespace, given: dict[str, Any]) -> int:
-    for file in (options.save, options.history, options.plot, options.graph):
-        refuse_unwritable(file)
-        if file != options.resume:
-            refuse_to_lose(file)
-    if options.save != options.resume:
-        refuse_to_replace(options.save, network_name(network))
-    for module in ["matplotlib"] * bool(options.plot) + ["graphviz"] * bool(options.graph):
-        require(module)
-    training = _resumed(network, options, given) if options.resume else _started(network, options, given)
-    if not options.quiet:
-        _introduce(training, options)
-    if options.graph:
-        from . import pictures
+def _run(network: type[BaseNetwork], run: Run) -> int:
+    from . import pictures  # for which --help need not wait
 
-        print(f"{pictures.graph(training, options.graph)}: the computation graph of one step")
-    status = _train(training, options)
+    for file in (run.save, run.history, run.plot, run.graph):
+        refuse_unwritable(file)
+        refuse_to_lose(file, network_name(network) if file == run.save else None)
+    for module in ["matplotlib"] * bool(run.plot) + ["graphviz"] * bool(run.graph):
+        require(module)
+    if run.resume:
+        training = _resumed(network, run, run.resume)
+    else:
+        training = Training(run.network(network), load_data(run.data, run.train_size), _absolute(run.data))
+    if not run.quiet:
+        _introduce(training, run)
+    if run.graph:
+        print(f"{pictures.graph(training, run.graph)}: the computation graph of one step")
+    status = _train(training, run)
     if status:
         return status
-    if not training.history and not options.quiet:
+    if not training.history and not run.quiet:
         print("no epoch was asked for: nothing is saved or plotted")
-    if options.quiet and training.history:
+    if run.quiet and training.history:
         print(line(training.history[-1], training.network.epochs))
     if lost := training.lost_classes():
         print(never_said(lost, training.network))
-    if options.plot and training.history:
-        from . import pictures
-
-        pictures.plot(training, options.plot)
-        print(f"{options.plot}: the learning curves")
-    if options.draw or options.draw_wrong:
-        from . import pictures
-
-        pictures.draw(training, options.draw, options.draw_wrong)
+    if run.plot and training.history:
+        pictures.plot(training, run.plot)
+        print(f"{run.plot}: the learning curves")
+    if run.draw or run.draw_wrong:
+        pictures.draw(training, run.draw, run.draw_wrong)
     return 0
 
 
@@ -101,102 +97,78 @@ def require(module: str) -> Any:
         ) from None
 
 
-def refuse_to_replace(file: Path | None, name: str) -> None:
-    """Raise if a network's checkpoint would take the place of another network's, or of what is no checkpoint."""
-    if file is None or not file.exists():
-        return
-    try:
-        there = network_name(settings_of(train.load(file)))
-    except (CheckpointError, OSError):
-        raise CheckpointError(f"{file}: already exists and is not a checkpoint of the zoo; name another file") from None
-    if there != name:
-        raise CheckpointError(f"{file}: already exists and holds a zoo.{there}; name another file")
-
-
-def refuse_to_lose(file: Path | None) -> None:
-    """Raise if a new run would overwrite one that was interrupted."""
+def refuse_to_lose(file: Path | None, name: str | None = None) -> None:
+    """Raise if a new run would overwrite one that was interrupted; and if the network `name` would save over others."""
     if file is None or not file.exists():
         return
     try:
         checkpoint = train.load(file)
         saved = settings_of(checkpoint)
     except (CheckpointError, OSError):
-        return
+        if name is None:
+            return
+        raise CheckpointError(f"{file}: already exists and is not a checkpoint of the zoo; name another file") from None
     if (done := len(checkpoint.history)) < saved.epochs:
         raise CheckpointError(
             f"{file}: holds {done} of {saved.epochs} epochs of {network_name(saved)}; `{_go_on(saved, file)}` "
             "goes on with them; to begin anew, remove it or name another file"
         )
+    if name is not None and network_name(saved) != name:
+        raise CheckpointError(f"{file}: already exists and holds a zoo.{network_name(saved)}; name another file")
 
 
-def load(path: str | None, size: int | None) -> mnist.Dataset:
-    """The data in a directory, None for the usual places, with the first `size` training images, None for all."""
-    data = mnist.load(path)
-    return data if size is None else data.head(size)
-
-
-def _started(network: type[Network], options: argparse.Namespace, given: dict[str, Any]) -> Training:
-    """A new network."""
-    make = network.original if options.recipe == "original" else network
-    return Training(make(**given), load(options.data, options.train_size), _absolute(options.data))
-
-
-def _absolute(path: str | None) -> str | None:
+def _absolute(path: Path | None) -> str | None:
     """A path that holds in other directories too."""
     return None if path is None else os.path.abspath(os.path.expanduser(path))
 
 
-def _resumed(network: type[Network], options: argparse.Namespace, given: dict[str, Any]) -> Training:
+def _resumed(network: type[BaseNetwork], run: Run, file: Path) -> Training:
     """The network of a checkpoint, where it was."""
-    file = options.resume
     checkpoint = train.load(file)
     saved, name = settings_of(checkpoint), network_name(network)
     if network_name(saved) != name:
         raise CheckpointError(
             f"{file}: was saved by zoo.{network_name(saved)}, not zoo.{name}; `{_go_on(saved, file)}` goes on with it"
         )
-    if options.recipe is not None and (options.recipe == "original") != saved.per_example:
-        raise CheckpointError(f"{file}: was not trained with --recipe {options.recipe}; leave it out, or train anew")
-    for setting, value in given.items():
-        if setting != "epochs" and value != getattr(saved, setting):
-            option = f"--{setting.replace('_', '-')}"
-            was = getattr(saved, setting)
+    if run.recipe is not None and (run.recipe == "original") != saved.per_example:
+        raise CheckpointError(f"{file}: was not trained with --recipe {run.recipe}; leave it out, or train anew")
+    for setting, value in run.given.items():
+        if setting != "epochs" and value != (was := getattr(saved, setting)):
+            option = flag(setting)
             raise CheckpointError(
                 f"{file}: was trained with {option} {shown(was)}, not {shown(value)}; leave {option} out, or train anew"
             )
-    saved = replace(saved, epochs=given.get("epochs", saved.epochs))
-    if options.save is None:
-        options.save = file
-        if len(checkpoint.history) < saved.epochs:
-            refuse_unwritable(file, "--save FILE keeps what comes in another file")
-    source = _absolute(options.data) or checkpoint.settings.get("source")
+    saved = replace(saved, epochs=run.given.get("epochs", saved.epochs))
+    if run.save is None and len(checkpoint.history) < saved.epochs:
+        refuse_unwritable(file, "--save FILE keeps what comes in another file")
+    source = _absolute(run.data) or checkpoint.settings.get("source")
     data = mnist.load(source)
-    size = min(options.train_size or checkpoint.settings["data"]["n"], len(data.train))
+    size = min(run.train_size or checkpoint.settings["data"]["n"], len(data.train))
     return Training.resume(checkpoint, saved, data.head(size), source)
 
 
-def _train(training: Training, options: argparse.Namespace) -> int:
+def _train(training: Training, run: Run) -> int:
     """Train to the end, saving after every epoch; 130 after Ctrl-C."""
     epochs = training.network.epochs
-    file, saved = options.resume or options.save, len(training.history)  # the checkpoint to go on with, if need be
-    if options.history:
-        write_history(training, options.history)
+    file, saved = run.resume or run.save, len(training.history)  # the checkpoint to go on with, if need be
+    if run.history:
+        write_json({"data": training.about, **training.record()}, run.history)
     try:
-        for epoch in training.fit(progress_bar(options.quiet), compiled=not options.eager):
+        for epoch in training.fit(progress_bar(run.quiet), compiled=not run.eager):
             with uninterrupted():  # so that what is said of the file is what it holds
-                if options.save:
-                    training.save(options.save)
-                    file, saved = options.save, epoch.epoch
-                if options.history:
-                    write_history(training, options.history)
-                if not options.quiet:
+                if run.checkpoint:
+                    training.save(run.checkpoint)
+                    file, saved = run.checkpoint, epoch.epoch
+                if run.history:
+                    write_json({"data": training.about, **training.record()}, run.history)
+                if not run.quiet:
                     print(line(epoch, epochs), flush=True)
     except train.DivergedError as error:
         raise train.DivergedError(f"{error}; {_saved(file, saved, training)}") from None
     except BrokenPipeError:
         raise
     except OSError as error:
-        what = f"{error.filename or options.save or options.history or 'output'}: {error.strerror or error}"
+        what = f"{error.filename or run.checkpoint or run.history or 'output'}: {error.strerror or error}"
         raise OSError(f"{what}; {_saved(file, saved, training)}") from None
     except KeyboardInterrupt:
         doing = min(len(training.history) + 1, epochs)
@@ -215,7 +187,7 @@ def _saved(file: Path | None, epochs: int, training: Training) -> str:
     return f"{file} holds {done}; `{_go_on(training.network, file)}` goes on"
 
 
-def _go_on(network: Network, file: Path) -> str:
+def _go_on(network: BaseNetwork, file: Path) -> str:
     return f"python -m zoo.{network_name(network)} --resume {shlex.quote(str(file))}"
 
 
@@ -228,26 +200,20 @@ def progress_bar(quiet: bool) -> Callable[..., Iterable[Any]] | None:
     return functools.partial(tqdm, leave=False, unit=" steps", dynamic_ncols=True)
 
 
-def _introduce(training: Training, options: argparse.Namespace) -> None:
+def _introduce(training: Training, run: Run) -> None:
     network, data, done = training.network, training.data, len(training.history)
     print(f"{network_name(network)}: {in_words(network)}, seed {network.seed}")
     print(sizes(data))
     if data.test is None:
         print("there are no test files (t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte): the test column says none")
-    if done >= network.epochs and options.resume:
-        print(f"{options.resume}: is already trained for {done} epochs; --epochs N continues up to N in total")
+    if done >= network.epochs and run.resume:
+        print(f"{run.resume}: is already trained for {done} epochs; --epochs N continues up to N in total")
     elif done:
-        print(f"{options.resume}: goes on after epoch {done}")
+        print(f"{run.resume}: goes on after epoch {done}")
     sys.stdout.flush()
 
 
-def write_history(training: Training, file: Path) -> None:
-    """Write settings and results of every epoch as JSON, whole or not at all."""
-    record = {
-        "network": network_name(training.network),
-        "settings": asdict(training.network),
-        "data": training.about,
-        "epochs": [asdict(epoch) for epoch in training.history],
-    }
+def write_json(record: Mapping[str, Any], file: Path) -> None:
+    """Write a record as JSON, whole or not at all."""
     with whole(file) as part:
         part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

@@ -6,7 +6,7 @@ Use this file as a starting point for your own. `Convolutional` is the model: an
 optimizer: one formula (Kingma and Ba, 2015). All else is `train.fit`, as for the other networks.
 
 Defaults. η 0.002, halved after every epoch, and mini-batches of 32, for 4 epochs. With seeds 0, 1 and 2 that comes to
-98.6, 98.8 and 98.9 % of the test digits.
+98.60, 98.93 and 98.85 % of the test digits.
 """
 
 import argparse
@@ -21,8 +21,9 @@ from tinygrad_mnist.command import guarded
 from tinygrad_mnist.losses import softmax_cross_entropy
 from tinygrad_mnist.optim import Optimizer, StepLR
 
-from . import options as commands
-from .commandline import load, progress_bar
+from .commandline import progress_bar
+from .limits import whole_number
+from .options import DATA, Run, add_options, command_line, load_data
 from .words import line, sizes
 
 
@@ -72,7 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    data = load(options.data, options.train_size)
+    data = load_data(options.data, options.train_size)
     print(sizes(data), flush=True)
     rng = np.random.default_rng(options.seed)
     network = Convolutional(data.image_shape, data.n_classes, rng)
@@ -94,17 +95,12 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m zoo.custom",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = command_line("zoo.custom", __doc__)
     learning = parser.add_argument_group("how it learns")
-    learning.add_argument("--epochs", metavar="N", type=commands.whole_number(1), default=4, help="default: 4")
-    learning.add_argument("--seed", metavar="N", type=commands.whole_number(0), default=0, help="default: 0")
-    commands.add_eager(learning)
-    commands.add_data(parser.add_argument_group("data"))
+    learning.add_argument("--epochs", metavar="N", type=whole_number(1), default=4, help="default: 4")
+    learning.add_argument("--seed", metavar="N", type=whole_number(0), default=0, help="default: 0")
+    add_options(learning, Run, ["eager"])
+    add_options(parser.add_argument_group("data"), Run, DATA)
     return parser
 
 

@@ -33,23 +33,31 @@ from typing import ClassVar
 from tinygrad_mnist import nn
 from tinygrad_mnist.optim import Momentum, Optimizer
 
-from .network import Network
+from .base import BaseNetwork, setting
+from .limits import number
 
 
 @dataclass(frozen=True, kw_only=True)
-class Network1(Network):
-    """`Network`, with momentum.
-
-    Attributes:
-        momentum: how much of the velocity is left after a step, μ.
-    """
+class Network1(BaseNetwork):
+    """Momentum, and small first weights."""
 
     init: str = "scaled"
     batch_size: int = 32
-    momentum: float = 0.5
+    momentum: float = setting(
+        0.5,
+        "how much of the velocity is left after a step, the book's μ (mu); steps add up to η / (1 - μ), so the larger "
+        "it is, the smaller η should be",
+        number(0, 1),
+        "MU",
+        book="--mu",
+    )
 
-    RATES: ClassVar[dict[str, float]] = {"quadratic": 3.0, "cross-entropy": 0.5, "softmax": 0.5}
     ORIGINAL: ClassVar[dict[str, object]] = {"lr": 1.5, "batch_size": 32, "momentum": 0.9, "init": "normal"}
+
+    @property
+    def shorter_steps(self) -> str:
+        """With momentum, many steps add up to a long one."""
+        return "a smaller --lr or --momentum" if self.momentum else super().shorter_steps
 
     def optimizer(self, model: nn.Module, n: int) -> Optimizer:
         """Classical momentum."""

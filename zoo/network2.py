@@ -27,20 +27,19 @@ from typing import ClassVar
 from tinygrad_mnist import nn
 from tinygrad_mnist.optim import Nesterov, Optimizer, StepLR
 
+from .base import setting
+from .limits import number, whole_number
 from .network1 import Network1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Network2(Network1):
-    """`Network1`, with Nesterov's momentum and a learning rate that steps down.
+    """`Network1`, with Nesterov's momentum and a learning rate that steps down."""
 
-    Attributes:
-        lr_step: epochs between the steps of the learning rate.
-        lr_gamma: the factor; 1 keeps it constant.
-    """
-
-    lr_step: int = 10
-    lr_gamma: float = 0.5
+    lr_step: int = setting(10, "lower the learning rate every N epochs", whole_number(1), "N")
+    lr_gamma: float = setting(
+        0.5, "the factor it is then multiplied by; 1 keeps it constant", number(0, open_low=True), "FACTOR"
+    )
 
     ORIGINAL: ClassVar[dict[str, object]] = {**Network1.ORIGINAL, "lr_gamma": 1.0}  # its step decay never fired
 

@@ -26,36 +26,36 @@ from typing import Any, ClassVar
 from tinygrad_mnist import nn
 from tinygrad_mnist.optim import SGD, Optimizer
 
-from .network import Network
+from .base import BaseNetwork, setting
+from .limits import number
 
 
 @dataclass(frozen=True, kw_only=True)
-class Network3(Network):
-    """`Network`, with weight decay on the weights.
-
-    Attributes:
-        lmbda: the book's λ, for the whole training set: the decay is λ/n.
-        weight_decay: the decay itself, in place of λ/n: then `lmbda` is None.
-    """
+class Network3(BaseNetwork):
+    """Weight decay on the weights, and small first weights."""
 
     init: str = "scaled"
-    lmbda: float | None = 1.0
-    weight_decay: float | None = None
+    lmbda: float | None = setting(
+        1.0,
+        "L2 regularization, the book's λ (lambda): weights decay by λ/n, n training digits",
+        number(0),
+        "LAMBDA",
+        book="--lambda",
+    )
+    weight_decay: float | None = setting(
+        None, "the decay λ/n itself, in place of --lmbda", number(0), "DECAY", instead_of="lmbda"
+    )
 
     RATES: ClassVar[dict[str, float]] = {"quadratic": 1.5, "cross-entropy": 0.25, "softmax": 0.25}
     ORIGINAL: ClassVar[dict[str, object]] = {"lr": 1.5, "batch_size": 10, "lmbda": 0.1}
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.weight_decay is not None:
-            object.__setattr__(self, "lmbda", None)
 
     def optimizer(self, model: nn.Module, n: int) -> Optimizer:
         """Gradient descent; the weights decay, the biases do not."""
         decay = self.weight_decay
         if decay is None:
             # Per example, it decayed by η λ/n after every digit, although a step was only η / batch_size long.
-            decay = (self.lmbda or 0.0) / n * (self.batch_size if self.per_example else 1)
+            assert self.lmbda is not None
+            decay = self.lmbda / n * (self.batch_size if self.per_example else 1)
         named = list(model.named_parameters())
         weights: dict[str, Any] = {"params": [p for name, p in named if name.endswith("weight")], "weight_decay": decay}
         biases: dict[str, Any] = {"params": [p for name, p in named if name.endswith("bias")]}

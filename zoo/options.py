@@ -1,140 +1,122 @@
-"""The command line that all networks of the zoo share: which options there are, and what they mean.
+"""The command lines of those who train networks of the zoo: which options there are, and a run as they ask for it.
 
-An option that sets something of the network is there for the networks that have it: the fields of the class say so.
+An option that sets something of a network is there for the networks that have it: the fields of their classes say so.
 What is not given on the command line is not in the result, so that a default, a recipe or a file can fill it in.
 """
 
 import argparse
-import math
+import contextlib
 import os
-import re
-from collections.abc import Callable, Container
-from dataclasses import fields
+import pkgutil
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tinygrad_mnist.nn import INITIALIZERS
+import zoo
+from tinygrad_mnist import mnist
 
-from .network import COSTS, Network
-from .training import NAMES, network_class
+from .base import BaseNetwork, options_of, setting
+from .limits import file_name, whole_number
+from .training import network_class, network_name
+from .words import shown
 
-
-def whole_number(low: int) -> Callable[[str], int]:
-    """A whole number of at least `low`."""
-
-    def parse(text: str) -> int:
-        plain = text.replace(",", "") if re.fullmatch(r"\d{1,3}(,\d{3})+", text) else text  # 50,000 is one number
-        if not plain.isdecimal() or int(plain) < low:
-            several = "; separate several by spaces" if "," in text else ""
-            raise argparse.ArgumentTypeError(f"expected a whole number of at least {low}, got {text!r}{several}")
-        return int(plain)
-
-    return parse
+DATA, FILES = ("data", "train_size"), ("save", "resume", "history", "plot", "graph")
 
 
-def number(low: float, high: float = math.inf, open_low: bool = False) -> Callable[[str], float]:
-    """A number from `low`, or above it if `open_low`, to below `high`."""
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What a command that trains was asked for: the settings of the network that were given, and its other options."""
 
-    def parse(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not (low < value if open_low else low <= value) or not value < high:
-            limit = f"{'above' if open_low else 'of at least'} {low:g}"
-            limit += f" and below {high:g}" if high < math.inf else " and finite" if value == high else ""
-            raise argparse.ArgumentTypeError(f"expected a number {limit}, got {text!r}")
-        return value
-
-    return parse
-
-
-def named(*suffixes: str) -> Callable[[str], Path]:
-    """The name of a file of one of these kinds."""
-
-    def parse(text: str) -> Path:
-        if Path(text).suffix.lower() not in suffixes:
-            raise argparse.ArgumentTypeError(f"expected a file name that ends in {', '.join(suffixes)}, got {text!r}")
-        return Path(text)
-
-    return parse
-
-
-# Of each setting: its metavar, its type or choices, and its help.
-SETTINGS: dict[str, tuple[str | None, Any, str]] = {
-    "epochs": (
-        "N",
-        whole_number(0),
-        "how often to go through all training digits",
-    ),
-    "batch_size": ("M", whole_number(1), "digits in a mini-batch, the book's m"),
-    "lr": ("ETA", number(0, open_low=True), "learning rate, the book's η (eta)"),
-    "lr_step": ("N", whole_number(1), "lower the learning rate every N epochs"),
-    "lr_gamma": ("FACTOR", number(0, open_low=True), "the factor it is then multiplied by; 1 keeps it constant"),
-    "momentum": (
-        "MU",
-        number(0, 1),
-        "how much of the velocity is left after a step, the book's μ (mu); steps add up to η / (1 - μ), so the larger "
-        "it is, the smaller η should be",
-    ),
-    "lmbda": (
-        "LAMBDA",
-        number(0),
-        "L2 regularization, the book's λ (lambda): weights decay by λ/n, n training digits",
-    ),
-    "weight_decay": ("DECAY", number(0), "the decay λ/n itself, in place of --lmbda"),
-    "hidden": ("N", whole_number(1), "neurons in each hidden layer"),
-    "init": (
+    given: Mapping[str, Any] = field(default_factory=dict)
+    recipe: str | None = None
+    eager: bool = setting(False, "run every step op by op instead of compiled: the same bits, slower")
+    data: Path | None = setting(
         None,
-        tuple(INITIALIZERS),
-        "how weights start: normal is N(0, 1), chapter 1; scaled N(0, 1/fan_in), chapter 3; xavier and he as in "
-        "Glorot and Bengio, 2010, and He et al., 2015",
-    ),
-    "cost": (None, tuple(COSTS), "chapter 1's, chapter 3's, or softmax outputs with chapter 3's log-likelihood cost"),
-    "seed": ("N", whole_number(0), "of the first weights, and of the order of the digits"),
-}
+        "a directory with data in MNIST's format, of any size and number of classes (default: $TINYGRAD_MNIST_DATA, or "
+        "the repository's data/, or ~/.cache/tinygrad_mnist)",
+        file_name(),
+        "DIR",
+    )
+    train_size: int | None = setting(None, "train on the first N digits only (default: all)", whole_number(1), "N")
+    save: Path | None = setting(None, "a checkpoint (.npz), written after every epoch", file_name(), "FILE")
+    resume: Path | None = setting(
+        None,
+        "continue from a checkpoint with its settings, bit for bit as if never stopped, and save to it; --epochs is "
+        "then the total",
+        file_name(),
+        "FILE",
+    )
+    history: Path | None = setting(None, "settings and results of every epoch, as JSON", file_name(), "FILE.json")
+    plot: Path | None = setting(
+        None, "the learning curves; or .svg, .pdf", file_name(".png", ".svg", ".pdf"), "FILE.png"
+    )
+    graph: Path | None = setting(
+        None,
+        "the computation graph of one step of training, forward and backward; or .png, .pdf, .gv, .dot",
+        file_name(".svg", ".png", ".pdf", ".gv", ".dot"),
+        "FILE.svg",
+    )
+    draw: int = setting(0, "draw N test digits at the end", whole_number(1), "N")
+    draw_wrong: int = setting(0, "draw N test digits that it gets wrong", whole_number(1), "N")
+    quiet: bool = setting(False, "only the last epoch's line, and what else was asked for")
+    seeds: Sequence[int] = (0,)  # of python -m zoo
+
+    def network(self, kind: type[BaseNetwork], **more: Any) -> BaseNetwork:
+        """A network with the settings that were given, and by the recipe."""
+        return (kind.original if self.recipe == "original" else kind)(**self.given, **more)
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """The file that is written after every epoch: without --save, the one that is gone on with."""
+        return self.save or self.resume
 
 
-ALIASES = {"lr": ["--eta"], "momentum": ["--mu"], "lmbda": ["--lambda"]}
-"""The book's names for them."""
+def load_data(path: Path | None, size: int | None) -> mnist.Dataset:
+    """The data in a directory, None for the usual places, with the first `size` training images, None for all."""
+    data = mnist.load(path)
+    return data if size is None else data.head(size)
 
 
-def add_settings(
-    parser: argparse._ArgumentGroup, network: type[Network], names: Container[str] = SETTINGS, defaults: bool = True
+def flag(setting: str) -> str:
+    """The option that gives a setting: lr_step -> --lr-step."""
+    return f"--{setting.replace('_', '-')}"
+
+
+def command_line(name: str, description: str | None, epilog: str | None = None) -> argparse.ArgumentParser:
+    """An empty command line of `python -m NAME`."""
+    return argparse.ArgumentParser(
+        prog=f"python -m {name}",
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def add_options(
+    parser: argparse._ArgumentGroup, kind: type[BaseNetwork | Run], names: Container[str], told: bool = True
 ) -> None:
-    """Add an option for every field of the network's class that is in `names`; tell the defaults, if asked to."""
-    known = {field.name: field.default for field in fields(network)}
-    for name, (metavar, kind, text) in SETTINGS.items():
-        if name not in known or name not in names:
-            continue
-        if defaults and (default := _default(network, name, known[name])):
-            text += f" (default: {default})"
-        given: dict[str, Any] = {"choices": kind} if isinstance(kind, tuple) else {"type": kind, "metavar": metavar}
-        if name == "hidden":
-            given["nargs"] = "+"
-        parser.add_argument(*_names(name), dest=name, default=argparse.SUPPRESS, help=text, **given)
-
-
-def _names(setting: str) -> list[str]:
-    """The options that give a setting."""
-    return [f"--{setting.replace('_', '-')}", *ALIASES.get(setting, ())]
-
-
-def _elsewhere(option: str) -> str:
-    """Which networks have an option that this one has not, in words."""
-    setting = next((name for name in SETTINGS if option.partition("=")[0] in _names(name)), None)
-    having = [f"zoo.{name}" for name in NAMES if setting in [field.name for field in fields(network_class(name))]]
-    return f" ({option} is for {', '.join(having)})" if having else ""
-
-
-def _default(network: type[Network], name: str, default: Any) -> str:
-    """The default of a setting as the help tells it; empty if there is none."""
-    if name == "lr":
-        others = ", ".join(f"{cost} {rate:g}" for cost, rate in network.RATES.items() if cost != "quadratic")
-        return f"{network.RATES['quadratic']:g}; with --cost {others}"
-    if default is None:
-        return ""
-    return " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
+    """Add an option for every setting that is in `names`; of a network, with its default, unless not to be told."""
+    for name, option in options_of(kind).items():
+        more: dict[str, Any] = {"dest": name, "default": option.default, "help": option.help.replace("%", "%%")}
+        if issubclass(kind, BaseNetwork):
+            more["default"] = argparse.SUPPRESS  # so that only what is given is there
+            default = "" if option.default is None else shown(option.default)
+            if name == "lr":
+                others = ", ".join(f"{cost} {rate:g}" for cost, rate in kind.RATES.items() if cost != "quadratic")
+                default = f"{kind.RATES['quadratic']:g}; with --cost {others}"
+            more["help"] += f" (default: {default})" if told and default else ""
+        if option.limit is None:
+            more["action"] = "store_true"
+        elif option.limit.choices:
+            more["choices"] = option.limit.choices
+        else:
+            more |= {"type": option.limit, "metavar": option.metavar}
+        if isinstance(option.default, tuple):
+            more["nargs"] = "+"
+        if name in names:
+            parser.add_argument(*(each for each in (flag(name), option.book) if each), **more)
 
 
 def add_recipe(parser: argparse._ArgumentGroup, original: str) -> None:
@@ -147,80 +129,46 @@ def add_recipe(parser: argparse._ArgumentGroup, original: str) -> None:
     )
 
 
-def add_eager(parser: argparse._ArgumentGroup) -> None:
-    """Add the choice of how a step is run."""
-    parser.add_argument(
-        "--eager", action="store_true", help="run every step op by op instead of compiled: the same bits, slower"
-    )
-
-
-def add_data(parser: argparse._ArgumentGroup) -> None:
-    """Add what says which digits to train on."""
-    parser.add_argument(
-        "--data",
-        metavar="DIR",
-        help="a directory with data in MNIST's format, of any size and number of classes (default: "
-        "$TINYGRAD_MNIST_DATA, or the repository's data/, or ~/.cache/tinygrad_mnist)",
-    )
-    parser.add_argument(
-        "--train-size", metavar="N", type=whole_number(1), help="train on the first N digits only (default: all)"
-    )
-
-
-def parser_of(network: type[Network], name: str, description: str) -> argparse.ArgumentParser:
+def parser_of(network: type[BaseNetwork], description: str) -> argparse.ArgumentParser:
     """The command line of one network."""
-    parser = argparse.ArgumentParser(
-        prog=f"python -m zoo.{name}",
-        description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = command_line(f"zoo.{network_name(network)}", description)
     learning = parser.add_argument_group("the network and how it learns")
-    add_settings(learning, network)
+    add_options(learning, network, options_of(network))
     add_recipe(learning, ", ".join(f"{key.replace('_', '-')} {value}" for key, value in network.ORIGINAL.items()))
-    add_eager(learning)
-    add_data(parser.add_argument_group("data"))
-    files = parser.add_argument_group("files")
-    files.add_argument("--save", metavar="FILE", type=Path, help="a checkpoint (.npz), written after every epoch")
-    files.add_argument(
-        "--resume",
-        metavar="FILE",
-        type=Path,
-        help="continue from a checkpoint with its settings, bit for bit as if never stopped, and save to it; "
-        "--epochs is then the total",
-    )
-    files.add_argument("--history", metavar="FILE.json", type=Path, help="settings and results of every epoch, as JSON")
-    plot, graph = named(".png", ".svg", ".pdf"), named(".svg", ".png", ".pdf", ".gv", ".dot")
-    files.add_argument("--plot", metavar="FILE.png", type=plot, help="the learning curves; or .svg, .pdf")
-    files.add_argument(
-        "--graph",
-        metavar="FILE.svg",
-        type=graph,
-        help="the computation graph of one step of training, forward and backward; or .png, .pdf, .gv, .dot",
-    )
-    shown = parser.add_argument_group("what is shown")
-    shown.add_argument("--draw", metavar="N", type=whole_number(1), default=0, help="draw N test digits at the end")
-    shown.add_argument(
-        "--draw-wrong", metavar="N", type=whole_number(1), default=0, help="draw N test digits that it gets wrong"
-    )
-    shown.add_argument("--quiet", action="store_true", help="only the last epoch's line, and what else was asked for")
+    add_options(learning, Run, ["eager"])
+    add_options(parser.add_argument_group("data"), Run, DATA)
+    add_options(parser.add_argument_group("files"), Run, FILES)
+    add_options(parser.add_argument_group("what is shown"), Run, ["draw", "draw_wrong", "quiet"])
     return parser
 
 
-def parse(parser: argparse.ArgumentParser, arguments: list[str] | None) -> tuple[argparse.Namespace, dict[str, Any]]:
-    """The options, and apart from them the settings that were given. Wrong usage exits with 2."""
-    options, unknown = parser.parse_known_args(arguments)
+def parse(parser: argparse.ArgumentParser, network: type[BaseNetwork], arguments: list[str] | None) -> Run:
+    """What was asked for, with the settings of this network that were given. Wrong usage exits with 2."""
+    namespace, unknown = parser.parse_known_args(arguments)
     if unknown:
-        parser.error(f"unrecognized arguments: {' '.join(unknown)}{_elsewhere(unknown[0])}")
-    given = {name: value for name, value in vars(options).items() if name in SETTINGS}
-    if "hidden" in given:
-        given["hidden"] = tuple(given["hidden"])
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}{_elsewhere(unknown[0].partition('=')[0])}")
+    asked, settings = vars(namespace), options_of(network)
+    given = {name: asked.pop(name) for name in settings if name in asked}
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    for name in given:
+        if (other := settings[name].instead_of) and other in given:
+            parser.error(f"{flag(other)} and {flag(name)} are two ways to say one thing; give one of them")
     files: dict[str, str] = {}
-    for name in ("resume", "save", "history", "plot", "graph"):
-        if (file := getattr(options, name, None)) is not None:
-            other = files.setdefault(os.path.realpath(file), name)
-            if other != name and (other, name) != ("resume", "save"):
+    for name in ("resume", *FILES):
+        if (file := asked.get(name)) and (other := files.setdefault(os.path.realpath(file), name)) != name:
+            if (other, name) != ("resume", "save"):
                 parser.error(f"--{other} and --{name} are one file, {file}; name two")
-    if "lmbda" in given and "weight_decay" in given:
-        parser.error("--lmbda and --weight-decay are two ways to say one thing; give one of them")
-    return options, given
+            asked["save"] = None  # the file that is gone on with is saved to anyhow
+    return Run(given=given, **asked)
+
+
+def _elsewhere(option: str) -> str:
+    """Which networks have an option that this one has not, in words."""
+    having = []
+    for module in pkgutil.iter_modules(zoo.__path__):
+        if module.name.startswith("network"):
+            with contextlib.suppress(Exception):  # of a file that is being written, and cannot be imported yet
+                settings = options_of(network_class(module.name))
+                if any(option in (flag(name), settings[name].book) for name in settings):
+                    having.append(f"zoo.{module.name}")
+    return f" ({option} is for {', '.join(having)})" if having else ""

@@ -7,7 +7,7 @@ import numpy as np
 from tinygrad_mnist import Tensor, mnist, train, visualize
 from tinygrad_mnist.files import whole
 
-from .network import COSTS
+from .base import COSTS
 from .training import Training, network_name
 from .words import in_words
 

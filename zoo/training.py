@@ -2,48 +2,58 @@
 
 import importlib
 import os
+import pkgutil
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, replace
 from typing import Any, Self
 
 import numpy as np
 
+import zoo
 from tinygrad_mnist import mnist, nn, ops, train
 from tinygrad_mnist.tensor import Array
 from tinygrad_mnist.train import Checkpoint, CheckpointError, Epoch
 
-from .network import COSTS, Network
+from .base import COSTS, BaseNetwork
+from .words import of_data
 
 NAMES = ("network", "network1", "network2", "network3")
+"""The book's networks, which `python -m zoo` trains."""
 
 
-def network_class(name: str) -> type[Network]:
-    """The class of a network by its name, which is that of its module: "network2" -> zoo.network2.Network2."""
-    found: type[Network] = getattr(importlib.import_module(f"zoo.{name}"), name.capitalize())
-    return found
+def network_class(name: str) -> type[BaseNetwork]:
+    """The class of a network by its name, which is that of its module in zoo/: "network2" -> zoo.network2.Network2.
+
+    Nothing but a module of the zoo is imported, whatever the name, which may come from a file.
+    """
+    if name in [module.name for module in pkgutil.iter_modules(zoo.__path__)]:
+        for found in vars(importlib.import_module(f"zoo.{name}")).values():
+            if isinstance(found, type) and issubclass(found, BaseNetwork) and network_name(found) == name:
+                return found
+    raise ValueError(f"there is no network {name!r}; a network is a class with the name of its module in zoo/")
 
 
-def network_name(network: Network | type[Network]) -> str:
+def network_name(network: BaseNetwork | type[BaseNetwork]) -> str:
     """The name of a network's module."""
     return (network if isinstance(network, type) else type(network)).__name__.lower()
 
 
-def settings_of(checkpoint: Checkpoint) -> Network:
+def settings_of(checkpoint: Checkpoint) -> BaseNetwork:
     """The network that a checkpoint of the zoo was made from; a CheckpointError if it is another one's."""
     saved = checkpoint.settings
     try:
-        if saved["network"] not in NAMES:
-            raise ValueError(f"there is no network {saved['network']!r}")
         about = saved["data"]
         counts = [about["n"], about["n_classes"], about["checksum"], *about["image_shape"]]
         if len(counts) != 5 or any(type(n) is not int for n in counts):
             raise ValueError(f"it says of its data {about}")
         if not isinstance(saved["source"], str | None):
             raise ValueError(f"its data came from {saved['source']!r}")
-        given = dict(saved["settings"])
-        return network_class(saved["network"])(**{**given, "hidden": tuple(given["hidden"])})
-    except (KeyError, TypeError, ValueError) as error:
+        given: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in saved["settings"].items()
+        }
+        return network_class(saved["network"])(**given)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{checkpoint.path}: expected a network of the zoo, found another checkpoint ({error})"
         ) from None
@@ -59,6 +69,8 @@ class Training:
 
     Attributes:
         model, optimizer, schedule: what the settings ask for.
+        model_rng, rng: two generators: the model draws from one, its first weights and what is dropped, and the order
+            of the digits is drawn from the other.
         history: a record for each epoch done.
 
     >>> from zoo.network2 import Network2
@@ -67,11 +79,11 @@ class Training:
     [1]
     """
 
-    def __init__(self, network: Network, data: mnist.Dataset, source: str | None = None) -> None:
+    def __init__(self, network: BaseNetwork, data: mnist.Dataset, source: str | None = None) -> None:
         self.network, self.data, self.source = network, data, source
         self.about = describe(data)
-        weights, self.rng = (np.random.default_rng([purpose, network.seed]) for purpose in (0, 1))
-        self.model = network.model(data.train.images.shape[1], data.n_classes, weights)
+        self.model_rng, self.rng = (np.random.default_rng([purpose, network.seed]) for purpose in (0, 1))
+        self.model = network.model(data.train.images.shape[1], data.n_classes, self.model_rng)
         self.optimizer = network.optimizer(self.model, len(data.train))
         self.schedule = network.schedule(self.optimizer)
         self.history: list[Epoch] = []
@@ -115,6 +127,11 @@ class Training:
 
     # --- Nothing is lost ---
 
+    def record(self) -> dict[str, Any]:
+        """Settings and the results of every epoch, as JSON can hold them."""
+        epochs = [asdict(epoch) for epoch in self.history]
+        return {"network": network_name(self.network), "settings": asdict(self.network), "epochs": epochs}
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write all that is needed to go on, whole or not at all."""
         settings = {
@@ -122,6 +139,7 @@ class Training:
             "settings": asdict(self.network),
             "data": self.about,
             "source": self.source,
+            "model_rng": self.model_rng.bit_generator.state,
         }
         train.save(
             path,
@@ -134,7 +152,9 @@ class Training:
         )
 
     @classmethod
-    def resume(cls, checkpoint: Checkpoint, network: Network, data: mnist.Dataset, source: str | None = None) -> Self:
+    def resume(
+        cls, checkpoint: Checkpoint, network: BaseNetwork, data: mnist.Dataset, source: str | None = None
+    ) -> Self:
         """Go on from a checkpoint, to the same bits as if it had never stopped.
 
         Args:
@@ -146,17 +166,19 @@ class Training:
         training = cls(network, data, source)
         if (saved := checkpoint.settings["data"]) != training.about:
             raise CheckpointError(
-                f"{checkpoint.path}: was trained on other data ({_in_words(saved)}) than given "
-                f"({_in_words(training.about)}); name the same with --data and --train-size"
+                f"{checkpoint.path}: was trained on other data ({of_data(saved)}) than given "
+                f"({of_data(training.about)}); name the same with --data and --train-size"
             )
         checkpoint.restore(training.model, training.optimizer, schedule=training.schedule, rng=training.rng)
+        if drawn := checkpoint.settings.get("model_rng"):  # not in older ones, whose models drew their weights only
+            replace(checkpoint, rng=drawn).restore(training.model, rng=training.model_rng)
         training.history = list(checkpoint.history)
         return training
 
 
-def activations(network: Network, model: nn.Module, images: Array) -> Array:
-    """The outputs for images as numbers from 0 to 1: those of a network with the cost "softmax" are not yet."""
-    outputs = train.evaluate(model, images)
+def activations(network: BaseNetwork, model: nn.Module, images: Array) -> Array:
+    """The outputs for images, in evaluation: numbers from 0 to 1, which those of the cost "softmax" are not yet."""
+    outputs = train.evaluate(model.eval(), images)
     return ops.softmax(outputs) if network.cost == "softmax" else outputs
 
 
@@ -172,7 +194,3 @@ def describe(data: mnist.Dataset) -> dict[str, Any]:
         "n_classes": data.n_classes,
         "checksum": checksum,
     }
-
-
-def _in_words(data: Mapping[str, Any]) -> str:
-    return "{n} images of {image_shape[0]} x {image_shape[1]}, {n_classes} classes, checksum {checksum}".format(**data)

@@ -1,13 +1,13 @@
 """What the networks' commands say: an epoch, a network, a data set in words."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
 from tinygrad_mnist import mnist
 from tinygrad_mnist.train import Epoch
 
-from .network import Network
+from .base import BaseNetwork
 
 
 def line(epoch: Epoch, epochs: int) -> str:
@@ -34,7 +34,7 @@ def shown(value: Any) -> str:
     return " ".join(map(str, value)) if isinstance(value, tuple) else f"{value}"
 
 
-def in_words(network: Network) -> str:
+def in_words(network: BaseNetwork) -> str:
     """The settings that make a network's training what it is, but for its epochs and its seed."""
     words = [
         f"{field.name.replace('_', '-')} {shown(getattr(network, field.name))}"
@@ -54,17 +54,21 @@ def sizes(data: mnist.Dataset) -> str:
     )
 
 
-def never_said(labels: Sequence[int], network: Network) -> str:
+def of_data(about: Mapping[str, Any]) -> str:
+    """What distinguishes a data set, as a checkpoint keeps it."""
+    return "{n} images of {image_shape[0]} x {image_shape[1]}, {n_classes} classes, checksum {checksum}".format(**about)
+
+
+def never_said(labels: Sequence[int], network: BaseNetwork) -> str:
     """Why classes are never answered, and what to do about it."""
     one = len(labels) == 1
     *others, last = map(str, labels)
     what = f"the network never answers {', '.join(others)}{' or ' if others else ''}{last}"
-    smaller = "a smaller --lr or --momentum" if getattr(network, "momentum", 0) else "a smaller --lr"
     if network.cost != "quadratic":
-        return f"{what}; remedy: {smaller}, or another --seed"
+        return f"{what}; remedy: {network.shorter_steps}, or another --seed"
     remedy = "" if network.init == "scaled" else "--init scaled, which starts with N(0, 1/fan_in) weights, or "
     neurons, those = ("its output neuron is", "that digit's") if one else ("their output neurons are", "those digits'")
     return (
         f"{what}: {neurons} saturated (below 0.001 even for {those} images), where σ' is too small to learn; "
-        f"remedy: {remedy}{smaller}, or another --seed"
+        f"remedy: {remedy}{network.shorter_steps}, or another --seed"
     )
