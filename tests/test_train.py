@@ -476,7 +476,7 @@ REFUSED = {
     "another program's": lambda good: _npz(notes=np.array('{"format": "else"}')),
     "notes that are no JSON": lambda good: _npz(notes=np.array("{")),
     "notes that are a list": lambda good: _npz(notes=np.array("[1]")),
-    "a later format": lambda good: _renamed(good, format="tinygrad_mnist checkpoint 2"),
+    "a later format": lambda good: _renamed(good, format="tinygrad_mnist checkpoint 3"),
     "a history of something": lambda good: _renamed(good, history=[{"epoch": 1}]),
     "more than it should hold": lambda good: _renamed(good, code="import os"),
     "a zip of text": lambda good: _zip({"notes.npy": b"hello", "a.txt": b"b"}),
