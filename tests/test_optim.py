@@ -663,6 +663,16 @@ def test_nothing_but_arrays_and_numbers_is_kept(value, put):
     assert p.data.tolist() == [1.0]
 
 
+def test_an_array_that_is_kept_under_two_names_is_two():
+    state = optim.State(np.dtype(np.float32))
+    state["mean"] = np.ones(2, np.float32)
+    state["before"] = state["mean"]
+    kept = state["mean"]
+    state["mean"] *= 3
+    assert state["mean"] is kept
+    assert (state["mean"].tolist(), state["before"].tolist()) == ([3, 3], [1, 1])
+
+
 def test_a_name_in_a_state_is_a_text():
     with pytest.raises(TypeError, match="state: expected a name, got 0"):
         optim.State(np.dtype(np.float32))[0] = np.ones(2)  # type: ignore[index]
@@ -748,9 +758,10 @@ def test_saved_states_share_no_memory_with_the_optimizer():
     optimizer = Momentum([p], 1.0, 0.5)
     follow(optimizer, p, [[1.0]])
     state = optimizer.state_dict()
-    optimizer.load_state_dict(state)
-    optimizer.state[p]["velocity"][:] = 7
-    assert state["state"][0]["velocity"].tolist() == [1.0]
+    for _ in range(2):
+        optimizer.state[p]["velocity"][:] = 7
+        assert state["state"][0]["velocity"].tolist() == [1.0]
+        optimizer.load_state_dict(state)
 
 
 def test_a_state_of_parameters_of_other_shapes_is_refused():

@@ -52,6 +52,8 @@ class State(dict[str, Array]):
         if type(value) is not np.ndarray or value.dtype is not self.dtype or type(name) is not str:
             self.check(name, value)
             value = np.asarray(value, self.dtype)
+        if (len(self) > 1 or name not in self) and any(value is kept for kept in self.values()):
+            value = value if self.get(name) is value else value.copy()  # two names, and two arrays to change in place
         super().__setitem__(name, value)
 
     @staticmethod

@@ -174,6 +174,8 @@ class Recorder:
                 change = optimizer.change(p, gradient, state, Options(group, self))
         except Exception as error:  # it is written for arrays alone; or wrong, and will say so of arrays too
             self.stop(f"has an optimizer, {optimizer}, whose formula is not made of ops ({error})")
+            for name in vars(optimizer).keys() - attributes.keys() - set(LOOKED_AFTER):
+                delattr(optimizer, name)
             vars(optimizer).update(attributes)
             change = optimizer.change(p._array, gradient._array, optimizer.state[p], group)
         else:
