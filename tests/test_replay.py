@@ -977,6 +977,28 @@ def test_200_compiled_steps_of_an_optimizer_are_200_eager_ones(make: Any) -> Non
     assert train(compile) == train(lambda step: step)
 
 
+@pytest.mark.parametrize("make", [lambda w: optim.Nesterov(w, lr=0.1), lambda w: Counting(w, lr=0.01)])
+def test_two_steps_of_an_optimizer_in_one_keep_what_the_second_leaves(make: Any) -> None:
+    def train(wrap: Callable[..., Any]) -> Any:
+        w = Tensor([1.0, 2.0], requires_grad=True)
+        optimizer = make([w])
+
+        def step() -> None:
+            for factor in (1.0, 3.0):
+                optimizer.zero_grad()
+                (w * w * factor).sum().backward()
+                optimizer.step()
+
+        step, course = wrap(step), []
+        for _ in range(10):
+            step()
+            course.append((bits(w), {name: bits(array) for name, array in optimizer.state[w].items()}))
+        assert wrap is not compile or compiles(step)
+        return course
+
+    assert train(compile) == train(lambda step: step)
+
+
 def test_what_an_optimizer_keeps_can_be_added_removed_and_of_another_shape_at_any_step() -> None:
     class Own(optim.Optimizer):
         def direction(self, gradient: Any, state: Any, options: Any) -> Any:

@@ -735,6 +735,19 @@ def test_a_rate_that_was_set_by_hand_is_restored_beside_a_schedule(tmp_path):
     assert other_schedule.state_dict() == schedule.state_dict()
 
 
+def test_parameters_of_different_shapes_may_change_places_too(tmp_path):
+    def made(order):
+        model = Two(order)
+        model.q = Tensor(np.zeros((3, 1), np.float32), requires_grad=True)
+        return model, Momentum(model.parameters(), 0.1)
+
+    (model, optimizer), (other, other_optimizer) = made("pq"), made("qp")
+    stepped(model, optimizer, 2)
+    train.save(tmp_path / "m.npz", model, optimizer)
+    train.load(tmp_path / "m.npz").restore(other, other_optimizer)
+    assert stepped(other, other_optimizer) == stepped(model, optimizer)
+
+
 def test_what_an_optimizer_keeps_goes_round_whatever_its_names(tmp_path):
     model = Two("pq")
     optimizer = Keeping([model.p, model.q], 0.5)

@@ -143,11 +143,14 @@ class RecordedState(State):
         super().__init__(p.dtype)
         self.slots: dict[str, tuple[Tensor, Buffer]] = {}
         for name, array in optimizer.state[p].items():
-            source = Slot(optimizer, p, name)
-            buffer = Buffer("outside", *layout(array), array, source=source, name=f"{name}_{stem}")
-            self.slots[name] = tensor, _ = leaf(array), buffer
-            recorder.sources.append(buffer)
-            recorder.outside[id(tensor)] = tensor, buffer
+            source, tensor = Slot(optimizer, p, name), leaf(array)
+            buffer = recorder.slots.get(source.place)
+            if buffer is None:  # else another step of the optimizer has been there
+                buffer = Buffer("outside", *layout(array), array, source=source, name=f"{name}_{stem}")
+                recorder.slots[source.place] = buffer
+                recorder.sources.append(buffer)
+                recorder.outside[id(tensor)] = tensor, buffer
+            self.slots[name] = tensor, buffer
             dict.__setitem__(self, name, tensor)  # type: ignore[misc]
 
     def __setitem__(self, name: str, value: Any) -> None:

@@ -53,6 +53,7 @@ class Recorder:
         self.first = False  # whether an optimizer begins to keep something, or ceases: such a step is done once
         self.updated: dict[Tensor, None] = {}
         self.cleared: set[Tensor] = set()  # whose gradients the step has set to None
+        self.slots: dict[tuple[int, int, str], Buffer] = {}  # what optimizers kept before the step, by its place
         self.stores: list[tuple[Buffer, Buffer]] = []
         self.groups: list[tuple[Optimizer, list[tuple[dict[str, Any], tuple[Tensor, ...]]]]] = []
         self.states: list[tuple[Optimizer, Tensor, int]] = []  # how much is kept for each parameter
@@ -206,7 +207,7 @@ class Recorder:
             if slot is None or slot.layout != buffer.layout:
                 self.first = True
             else:
-                self.stores.append((buffer, slot))
+                self.stores = [(b, place) for b, place in self.stores if place is not slot] + [(buffer, slot)]
             kept[name] = tensor._array
 
     # --- what it makes of that ---
