@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 import logging
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +19,7 @@ from tinygrad_mnist import OPS, Tensor, grad, losses, mnist, nn, no_grad, optim,
 from tinygrad_mnist.replay import compile
 from tinygrad_mnist.testing import Composition, compositions, operands
 from zoo.base import COSTS
+from zoo.custom import Adam
 from zoo.training import network_class
 
 F = np.float32
@@ -164,7 +166,7 @@ def test_an_epoch_of_training_gives_the_same_bits(make: Any, cost: Any) -> None:
                 results.append(bits(step(*(x, y) if compiled else (Tensor(x), Tensor(y)))))
             schedule.step()
         assert not compiled or compiles(step)
-        return results, bits(model.parameters()), bits([optimizer.state.get(p) for p in model.parameters()])
+        return results, bits(model.parameters()), bits([[*optimizer.state[p].values()] for p in model.parameters()])
 
     assert train(True) == train(False)
 
@@ -386,7 +388,7 @@ def test_frozen_parameters_and_groups_are_noticed() -> None:
                 parameters[0].requires_grad = False
             if k == 6:
                 parameters[0].requires_grad = True
-                optimizer.groups.append({**optimizer.groups[0], "params": parameters[2:], "weight_decay": 0.0})
+                optimizer.add_group({"params": parameters[2:], "weight_decay": 0.0})
             if k == 9:
                 optimizer.groups[1]["weight_decay"] = 0.1
             step(*map(Tensor, batch(4, k)))
@@ -409,7 +411,7 @@ def test_velocity_can_be_loaded_and_reset() -> None:
             if k == 12:
                 optimizer.state.clear()
             step(*map(Tensor, batch(4 if k % 4 else 3, k)))
-        return bits(model.parameters()), bits(list(saved["velocity"].values()))
+        return bits(model.parameters()), bits([arrays["velocity"] for arrays in saved["state"].values()])
 
     assert train(compile) == train(lambda step: step)
 
@@ -766,13 +768,11 @@ class Adaptive(optim.SGD):
     """Computes with its options, and branches on them."""
 
     def __init__(self, params: Any, lr: float, scale: float = 2.0) -> None:
-        super().__init__(params, lr)
-        for group in self.groups:
-            group["scale"] = scale
+        optim.Optimizer.__init__(self, params, lr, options={"scale": scale})
 
-    def direction(self, gradient: Any, velocity: Any, options: Any) -> Any:
+    def direction(self, gradient: Any, state: Any, options: Any) -> Any:
         strength = np.sqrt(options["scale"]) + 1
-        return gradient * float(strength) if options["lr"] > 0.3 else gradient * options["scale"], None
+        return gradient * float(strength) if options["lr"] > 0.3 else gradient * options["scale"]
 
 
 def test_options_that_an_optimizer_computes_with_are_not_frozen() -> None:
@@ -872,12 +872,12 @@ def test_programs_do_not_keep_recordings_alive() -> None:
 
 def test_an_optimizer_that_is_not_made_of_ops_runs_eagerly(said: pytest.LogCaptureFixture) -> None:
     class Cubic(optim.SGD):
-        def direction(self, gradient: Any, velocity: Any, options: Any) -> Any:
-            return np.cbrt(gradient), None
+        def direction(self, gradient: Any, state: Any, options: Any) -> Any:
+            return np.cbrt(gradient)
 
     class Reading(optim.SGD):
-        def direction(self, gradient: Any, velocity: Any, options: Any) -> Any:
-            return gradient * (1.0 if np.max(np.abs(gradient)) < 1e9 and bool((gradient > 1e9).any()) else 2.0), None
+        def direction(self, gradient: Any, state: Any, options: Any) -> Any:
+            return gradient * (1.0 if np.max(np.abs(gradient)) < 1e9 and bool((gradient > 1e9).any()) else 2.0)
 
     def train(wrap: Callable[..., Any], kind: Any) -> Any:
         model = network()
@@ -908,3 +908,260 @@ def test_an_observer_sees_every_op() -> None:
     with pytest.raises(FloatingPointError, match="log gave"), visualize.detect_anomaly():
         step(np.zeros(2, F))
     assert step(np.ones(2, F)).sum().item() == 0
+
+
+# --- what optimizers keep ---
+
+
+class Counting(optim.Optimizer):
+    """Several arrays of several shapes, and a count."""
+
+    def direction(self, gradient: Any, state: Any, options: Any) -> Any:
+        state["steps"] = state.get("steps", 0) + 1
+        state["previous"] = state.get("last", gradient)
+        state["last"] = gradient
+        state["rows"] = 0.9 * state.get("rows", 0) + (gradient**2).sum(-1, keepdims=True)
+        state["same"] = state["rows"]
+        state["a"], state["b"] = state.get("b", 1), state.get("a", 2)
+        mean = 0.5 * (state["last"] + state["previous"]) / (1 - 0.9 ** state["steps"])
+        return mean * state["a"] / (np.sqrt(state["rows"]) + 1e-3)
+
+
+class RMSProp(optim.Optimizer):
+    """README's."""
+
+    def __init__(self, params: Any, lr: float, beta: float = 0.9) -> None:
+        super().__init__(params, lr, options={"beta": beta})
+
+    def direction(self, gradient: Any, state: Any, options: Any) -> Any:
+        beta, square = options["beta"], gradient**2
+        state["square"] = beta * state["square"] + (1 - beta) * square if "square" in state else square
+        return gradient / (np.sqrt(state["square"]) + 1e-8)
+
+
+class InPlace(optim.Optimizer):
+    """A formula that changes what it keeps in place."""
+
+    def direction(self, gradient: Any, state: Any, options: Any) -> Any:
+        state.setdefault("mean", np.zeros_like(gradient))
+        state["before"] = state["mean"]
+        state["mean"] *= 0.9
+        state["mean"] += gradient + 0.1 * state["before"]
+        state["steps"] = state.setdefault("steps", 0) + 1
+        return state["mean"] / state["steps"]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda p: Adam(p, lr=0.01),
+        lambda p: RMSProp(p, lr=0.01),
+        lambda p: Counting(p, lr=0.01, weight_decay=0.01),
+        lambda p: InPlace(p, lr=0.01),
+        lambda p: optim.Nesterov([{"params": p[:1], "momentum": 0.5}, {"params": p[1:]}], lr=0.1),
+    ],
+    ids=["Adam", "RMSProp", "Counting", "InPlace", "Nesterov"],
+)
+def test_200_compiled_steps_of_an_optimizer_are_200_eager_ones(make: Any) -> None:
+    def train(wrap: Callable[..., Any]) -> Any:
+        model = network()
+        optimizer = make(model.parameters())
+        step = wrap(training_step(model, optimizer))
+        for k in range(200):
+            step(*map(Tensor, batch(4, k)))
+        assert wrap is not compile or compiles(step)
+        kept = [{name: bits(array) for name, array in optimizer.state[p].items()} for p in model.parameters()]
+        return bits(model.parameters()), kept
+
+    assert train(compile) == train(lambda step: step)
+
+
+@pytest.mark.parametrize("make", [lambda w: optim.Nesterov(w, lr=0.1), lambda w: Counting(w, lr=0.01)])
+def test_two_steps_of_an_optimizer_in_one_keep_what_the_second_leaves(make: Any) -> None:
+    def train(wrap: Callable[..., Any]) -> Any:
+        w = Tensor([1.0, 2.0], requires_grad=True)
+        optimizer = make([w])
+
+        def step() -> None:
+            for factor in (1.0, 3.0):
+                optimizer.zero_grad()
+                (w * w * factor).sum().backward()
+                optimizer.step()
+
+        step, course = wrap(step), []
+        for _ in range(10):
+            step()
+            course.append((bits(w), {name: bits(array) for name, array in optimizer.state[w].items()}))
+        assert wrap is not compile or compiles(step)
+        return course
+
+    assert train(compile) == train(lambda step: step)
+
+
+def test_what_an_optimizer_keeps_can_be_added_removed_and_of_another_shape_at_any_step() -> None:
+    class Own(optim.Optimizer):
+        def direction(self, gradient: Any, state: Any, options: Any) -> Any:
+            if "boost" in state:
+                gradient = gradient * state["boost"]
+            if options["forget"] and "mean" in state:
+                del state["mean"]
+            state["mean"] = 0.5 * state.get("mean", 0) + gradient
+            if options["history"]:
+                state["history"] = np.stack([gradient, gradient])
+            return state["mean"]
+
+    def train(wrap: Callable[..., Any]) -> Any:
+        w = Tensor([1.0, 2.0], requires_grad=True)
+        optimizer = Own([w], lr=0.1, options={"forget": 0, "history": 0})
+
+        def step() -> None:
+            optimizer.zero_grad()
+            (w * w).sum().backward()
+            optimizer.step()
+
+        step, course = wrap(step), []
+        for k in range(30):
+            if k == 5:
+                optimizer.state[w]["boost"] = np.array([2.0, 3.0])
+            if k == 10:
+                del optimizer.state[w]["boost"]
+            if k == 15:
+                optimizer.state[w]["mean"] = np.ones((3, 2))[:1, :][0]
+            optimizer.groups[0].update(forget=int(18 <= k < 22), history=int(k >= 24))
+            step()
+            course.append((bits(w), {name: bits(array) for name, array in optimizer.state[w].items()}))
+        assert wrap is not compile or compiles(step)
+        return course
+
+    assert train(compile) == train(lambda step: step)
+
+
+@pytest.mark.parametrize("function", [np.cbrt, np.sqrt], ids=["eager", "compiled"])
+def test_a_formula_runs_once_a_step_also_where_it_is_not_made_of_ops(function: Any) -> None:
+    class Own(optim.Optimizer):
+        steps = 0
+
+        def direction(self, gradient: Any, state: Any, options: Any) -> Any:
+            self.steps += 1
+            return function(abs(gradient)) / (1 if self.steps < 3 else 2)
+
+    def train(wrap: Callable[..., Any]) -> Any:
+        w = Tensor([1.0, 2.0], requires_grad=True)
+        optimizer = Own([w], lr=0.1)
+
+        def step() -> None:
+            optimizer.zero_grad()
+            (w * w).sum().backward()
+            optimizer.step()
+
+        step = wrap(step)
+        for _ in range(8):
+            step()
+        return bits(w), optimizer.steps
+
+    assert train(compile) == train(lambda step: step)
+    assert train(lambda step: step)[1] == 8
+
+
+def test_a_formula_of_ops_runs_once_while_it_is_recorded_and_not_in_a_replay() -> None:
+    model = network()
+    compiled = compile(training_step(model, Adam(model.parameters(), lr=0.01)))
+    calls: list[int] = []  # of what neither step nor formula refers to
+
+    def profile(frame: Any, event: str, argument: Any) -> None:
+        if event == "call" and frame.f_code is Adam.direction.__code__:
+            calls[-1] += 1
+
+    sys.setprofile(profile)
+    try:
+        for k in range(6):
+            calls.append(0)
+            compiled(*batch(4, k))
+    finally:
+        sys.setprofile(None)
+    assert compiles(compiled)
+    assert calls == [4, 4, 4, 0, 0, 0]  # the state begins, and two recordings
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda o, w, u: o.add_group({"params": [u], "lr": 0.25}),
+        lambda o, w, u: o.groups[0].update(params=[w, u]),
+        lambda o, w, u: o.groups[0].update(params=[u]),
+        lambda o, w, u: o.groups[0].update(weight_decay=0.1),
+        lambda o, w, u: o.groups[0].update(momentum=0.25),
+        lambda o, w, u: o.groups[0].update(lr=1),
+        lambda o, w, u: o.state[w].update(velocity=np.array([5.0, 6.0])),
+        lambda o, w, u: o.state[w].clear(),
+        lambda o, w, u: o.load_state_dict({"groups": o.state_dict()["groups"], "state": {}}),
+    ],
+)
+def test_what_changes_in_an_optimizer_between_replays_is_that_of_the_call(change: Any) -> None:
+    def train(wrap: Callable[..., Any]) -> Any:
+        w, u = (Tensor([1.0, 2.0], requires_grad=True) for _ in range(2))
+        optimizer = optim.Momentum([w], lr=0.1)
+
+        def step() -> None:
+            optimizer.zero_grad()
+            w.grad = u.grad = None
+            (w * w + u * u).sum().backward()
+            optimizer.step()
+            w.grad = u.grad = None
+
+        step = wrap(step)
+        for k in range(12):
+            if k == 5:
+                assert wrap is not compile or compiles(step)
+                change(optimizer, w, u)
+            step()
+        assert wrap is not compile or compiles(step)
+        return bits(w), bits(u)
+
+    assert train(compile) == train(lambda step: step)
+
+
+def test_a_formula_that_sets_an_option_sets_it_at_each_call(said: pytest.LogCaptureFixture) -> None:
+    class Own(optim.Optimizer):
+        def direction(self, gradient: Any, state: Any, options: Any) -> Any:
+            options["lr"] = options["lr"] * 0.5
+            return gradient
+
+    def train(wrap: Callable[..., Any]) -> Any:
+        w = Tensor([1.0, 2.0], requires_grad=True)
+        optimizer = Own([w], lr=0.5)
+
+        def step() -> None:
+            optimizer.zero_grad()
+            (w * w).sum().backward()
+            optimizer.step()
+
+        step = wrap(step)
+        for _ in range(6):
+            step()
+        return bits(w), optimizer.groups[0]["lr"]
+
+    assert train(compile) == train(lambda step: step)
+    assert "sets 'lr' of an optimizer" in said.messages[0]
+
+
+def test_the_time_to_compile_grows_with_the_number_of_parameters_and_not_with_their_values() -> None:
+    parameters = [Tensor(np.ones((50, 50), F), requires_grad=True) for _ in range(60)]
+    optimizer = optim.Momentum(parameters, lr=0.1)
+    texts = []
+
+    def step() -> None:
+        optimizer.zero_grad()
+        tg.sum(tg.stack([(p * p).sum() for p in parameters])).backward()
+        optimizer.step()
+
+    compiled = compile(step)
+    shown = Tensor.__repr__
+    Tensor.__repr__ = lambda self: (texts.append(1), shown(self))[1]  # type: ignore[method-assign, func-returns-value]
+    try:
+        for _ in range(5):
+            compiled()
+    finally:
+        Tensor.__repr__ = shown  # type: ignore[method-assign]
+    assert compiles(compiled)
+    assert not texts

@@ -1,5 +1,6 @@
 """train.py: what fit() yields and leaves alone, costs that diverge, checkpoints that are whole or refused."""
 
+import copy
 import dataclasses
 import io
 import json
@@ -18,8 +19,11 @@ from tinygrad_mnist.losses import cross_entropy_cost, quadratic_cost, softmax_cr
 from tinygrad_mnist.mnist import Dataset, Split
 from tinygrad_mnist.mode import mode
 from tinygrad_mnist.nn import Dropout, Linear, Module, Sequential
-from tinygrad_mnist.optim import SGD, Momentum, Nesterov, StepLR
+from tinygrad_mnist.optim import SGD, Momentum, Nesterov, Optimizer, StepLR
 from tinygrad_mnist.train import CheckpointError, DivergedError, Epoch
+from zoo.custom import Adam
+
+from .reference import former_checkpoints
 
 
 def made_up(n=60, n_validation=10, n_test=20, pixels=6, n_classes=3, seed=0):
@@ -37,7 +41,10 @@ def made_up(n=60, n_validation=10, n_test=20, pixels=6, n_classes=3, seed=0):
 def network(data, seed=0, hidden=8, logits=False):
     rng = np.random.default_rng(seed)
     pixels = data.train.images.shape[1]
-    layers: list[Any] = [Linear(pixels, hidden, rng=rng), sigmoid, Linear(hidden, data.n_classes, rng=rng), sigmoid]
+    layers: list[Any] = [
+        *(Linear(pixels, hidden, bias="normal", rng=rng), sigmoid),
+        *(Linear(hidden, data.n_classes, bias="normal", rng=rng), sigmoid),
+    ]
     return Sequential(*layers[: 3 if logits else 4])
 
 
@@ -476,7 +483,7 @@ REFUSED = {
     "another program's": lambda good: _npz(notes=np.array('{"format": "else"}')),
     "notes that are no JSON": lambda good: _npz(notes=np.array("{")),
     "notes that are a list": lambda good: _npz(notes=np.array("[1]")),
-    "a later format": lambda good: _renamed(good, format="tinygrad_mnist checkpoint 2"),
+    "a later format": lambda good: _renamed(good, format="tinygrad_mnist checkpoint 3"),
     "a history of something": lambda good: _renamed(good, history=[{"epoch": 1}]),
     "more than it should hold": lambda good: _renamed(good, code="import os"),
     "a zip of text": lambda good: _zip({"notes.npy": b"hello", "a.txt": b"b"}),
@@ -621,3 +628,182 @@ def test_what_fit_cannot_train_with_is_named(given, message):
     }
     with pytest.raises((TypeError, ValueError), match=f"fit: {message}"):
         list(train.fit(model, batch_size=5, rng=np.random.default_rng(0), **{**settings, **given}))
+
+
+# ---- What an optimizer keeps is found by the names that the model has for its parameters
+
+
+class Two(Module):
+    """Two parameters of one shape, whose attributes are set in either order."""
+
+    p: Tensor
+    q: Tensor
+
+    def __init__(self, order):
+        for name in order:
+            setattr(self, name, Tensor(np.zeros(2, np.float32), requires_grad=True))
+
+
+class Keeping(Optimizer):
+    """Several arrays, and a count."""
+
+    def direction(self, gradient, state, options):
+        state["mean / of"] = 0.5 * state.get("mean / of", 0) + gradient
+        state["x.npy"] = gradient.sum()
+        state["steps"] = state.get("steps", 0) + 1
+        return state["mean / of"] / state["steps"]
+
+
+def stepped(model, optimizer, count=1, others=()):
+    for _ in range(count):
+        for p, factor in zip((model.p, model.q, *others), (1, 5, 7), strict=False):
+            p.grad = Tensor(np.full(p.shape, factor, np.float32))
+        optimizer.step()
+    return [p._array.tobytes() for p in (model.p, model.q, *others)]
+
+
+@pytest.mark.parametrize("kind", [Momentum, Nesterov, Keeping])
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_module_whose_attributes_come_in_another_order_gets_the_right_velocities(tmp_path, kind, shared):
+    def made(order):
+        model = Two(order)
+        alone = Tensor(np.zeros((1, 2), np.float32), requires_grad=True)  # which the model does not have
+        if shared:
+            return model, alone, kind([alone, *model.parameters()], lr=0.1)
+        groups = [{"params": [alone]}, {"params": model.parameters(), "lr": 0.25}]
+        return model, alone, kind(groups, lr=0.1)
+
+    model, alone, optimizer = made("pq")
+    stepped(model, optimizer, 3, [alone])
+    train.save(tmp_path / "m.npz", model, optimizer)
+    other, other_alone, other_optimizer = made("qp")
+    train.load(tmp_path / "m.npz").restore(other, other_optimizer)
+    other_alone.data = alone.data.copy()
+    assert stepped(other, other_optimizer, 2, [other_alone]) == stepped(model, optimizer, 2, [alone])
+    assert other_optimizer.state[other.q].keys() == optimizer.state[model.q].keys()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda m, u: Momentum([m.p, u], 0.5), "group 0 of the optimizer has no 'q', and was saved with one"),
+        (lambda m, u: Momentum([m.p, m.q], 0.5), "has no parameter 0 of those that the model does not have"),
+        (lambda m, u: Momentum([m.p, m.q, u, Tensor([1.0], requires_grad=True)], 0.5), "has a parameter 1 of those"),
+        (lambda m, u: Momentum([m.p, m.q, Tensor([1.0], requires_grad=True)], 0.5), r"have the shapes .*\[1, 2\]"),
+        (lambda m, u: Momentum([{"params": [m.p]}, {"params": [m.q, u]}], 0.5), "group . of the optimizer has"),
+        (lambda m, u: SGD([m.p, m.q, u], 0.5), "belong to another optimizer"),
+    ],
+)
+def test_an_optimizer_that_contradicts_its_checkpoint_changes_nothing(tmp_path, make, message):
+    model, alone = Two("pq"), Tensor(np.zeros((1, 2), np.float32), requires_grad=True)
+    optimizer = Momentum([model.p, model.q, alone], 0.5)
+    stepped(model, optimizer, 2)
+    rng = np.random.default_rng(3)
+    train.save(tmp_path / "m.npz", model, optimizer, rng=rng)
+    other, other_rng = Two("pq"), np.random.default_rng(4)
+    wrong = make(other, Tensor(np.zeros((1, 2), np.float32), requires_grad=True))
+    before = copy.deepcopy((other.state_dict(), wrong.state_dict(), other_rng.bit_generator.state))
+    with pytest.raises(CheckpointError, match=rf"m\.npz: does not fit: .*{message}.*; restore into") as caught:
+        train.load(tmp_path / "m.npz").restore(other, wrong, rng=other_rng)
+    assert "\n" not in str(caught.value)
+    after = (other.state_dict(), wrong.state_dict(), other_rng.bit_generator.state)
+    assert str(before) == str(after)
+
+
+def test_a_schedule_that_does_not_fit_undoes_all_else(tmp_path):
+    _, model, optimizer, schedule, rng, _ = trained(3, Momentum)
+    train.save(tmp_path / "m.npz", model, optimizer, schedule=schedule, rng=rng)
+    checkpoint = train.load(tmp_path / "m.npz")
+    broken = dataclasses.replace(checkpoint, schedule={**schedule.state_dict(), "gamma": -1})
+    _, other, other_optimizer, other_schedule, other_rng, _ = trained(1, Momentum)
+    other_optimizer.groups[0]["lr"] = 0.125  # by hand
+
+    def everything():
+        return str((other.state_dict(), other_optimizer.state_dict(), other_schedule.state_dict(),
+                    other_rng.bit_generator.state))  # fmt: skip
+
+    before = everything()
+    with pytest.raises(CheckpointError, match="does not fit: StepLR: expected gamma > 0, got -1"):
+        broken.restore(other, other_optimizer, schedule=other_schedule, rng=other_rng)
+    assert everything() == before
+
+
+def test_a_rate_that_was_set_by_hand_is_restored_beside_a_schedule(tmp_path):
+    _, model, optimizer, schedule, _, _ = trained(3, Momentum)
+    optimizer.groups[0]["lr"] = 0.0625
+    train.save(tmp_path / "m.npz", model, optimizer, schedule=schedule)
+    _, other, other_optimizer, other_schedule, _, _ = trained(0, Momentum)
+    train.load(tmp_path / "m.npz").restore(other, other_optimizer, schedule=other_schedule)
+    assert other_optimizer.groups[0]["lr"] == 0.0625
+    assert other_schedule.state_dict() == schedule.state_dict()
+
+
+def test_parameters_of_different_shapes_may_change_places_too(tmp_path):
+    def made(order):
+        model = Two(order)
+        model.q = Tensor(np.zeros((3, 1), np.float32), requires_grad=True)
+        return model, Momentum(model.parameters(), 0.1)
+
+    (model, optimizer), (other, other_optimizer) = made("pq"), made("qp")
+    stepped(model, optimizer, 2)
+    train.save(tmp_path / "m.npz", model, optimizer)
+    train.load(tmp_path / "m.npz").restore(other, other_optimizer)
+    assert stepped(other, other_optimizer) == stepped(model, optimizer)
+
+
+def test_what_an_optimizer_keeps_goes_round_whatever_its_names(tmp_path):
+    model = Two("pq")
+    optimizer = Keeping([model.p, model.q], 0.5)
+    stepped(model, optimizer, 2)
+    optimizer.state[model.p] |= {"": np.ones((3, 0)), "\n\x00": 1, "ü/../x": np.ones((2, 1)).T}
+    train.save(tmp_path / "m.npz", model, optimizer)
+    saved = train.load(tmp_path / "m.npz").optimizer
+    assert saved["names"] == [["p", "q"]]
+    for i, p in enumerate((model.p, model.q)):
+        assert list(saved["state"][i]) == list(optimizer.state[p])
+        assert all(np.array_equal(saved["state"][i][name], array) for name, array in optimizer.state[p].items())
+
+
+def test_a_checkpoint_that_lacks_an_array_that_it_names_is_refused(tmp_path):
+    model = Two("pq")
+    optimizer = Keeping([model.p, model.q], 0.5)
+    stepped(model, optimizer, 2)
+    train.save(tmp_path / "m.npz", model, optimizer)
+    with np.load(tmp_path / "m.npz") as archive:
+        arrays = dict(archive)
+    del arrays["state/1/0"]
+    np.savez(tmp_path / "m.npz", **arrays)
+    with pytest.raises(CheckpointError, match="found a file that is damaged"):
+        train.load(tmp_path / "m.npz")
+
+
+# ---- Checkpoints of the former format
+
+
+FORMER = Path(former_checkpoints.__file__).parent
+
+
+@pytest.mark.parametrize("kind", [SGD, Momentum, Nesterov])
+def test_a_checkpoint_of_the_former_format_goes_on_to_the_same_bits(kind):
+    model, optimizer, schedule, rng = former_checkpoints.made(kind)
+    optimizer.groups[0]["lr"] = 77.0
+    train.load(FORMER / f"former_{kind.__name__}.npz").restore(model, optimizer, schedule=schedule, rng=rng)
+    former_checkpoints.steps(3, model, optimizer, schedule, rng)
+    after = json.loads((FORMER / "former_checkpoints.json").read_text(encoding="utf-8"))[kind.__name__]
+    assert {name: array.tobytes().hex() for name, array in model.state_dict().items()} == after
+
+
+def test_a_former_checkpoint_of_several_arrays_in_one_is_refused_in_one_line_and_its_model_loads():
+    model, optimizer, schedule, rng = former_checkpoints.made(Adam)
+    before = model.state_dict()
+    checkpoint = train.load(FORMER / "former_Adam.npz")
+    with pytest.raises(
+        CheckpointError, match=r"does not fit: Adam: .* has no names; restore the model alone"
+    ) as caught:
+        checkpoint.restore(model, optimizer, schedule=schedule, rng=rng)
+    assert "\n" not in str(caught.value)
+    assert all(np.array_equal(array, before[name]) for name, array in model.state_dict().items())
+    assert schedule.epoch == 0
+    checkpoint.restore(model, schedule=schedule)
+    assert schedule.epoch == 3
+    assert not np.array_equal(model.weight.data, before["weight"])

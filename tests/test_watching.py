@@ -9,6 +9,7 @@ import functools
 import importlib
 import itertools
 import logging
+import math
 import pickle
 import random
 import sys
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import tinygrad_mnist as tg
 from tinygrad_mnist import Tensor, compile, nn, optim
 from tinygrad_mnist.tensor import values
 
@@ -750,26 +752,42 @@ def test_a_cost_of_two_parts_and_two_steps_in_one_are_compiled() -> None:
 @pytest.mark.parametrize(
     "formula",
     [
-        lambda g, h, o: (g, o["a"] * np.zeros_like(g) + g * g),  # NumPy takes a class of its own for a float64
-        lambda g, h, o: (np.asarray(o["a"], g.dtype) * g, None),
-        lambda g, h, o: (np.sqrt(o["a"]) * g, None),
-        lambda g, h, o: (np.full(2, o["a"], "f") * g, None),
-        lambda g, h, o: (o["a"] * (g if h is None else np.stack([g, h[0]])[1]), np.stack([g, g])),
+        lambda g, s, o: (s.update(h=o["a"] * np.zeros_like(g) + g * g), g)[1],
+        lambda g, s, o: np.asarray(o["a"], g.dtype) * g,
+        lambda g, s, o: np.sqrt(o["a"]) * g,
+        lambda g, s, o: math.sqrt(o["a"]) * g,
+        lambda g, s, o: math.sqrt(o["a"]) * g * o["a"],
+        lambda g, s, o: g * o["a"] if math.log(o["a"]) < -1 else g,
+        lambda g, s, o: np.full(2, o["a"], "f") * g,
+        lambda g, s, o: g * max(o["a"] / 10, 0.04),
+        lambda g, s, o: (1 - o["a"]) * g + o["a"] * (0.25 - o["a"]),
+        lambda g, s, o: g ** (1 + o["a"]) * abs(-o["a"]) * round(o["a"], 1) * (0.7 % o["a"]),
+        lambda g, s, o: g * {0.5: 2.0, 0.25: 3.0}[o["a"]],
+        lambda g, s, o: g * float(f"{o['a']:.2f}") * o["a"].real,
+        lambda g, s, o: np.multiply(o["a"], g) if isinstance(o["a"], float) else g,
+        lambda g, s, o: np.clip(g, -o["a"], o["a"]),
+        lambda g, s, o: np.where(g > o["a"], o["a"], g),
+        lambda g, s, o: tg.leaky_relu(g - 1, slope=o["a"]),
+        lambda g, s, o: (s.update(a=o["a"]), s["a"] * g)[1],
+        lambda g, s, o: (s.update(h=np.stack([g, g])), o["a"] * (s["h"][0] if "h" in s else g))[1],
     ],
 )
 def test_an_option_in_the_formula_of_an_optimizer_is_that_of_the_call(formula: Callable[..., Any]) -> None:
     class Own(optim.Optimizer):
-        def direction(self, gradient: Any, velocity: Any, options: Any) -> Any:
-            return formula(gradient, velocity, options)
+        def direction(self, gradient: Any, state: Any, options: Any) -> Any:
+            return formula(gradient, state, options)
 
     def course(wrap: Callable[..., Any]) -> Any:
         w = parameter()
         optimizer = Own([w], lr=0.5, options={"a": 0.5})
         run = wrap(training_step(optimizer, lambda: (w * w).sum()))
-        for k in range(8):
-            optimizer.groups[0]["a"] = 0.5 if k < 5 else 0.25
+        for k in range(12):
+            optimizer.groups[0]["a"] = 0.5 if k < 6 else 0.25
             run()
-        return as_bytes(w), {key.name: (value.dtype, value.tobytes()) for key, value in optimizer.state.items()}
+        if wrap is compile:
+            assert "def step(" in run.source
+            assert "eagerly" not in run.source
+        return as_bytes(w), {key: (array.dtype, array.tobytes()) for key, array in optimizer.state[w].items()}
 
     assert course(compile) == course(lambda step: step)
 
@@ -797,9 +815,9 @@ def test_what_a_formula_counts_it_counts_once_a_step() -> None:
             super().__init__(params, lr)
             self.steps = [0]
 
-        def direction(self, gradient: Any, velocity: Any, options: Any) -> Any:
+        def direction(self, gradient: Any, state: Any, options: Any) -> Any:
             self.steps[0] += 1
-            return gradient / self.steps[0], None
+            return gradient / self.steps[0]
 
     def make() -> Any:
         w = parameter()

@@ -34,8 +34,8 @@ class Observer:
     def arrived(self, gradient: Any, leaf: Any) -> None:
         """A backward pass has ended at a leaf, whose gradient is complete."""
 
-    def setting(self, option: str) -> None:
-        """An option of an optimizer is about to be set."""
+    def changing(self, what: str) -> None:
+        """An optimizer is about to be changed by other means than a step; says how."""
 
     def stepping(self, optimizer: Any) -> bool:
         """An optimizer is about to change its parameters; returns whether that is done already."""

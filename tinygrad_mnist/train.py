@@ -1,4 +1,4 @@
-"""Training: the loop, as a generator of records, and checkpoints that lose nothing.
+"""Training: the loop, as a generator of records; and, from `checkpoint.py`, checkpoints that lose nothing.
 
     rng = np.random.default_rng(0)
     network = nn.Sequential(nn.Linear(784, 30, rng=rng), sigmoid, nn.Linear(30, 10, rng=rng), sigmoid)
@@ -12,19 +12,19 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
 from . import mnist
-from .files import whole
+from .checkpoint import Checkpoint as Checkpoint
+from .checkpoint import CheckpointError as CheckpointError
+from .checkpoint import Epoch as Epoch
+from .checkpoint import load as load
+from .checkpoint import save as save
 from .losses import softmax_cross_entropy
 from .mode import no_grad
 from .nn import Module
@@ -39,32 +39,6 @@ SAMPLE = 10_000
 
 class DivergedError(ArithmeticError):
     """The cost is not a finite number any more: one line says where, and a remedy."""
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What one epoch of training came to. Accuracies are shares, from 0 to 1.
-
-    Attributes:
-        epoch: its number, from 1.
-        cost: the mean over its examples, each measured just before its mini-batch's update.
-        training: the accuracy on the first `SAMPLE` training examples.
-        validation: the accuracy on the validation examples; None if there are none.
-        test: the accuracy on the test examples; None if there are none.
-        lr: the learning rate, that of the optimizer's first group.
-        saturated: the share of the sample's outputs within 0.01 of 0 or 1, where a sigmoid hardly learns (with
-            `softmax_cross_entropy`, of their softmax); None if some are outside [0, 1], as without a last sigmoid.
-        seconds: how long training and measuring took.
-    """
-
-    epoch: int
-    cost: float
-    training: float
-    validation: float | None
-    test: float | None
-    lr: float
-    saturated: float | None
-    seconds: float
 
 
 def fit(
@@ -189,133 +163,3 @@ def accuracy(model: Callable[[Any], Any], split: mnist.Split | None) -> float | 
     if split is None or len(split) == 0:
         return None
     return float(np.mean(evaluate(model, split.images).argmax(1) == split.labels))
-
-
-# ----------------------------------------------------------------------------------------------------------------------
-# Checkpoints: .npz files that hold arrays, and all else as JSON
-
-_FORMAT = "tinygrad_mnist checkpoint 1"
-
-
-class CheckpointError(ValueError):
-    """A file is not the checkpoint it should be: one line says which, what is wrong, and a remedy."""
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """What `load()` returns: all that training needs to go on to the same bits.
-
-    Attributes:
-        path: the file.
-        model, optimizer, schedule, rng: the state of each; None for a schedule or generator that was not saved.
-        history: a record for every epoch done.
-        settings: what else the caller of `save()` wanted kept.
-    """
-
-    path: Path
-    model: Mapping[str, Array]
-    optimizer: Mapping[str, Any]
-    schedule: Mapping[str, Any] | None
-    rng: Mapping[str, Any] | None
-    history: Sequence[Epoch]
-    settings: Mapping[str, Any]
-
-    def restore(
-        self,
-        model: Module,
-        optimizer: Optimizer | None = None,
-        *,
-        schedule: StepLR | None = None,
-        rng: np.random.Generator | None = None,
-    ) -> None:
-        """Put the saved state into what is given; if it does not fit, a CheckpointError, and nothing is changed."""
-        for what, asked, saved in (("schedule", schedule, self.schedule), ("generator", rng, self.rng)):
-            if asked is not None and saved is None:
-                raise CheckpointError(f"{self.path}: was saved without a {what}; restore it without one")
-        before = [(thing, thing.state_dict()) for thing in (model, optimizer, schedule) if thing is not None]
-        try:
-            model.load_state_dict(self.model)
-            if optimizer is not None:
-                optimizer.load_state_dict(self.optimizer)
-            if schedule is not None:
-                schedule.load_state_dict(self.schedule or {})
-            if rng is not None:
-                rng.bit_generator.state = dict(self.rng or {})
-        except (ValueError, KeyError, TypeError, OverflowError) as error:
-            for thing, state in before:
-                thing.load_state_dict(state)
-            raise CheckpointError(f"{self.path}: does not fit: {error}; restore into what it was saved from") from None
-
-
-def save(
-    path: str | os.PathLike[str],
-    model: Module,
-    optimizer: Optimizer,
-    *,
-    schedule: StepLR | None = None,
-    rng: np.random.Generator | None = None,
-    history: Sequence[Epoch] = (),
-    settings: Mapping[str, Any] | None = None,
-) -> None:
-    """Write a checkpoint, whole or not at all. `settings` is whatever JSON can hold."""
-    state = optimizer.state_dict()
-    notes = {
-        "format": _FORMAT,
-        "groups": state["groups"],
-        "schedule": schedule.state_dict() if schedule is not None else None,
-        "rng": rng.bit_generator.state if rng is not None else None,
-        "history": [asdict(epoch) for epoch in history],
-        "settings": dict(settings or {}),
-    }
-    arrays = {f"model/{name}": array for name, array in model.state_dict().items()}
-    for name in arrays:  # what the members of a .npz cannot be told apart by
-        if name.endswith(".npy") or not name.isprintable():
-            raise ValueError(
-                f"save: a parameter cannot be named {name[6:]!r}; name it without .npy and control characters"
-            )
-    arrays |= {f"velocity/{i}": array for i, array in state["velocity"].items()}
-    with whole(path) as part, open(part, "wb") as file:
-        np.savez(file, allow_pickle=False, notes=np.array(json.dumps(notes, default=_as_lists)), **arrays)
-
-
-def _as_lists(value: Any) -> Any:
-    """The arrays in the state of some random number generators, as lists, which their setters take too."""
-    if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
-    raise TypeError(f"save: settings are what JSON can hold, got {type(value).__name__} {str(value)[:40]!r}")
-
-
-def _epoch(record: Mapping[str, Any]) -> Epoch:
-    """A record of the history, of which all but what could not be measured are numbers."""
-    epoch = Epoch(**record)
-    missing = ("validation", "test", "saturated")
-    numbers = {key: value for key, value in record.items() if value is not None or key not in missing}
-    if any(type(value) not in (int, float) for value in numbers.values()):
-        raise ValueError(record)
-    return epoch
-
-
-def load(path: str | os.PathLike[str]) -> Checkpoint:
-    """Read a checkpoint; a CheckpointError if it is damaged or something else. Pickled objects are never loaded."""
-    path = Path(path)
-    try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        notes = json.loads(str(arrays.pop("notes")))
-        if notes.pop("format") != _FORMAT:
-            raise ValueError
-        velocity = {int(name[9:]): array for name, array in arrays.items() if name.startswith("velocity/")}
-        return Checkpoint(
-            path=path,
-            model={name[6:]: array for name, array in arrays.items() if name.startswith("model/")},
-            optimizer={"groups": notes.pop("groups"), "velocity": velocity},
-            history=[_epoch(epoch) for epoch in notes.pop("history")],
-            **notes,
-        )
-    except OSError:
-        raise
-    except Exception:  # damaged or foreign files make NumPy, zipfile, zlib and json raise whatever they can
-        raise CheckpointError(
-            f"{path}: expected a checkpoint of tinygrad_mnist, found a file that is damaged, of another kind, or "
-            "pickled (never loaded); name another"
-        ) from None

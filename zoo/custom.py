@@ -19,7 +19,7 @@ import numpy as np
 from tinygrad_mnist import Tensor, nn, relu, train
 from tinygrad_mnist.command import guarded
 from tinygrad_mnist.losses import softmax_cross_entropy
-from tinygrad_mnist.optim import Optimizer, StepLR
+from tinygrad_mnist.optim import Optimizer, State, StepLR
 
 from .commandline import progress_bar
 from .limits import whole_number
@@ -56,15 +56,16 @@ class Adam(Optimizer):
     """Steps of about the same length for every weight: m / √s, running means of the gradient and of its square.
 
     m <- 0.9 m + 0.1 g; s <- 0.999 s + 0.001 g²; both start at 0, which is made up for by 1 - 0.9^t and 1 - 0.999^t
-    after t steps. What `Optimizer` keeps for each parameter as its velocity is here m, s and t in one array.
+    after t steps. `state` keeps m, s and t for each parameter.
     """
 
-    def direction(self, gradient: Any, velocity: Any, options: Mapping[str, Any]) -> tuple[Any, Any]:
-        """The step m / √s, and the new m, s and t."""
-        m, s, t = np.zeros((3, *gradient.shape), gradient.dtype) if velocity is None else velocity
-        m, s, t = 0.9 * m + 0.1 * gradient, 0.999 * s + 0.001 * gradient**2, t + 1
-        step = m / (1 - 0.9**t) / (np.sqrt(s / (1 - 0.999**t)) + 1e-8)
-        return step, np.stack([m, s, t])
+    def direction(self, gradient: Any, state: State, options: Mapping[str, Any]) -> Any:
+        """The step m / √s."""
+        state["m"] = 0.9 * state.get("m", 0) + 0.1 * gradient
+        state["s"] = 0.999 * state.get("s", 0) + 0.001 * gradient**2
+        state["t"] = state.get("t", 0) + 1
+        m, s = state["m"] / (1 - 0.9 ** state["t"]), state["s"] / (1 - 0.999 ** state["t"])
+        return m / (np.sqrt(s) + 1e-8)
 
 
 def main(arguments: list[str] | None = None) -> int:

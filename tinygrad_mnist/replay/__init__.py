@@ -6,7 +6,7 @@ one list of instructions: forward, backward and update (`recording.py`); `progra
 `numpy_text.py` Python text of that, and `binding.py` a function that runs it (`compiled.py` has the overview).
 
 A replay must never be wrong. So whatever is not an op is looked after too: numbers that change between steps are read
-at each replay (`option.py`); what the step refers to is watched, and a change means a new recording
+at each replay (`formula.py`); what the step refers to is watched, and a change means a new recording
 (`watching.py`); a value that is read while recording makes the step run eagerly (`Recorder.read`); and two recordings
 must agree (`agreement.py`).
 """

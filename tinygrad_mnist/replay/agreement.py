@@ -10,8 +10,9 @@ import numpy as np
 from tinygrad_mnist.tensor import Array
 
 from .comparing import identical, told_apart
+from .formula import Slot
 from .program import Buffer, layout
-from .recording import Recorder, Slot
+from .recording import Recorder
 from .watching import PLAIN
 
 
@@ -39,7 +40,10 @@ def agree(first: Recorder, second: Recorder, tree: Any, other: Any) -> None:
             return
         if pairs.setdefault(a, b) is not b or a.kind != b.kind or a.layout != b.layout:
             raise DiffersError(f"it went another way at its second call ({line}); leave such choices to the caller")
-        if a.kind == "outside" and a.source is not b.source and not isinstance(a.source, Slot):
+        if isinstance(a.source, Slot) and isinstance(b.source, Slot):
+            if a.source.place != b.source.place:
+                raise DiffersError(f"it kept other things at its second call ({line})")
+        elif a.kind == "outside" and a.source is not b.source:
             if a.tracked or b.tracked:
                 raise DiffersError(
                     f"a Tensor that requires gradients is made anew at each call ({line}); make it before"

@@ -10,7 +10,7 @@ import numpy as np
 
 from tinygrad_mnist.tensor import Array, Tensor
 
-from .program import Buffer, Number, layout
+from .program import Buffer, Number
 from .watching import PLAIN
 
 
@@ -19,19 +19,6 @@ def told_apart(x: Any) -> Any:
     if isinstance(x, Buffer):
         return x.layout
     return (id(x.owner), x.key) if isinstance(x, Number) else (type(x), repr(x))
-
-
-def values_apart(x: Any) -> Any:
-    """The same within a formula, where the values of arrays made in it count too."""
-    made = isinstance(x, Buffer) and x.kind == "outside" and not isinstance(x.source, Tensor)
-    return (*x.layout, x.value.tobytes()) if made else told_apart(x)
-
-
-def same_numbers(x: Any, array: Any) -> bool:
-    """Whether a Tensor holds what an array holds."""
-    return (
-        isinstance(x, Tensor) and layout(x._array)[:2] == (np.shape(array), array.dtype) and identical(x._array, array)
-    )
 
 
 def returnable(value: Any) -> bool:

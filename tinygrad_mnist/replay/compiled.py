@@ -17,10 +17,11 @@ from tinygrad_mnist.tensor import Tensor, leaf
 from .agreement import DiffersError, agree
 from .binding import MISS, bind
 from .comparing import mapped
+from .formula import Slot
 from .grouping import Ungrouped, form, is_group, leaves
 from .numpy_text import NumPyText, writes
 from .program import Buffer, Program, improve, layout
-from .recording import Recorder, Slot
+from .recording import Recorder
 from .watching import Kind, Watcher, Wrapped
 
 _MOST = 16  # variants of a step that are kept
@@ -233,15 +234,17 @@ class _Variant:
                 if layout(source._array) != buffer.layout or source._requires_grad != buffer.tracked:
                     return buffer.name or "a Tensor"
             elif isinstance(source, Slot):
-                state = source.optimizer.state.get(source.key)
-                if state is None or layout(state) != buffer.layout:
+                array = source.array
+                if array is None or layout(array) != buffer.layout:
                     return buffer.name
         for optimizer, groups in r.groups:
-            now = [(group, list(group["params"])) for group in optimizer.groups]
+            now = [(group, group["params"]) for group in optimizer.groups]
             if len(now) != len(groups) or any(
                 a is not b or list(map(id, p)) != list(map(id, q)) for (a, p), (b, q) in zip(now, groups, strict=True)
             ):
                 return "the optimizer's groups"
+        if any(len(optimizer.state.get(p, ())) != count for optimizer, p, count in r.states):
+            return "an optimizer's state"
         for number in (*r.numbers.values(), *r.frozen):
             if type(number.owner.get(number.key)) is not type(number.value):
                 return number.key

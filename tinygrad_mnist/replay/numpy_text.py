@@ -62,7 +62,8 @@ class NumPyText:
         inputs = [x for i in program.instructions for x in i.inputs]
         self.numbers = list(dict.fromkeys(x for x in inputs if isinstance(x, Number)))
         outputs = [i.output for i in program.instructions]
-        known = [*program.arguments, *program.outside(), *inputs, *outputs, *program.results]
+        stored = [b for b, _ in program.stores]
+        known = [*program.arguments, *program.outside(), *inputs, *outputs, *program.results, *stored]
         self.buffers = list(dict.fromkeys(b for b in known if isinstance(b, Buffer)))
         self.values: dict[str, Any] = {}  # what the text calls by name, but for buffers and NumPy's functions
         self.scalars: dict[Any, str] = {}

@@ -75,7 +75,7 @@ class Buffer:
         return self.shape, self.dtype, self.strides
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False, slots=True, repr=False)  # of an option the text would be that of all parameters
 class Number:
     """A number that is read at each replay, such as a learning rate: `owner[key]`. It had this value when recorded."""
 
@@ -308,7 +308,7 @@ def plan(program: Program, writes: Callable[[Instruction], bool]) -> Plan:
         last[b.root] = len(program.instructions)
     made = Plan({}, {}, [])
     for b, place in program.stores:
-        if _fits(program, b, place, writes, last):
+        if b not in made.places and _fits(program, b, place, writes, last):
             made.places[b] = place
         else:
             made.copies.append((b, place))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy as copying
 import linecache
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,17 +18,10 @@ from tinygrad_mnist.op import OPS, Op
 from tinygrad_mnist.optim import Optimizer
 from tinygrad_mnist.tensor import Array, Tensor, last_change, leaf, tick
 
-from .comparing import identical, mapped, random_states, returnable, same_numbers, values_apart
-from .option import Option
+from .comparing import identical, mapped, random_states, returnable
+from .formula import Option, Options, RecordedState
 from .program import Buffer, Instruction, Number, is_ours, layout
-
-
-@dataclass(eq=False)
-class Slot:
-    """A place in an optimizer's state."""
-
-    optimizer: Optimizer
-    key: Tensor
+from .watching import LOOKED_AFTER
 
 
 class _OpaqueError(Exception):
@@ -60,11 +51,13 @@ class Recorder(Observer):
         self.names, self.generators = names, generators
         self.instructions: list[Instruction] = []
         self.failed = ""  # why this cannot be replayed
-        self.first = False  # whether an optimizer's state begins here: such a step is done once
+        self.first = False  # whether an optimizer begins to keep something, or ceases: such a step is done once
         self.updated: dict[Tensor, None] = {}
         self.without_gradient: set[Tensor] = set()  # whose gradients the step has set to None
+        self.slots: dict[tuple[int, int, str], Buffer] = {}  # what optimizers kept before the step, by its place
         self.stores: list[tuple[Buffer, Buffer]] = []
-        self.groups: list[tuple[Optimizer, list[tuple[dict[str, Any], list[Tensor]]]]] = []
+        self.groups: list[tuple[Optimizer, list[tuple[dict[str, Any], tuple[Tensor, ...]]]]] = []
+        self.states: list[tuple[Optimizer, Tensor, int]] = []  # how much is kept for each parameter
         self.numbers: dict[tuple[int, str], Number] = {}
         self.plain: dict[int, tuple[float, Number]] = {}
         self.frozen: list[Number] = []
@@ -151,6 +144,7 @@ class Recorder(Observer):
     def applied(self, result: Tensor, op: Op, inputs: tuple[Any, ...], params: Mapping[str, Any]) -> None:
         """An op has been called."""
         line = self._line()
+        params = mapped(dict(params), Option, Option.constant)
         self.lines[id(result)] = result, line
         if self.expanding:
             if op in self.expanding:
@@ -164,9 +158,9 @@ class Recorder(Observer):
             if kept is not x:  # the copy of an array, for the backward pass
                 self._append(OPS["copy"], (x,), kept._array, {}, line)
 
-    def setting(self, option: str) -> None:
-        """An option of an optimizer is set."""
-        self.stop(f"sets {option!r} of an optimizer, which a replay would not; do that between the steps")
+    def changing(self, what: str) -> None:
+        """An optimizer is changed by other means than a step."""
+        self.stop(f"{what}, which a replay would not; do that between the steps")
 
     def stepping(self, optimizer: Optimizer) -> bool:
         """The optimizer changes its parameters: its formula is recorded with Tensors, and carried out."""
@@ -178,7 +172,7 @@ class Recorder(Observer):
             self.stop("uses gradients from before the step; call zero_grad() in it")
         if self.failed:
             return False
-        self.groups.append((optimizer, [(group, list(group["params"])) for group in optimizer.groups]))
+        self.groups.append((optimizer, [(group, group["params"]) for group in optimizer.groups]))
         for group in optimizer.groups:
             for p in group["params"]:
                 if p._grad is not None:
@@ -186,72 +180,49 @@ class Recorder(Observer):
         return True
 
     def _change(self, optimizer: Optimizer, group: dict[str, Any], p: Tensor, gradient: Tensor) -> None:
-        buffer, slot = self._buffer(p), None
-        name = buffer.root.name or p.name or "parameter"
-        gradients = self._buffer(gradient)
-        gradients.name = f"d_{name}"
-        velocity = None
-        if (state := optimizer.state.get(p)) is not None:
-            velocity = leaf(state)
-            slot = Buffer("outside", *layout(state), state, source=Slot(optimizer, p), name=f"v_{name}")
-            self.sources.append(slot)
-            self.outside[id(velocity)] = velocity, slot
-        start = len(self.instructions)
-        change = new = None
-        with no_grad(), contextlib.suppress(Exception):  # if it raises, it will again below
-            change, new = _twin(optimizer).change(p, gradient, velocity, self._options(group))
-            self._try_others(optimizer, group, (p, gradient, velocity), start)
-        # A formula that is called with arrays, as it is without a recorder, may compute otherwise than with Tensors.
-        plain, held = optimizer.change(p._array, gradient._array, state, group)
-        if not same_numbers(change, plain) or not (new is held is None or same_numbers(new, held)):
-            self.stop(f"has an optimizer, {optimizer}, whose formula is not made of ops")
-            change, new = leaf(np.asarray(plain)), held if held is None else leaf(held)
-        if new is not None:
-            if slot is None:
-                self.first = True
-            else:
-                self.stores.append((self._buffer(new), slot))
-            optimizer.state[p] = new._array
+        name = self._buffer(p).root.name or p.name or "parameter"
+        self._buffer(gradient).name = f"d_{name}"
+        self.states.append((optimizer, p, len(optimizer.state[p])))
+        state, attributes = RecordedState(self, optimizer, p, name), _attributes(optimizer)
+        try:
+            with no_grad():
+                change = optimizer.change(p, gradient, state, Options(group, self))
+        except Exception as error:  # it is written for arrays alone; or wrong, and will say so of arrays too
+            self.stop(f"has an optimizer, {optimizer}, whose formula is not made of ops ({error})")
+            for name in vars(optimizer).keys() - attributes.keys() - set(LOOKED_AFTER):
+                delattr(optimizer, name)
+            vars(optimizer).update(attributes)
+            change = optimizer.change(p._array, gradient._array, optimizer.state[p], group)
+        else:
+            self._keep(optimizer, p, state)
         array = p._array
-        assert change is not None
+        change = change if isinstance(change, Tensor) else leaf(np.asarray(change))
         output = self._append(OPS["sub"], (p, change), array, {}, self._line(), update=True)
         self.outside[id(p)] = p, output
         array -= change._array
         last_change(p)[0] = tick()
         self.updated[p] = None
 
-    def _options(self, group: dict[str, Any], scale: float = 1.0) -> dict[str, Any]:
-        options = dict(group)
-        for key, value in group.items():
-            if type(value) in (int, float):
-                number = self.numbers.setdefault((id(group), key), Number(group, key, value))
-                other = scale if value == 0 and number not in self.truths else value * scale
-                options[key] = option = Option(value if scale == 1 else other)
-                option.number, option.recorder = number, self
-            elif key != "params":
-                self.frozen.append(Number(group, key, value))
-        return options
-
-    def _try_others(
-        self, optimizer: Optimizer, group: dict[str, Any], operands: tuple[Any, Any, Any], start: int
-    ) -> None:
-        """Find out whether the formula computes with the options themselves, not in ops; then they are frozen.
-
-        With other options the same ops must come with the same numbers.
-        """
-        recorded, truths, frozen = self.instructions, dict(self.truths), list(self.frozen)
-        self.instructions = []
-        try:
-            _twin(optimizer).change(*operands, self._options(group, 0.5))
-            others = self.instructions
-        except Exception:
-            others = []
-        self.instructions, self.truths, self.frozen = recorded, truths, frozen
-        own = recorded[start:]
-        if [(i.op, *map(values_apart, i.inputs)) for i in own] != [
-            (i.op, *map(values_apart, i.inputs)) for i in others
-        ]:
-            self.frozen += [number for (owner, _), number in self.numbers.items() if owner == id(group)]
+    def _keep(self, optimizer: Optimizer, p: Tensor, state: RecordedState) -> None:
+        """What a formula left in the state is kept for the next step."""
+        kept = optimizer.state[p]
+        for name in kept.keys() - state.keys():
+            self.first = True
+            del kept[name]
+        tensors: dict[str, Any] = dict(state)
+        for name, tensor in tensors.items():
+            was, slot = state.slots.get(name, (None, None))
+            if tensor is was:
+                continue
+            buffer = self._buffer(tensor)
+            if buffer.base is not None or buffer.kind != "result":  # the memory of something else
+                tensor = ops.copy(tensor)
+                buffer = self._buffer(tensor)
+            if slot is None or slot.layout != buffer.layout:
+                self.first = True
+            else:
+                self.stores = [(b, place) for b, place in self.stores if place is not slot] + [(buffer, slot)]
+            kept[name] = tensor._array
 
     # --- what it makes of that ---
 
@@ -378,11 +349,10 @@ class Recorder(Observer):
         return mapped(value, Tensor, lambda t: t if self._buffer(t).root.source is t else leaf(t._array)), buffers
 
 
-def _twin(optimizer: Optimizer) -> Optimizer:
-    """An optimizer to try a formula with: what the formula counts, it counts once a step."""
-    twin = copying.copy(optimizer)
-    for name, value in vars(optimizer).items():
-        if name not in ("groups", "state"):
-            with contextlib.suppress(Exception):
-                setattr(twin, name, copying.deepcopy(value))
-    return twin
+def _attributes(optimizer: Optimizer) -> dict[str, Any]:
+    """What a formula may count in, to go back to if it has to be called again."""
+    return {
+        name: copying.copy(value) if isinstance(value, list | dict | set | np.ndarray) else value
+        for name, value in vars(optimizer).items()
+        if name not in LOOKED_AFTER
+    }

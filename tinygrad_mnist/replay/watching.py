@@ -50,6 +50,9 @@ UNWATCHED = (Iterator, MappingView, types.MappingProxyType, bytearray, memoryvie
 REFLECTION = {"vars", "getattr", "dir", "__dict__", "asdict", "astuple", "fields", "copy", "deepcopy", "eval", "exec"}
 """How code reaches attributes that it does not name."""
 
+LOOKED_AFTER = ("groups", "state", "_groups", "_taken", "_defaults")
+"""Attributes of an optimizer that the recorder looks after."""
+
 STANDARD_LIBRARY = sysconfig.get_path("stdlib")
 
 MOST = 2000
@@ -264,7 +267,7 @@ class Watcher:
         """What `owner.name` is, if code may mean that by this name."""
         value = inspect.getattr_static(owner, name, _ABSENT)
         is_scope = isinstance(owner, types.ModuleType | type)
-        if isinstance(owner, Optimizer) and name in ("groups", "state"):  # looked after by the recorder
+        if isinstance(owner, Optimizer) and name in LOOKED_AFTER:
             if name == "groups" and name in self._words:
                 for i, group in enumerate(owner.groups):
                     for key in [key for key in group if key != "params"]:

@@ -1,0 +1,241 @@
+"""Checkpoints: all that training needs to go on to the same bits, in a file that is whole or not there.
+
+    save("model.npz", model, optimizer, schedule=schedule, rng=rng, history=history)
+    checkpoint = load("model.npz")
+    checkpoint.restore(model, optimizer, schedule=schedule, rng=rng)
+
+Files are .npz: arrays, and all else as JSON. What an optimizer keeps for a parameter is found again by the name that
+the model has for it, so that parameters may come in another order. Parameters that the model does not have are known
+by their group and their place in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .files import whole
+from .nn import Module, named
+from .optim import Optimizer, StepLR
+from .tensor import Array, Tensor
+
+_FORMAT = "tinygrad_mnist checkpoint 2"
+_FORMER = "tinygrad_mnist checkpoint 1"
+"""In which an optimizer kept one array for a parameter, its velocity, and was saved without names."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch of training came to. Accuracies are shares, from 0 to 1.
+
+    Attributes:
+        epoch: its number, from 1.
+        cost: the mean over its examples, each measured just before its mini-batch's update.
+        training: the accuracy on the first `train.SAMPLE` training examples.
+        validation: the accuracy on the validation examples; None if there are none.
+        test: the accuracy on the test examples; None if there are none.
+        lr: the learning rate, that of the optimizer's first group.
+        saturated: the share of the sample's outputs within 0.01 of 0 or 1, where a sigmoid hardly learns (with
+            `softmax_cross_entropy`, of their softmax); None if some are outside [0, 1], as without a last sigmoid.
+        seconds: how long training and measuring took.
+    """
+
+    epoch: int
+    cost: float
+    training: float
+    validation: float | None
+    test: float | None
+    lr: float
+    saturated: float | None
+    seconds: float
+
+
+class CheckpointError(ValueError):
+    """A file is not the checkpoint it should be: one line says which, what is wrong, and a remedy."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What `load()` returns: all that training needs to go on to the same bits.
+
+    Attributes:
+        path: the file.
+        model, optimizer, schedule, rng: the state of each; None for a schedule or generator that was not saved. That of
+            the optimizer is as from `state_dict()`, with the "names" of each group's parameters in the model.
+        history: a record for every epoch done.
+        settings: what else the caller of `save()` wanted kept.
+    """
+
+    path: Path
+    model: Mapping[str, Array]
+    optimizer: Mapping[str, Any]
+    schedule: Mapping[str, Any] | None
+    rng: Mapping[str, Any] | None
+    history: Sequence[Epoch]
+    settings: Mapping[str, Any]
+
+    def restore(
+        self,
+        model: Module,
+        optimizer: Optimizer | None = None,
+        *,
+        schedule: StepLR | None = None,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        """Put the saved state into what is given; if it does not fit, a CheckpointError, and nothing is changed."""
+        for what, asked, saved in (("schedule", schedule, self.schedule), ("generator", rng, self.rng)):
+            if asked is not None and saved is None:
+                raise CheckpointError(f"{self.path}: was saved without a {what}; restore it without one")
+        with contextlib.ExitStack() as undo:
+            try:
+                if rng is not None:
+                    undo.callback(setattr, rng.bit_generator, "state", rng.bit_generator.state)
+                    rng.bit_generator.state = dict(self.rng or {})
+                undo.callback(model.load_state_dict, model.state_dict())
+                model.load_state_dict(self.model)
+                if optimizer is not None:
+                    before = optimizer.state_dict()
+                    optimizer.load_state_dict(_placed(self.optimizer, _names(model, optimizer)))
+                    undo.callback(optimizer.load_state_dict, before)
+                if schedule is not None:
+                    schedule.load_state_dict(self.schedule or {})
+            except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
+                raise CheckpointError(
+                    f"{self.path}: does not fit: {error}; restore into what it was saved from"
+                ) from None
+            if optimizer is not None and schedule is not None:  # a rate that was set by hand is not the schedule's
+                for group, saved in zip(optimizer.groups, self.optimizer["groups"], strict=True):
+                    group["lr"] = saved["lr"]
+            undo.pop_all()
+
+
+def _names(model: Module, optimizer: Optimizer) -> list[list[str | None]]:
+    """The model's names for the parameters of each of the optimizer's groups; None for what the model does not have."""
+    names = {id(t): name for name, t in named(model, Tensor)}
+    return [[names.get(id(p)) for p in group["params"]] for group in optimizer.groups]
+
+
+def _placed(saved: Mapping[str, Any], names: list[list[str | None]]) -> Mapping[str, Any]:
+    """An optimizer's saved state with the places that its parameters have now, under these names."""
+    if "names" not in saved:
+        return saved
+    before, now = ({key: i for i, key in enumerate(_keys(groups))} for groups in (saved["names"], names))
+    for group, name in before.keys() ^ now.keys():
+        what = repr(name) if isinstance(name, str) else f"parameter {name} of those that the model does not have"
+        has, had = ("has no", "one") if (group, name) in before else ("has a", "none")
+        raise ValueError(f"group {group} of the optimizer {has} {what}, and was saved with {had}")
+    places = [now[key] for key in before]
+    return {
+        "groups": saved["groups"],
+        "shapes": [shape for _, shape in sorted(zip(places, saved["shapes"], strict=True))],
+        "state": {places[i]: entries for i, entries in saved["state"].items()},
+    }
+
+
+def _keys(names: Iterable[Iterable[str | None]]) -> Iterable[tuple[int, str | int]]:
+    """What tells parameters apart: the group, and the name or else the number among those without."""
+    for number, group in enumerate(names):
+        unnamed = itertools.count()
+        yield from ((number, next(unnamed) if name is None else name) for name in group)
+
+
+def save(
+    path: str | os.PathLike[str],
+    model: Module,
+    optimizer: Optimizer,
+    *,
+    schedule: StepLR | None = None,
+    rng: np.random.Generator | None = None,
+    history: Sequence[Epoch] = (),
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a checkpoint, whole or not at all. `settings` is whatever JSON can hold."""
+    state = optimizer.state_dict()
+    entries = state.pop("state")
+    notes = {
+        "format": _FORMAT,
+        "optimizer": {
+            **state,
+            "names": _names(model, optimizer),
+            "state": {i: list(arrays) for i, arrays in entries.items()},
+        },
+        "schedule": schedule.state_dict() if schedule is not None else None,
+        "rng": rng.bit_generator.state if rng is not None else None,
+        "history": [asdict(epoch) for epoch in history],
+        "settings": dict(settings or {}),
+    }
+    arrays = {f"model/{name}": array for name, array in model.state_dict().items()}
+    for name in arrays:  # what the members of a .npz cannot be told apart by
+        if name.endswith(".npy") or not name.isprintable():
+            raise ValueError(
+                f"save: a parameter cannot be named {name[6:]!r}; name it without .npy and control characters"
+            )
+    for i, kept in entries.items():  # numbered, as their names may be any text
+        arrays |= {f"state/{i}/{k}": array for k, array in enumerate(kept.values())}
+    with whole(path) as part, open(part, "wb") as file:
+        np.savez(file, allow_pickle=False, notes=np.array(json.dumps(notes, default=_as_lists)), **arrays)
+
+
+def _as_lists(value: Any) -> Any:
+    """The arrays in the state of some random number generators, as lists, which their setters take too."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    raise TypeError(f"save: settings are what JSON can hold, got {type(value).__name__} {str(value)[:40]!r}")
+
+
+def _epoch(record: Mapping[str, Any]) -> Epoch:
+    """A record of the history, of which all but what could not be measured are numbers."""
+    epoch = Epoch(**record)
+    missing = ("validation", "test", "saturated")
+    numbers = {key: value for key, value in record.items() if value is not None or key not in missing}
+    if any(type(value) not in (int, float) for value in numbers.values()):
+        raise ValueError(record)
+    return epoch
+
+
+def _by_name(optimizer: Mapping[str, Any], arrays: Mapping[str, Array]) -> dict[str, Any]:
+    """The state of an optimizer, with its arrays under their names."""
+    state = {
+        int(i): {str(name): arrays[f"state/{i}/{k}"] for k, name in enumerate(names)}
+        for i, names in optimizer["state"].items()
+    }
+    return {**{key: optimizer[key] for key in ("groups", "shapes", "names")}, "state": state}
+
+
+def _former(notes: dict[str, Any], arrays: Mapping[str, Array]) -> dict[str, Any]:
+    """The same of the former format."""
+    velocity = {int(name[9:]): array for name, array in arrays.items() if name.startswith("velocity/")}
+    return {"groups": notes.pop("groups"), "velocity": velocity}
+
+
+def load(path: str | os.PathLike[str]) -> Checkpoint:
+    """Read a checkpoint; a CheckpointError if it is damaged or something else. Pickled objects are never loaded."""
+    path = Path(path)
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        notes = json.loads(str(arrays.pop("notes")))
+        if (written := notes.pop("format")) not in (_FORMAT, _FORMER):
+            raise ValueError
+        return Checkpoint(
+            path=path,
+            model={name[6:]: array for name, array in arrays.items() if name.startswith("model/")},
+            optimizer=_by_name(notes.pop("optimizer"), arrays) if written == _FORMAT else _former(notes, arrays),
+            history=[_epoch(epoch) for epoch in notes.pop("history")],
+            **notes,
+        )
+    except OSError:
+        raise
+    except Exception:  # damaged or foreign files make NumPy, zipfile, zlib and json raise whatever they can
+        raise CheckpointError(
+            f"{path}: expected a checkpoint of tinygrad_mnist, found a file that is damaged, of another kind, or "
+            "pickled (never loaded); name another"
+        ) from None
