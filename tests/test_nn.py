@@ -167,8 +167,10 @@ def test_biases_start_at_0_or_from_a_normal_distribution_or_there_are_none(make,
     assert not make(init=init, rng=rng(1)).bias.data.any()
     assert layers["normal"].bias.data.std() == pytest.approx(1, rel=0.1)
     assert layers["normal"].bias.shape == first.bias.shape
-    generator = rng(1)  # the weights come first, so that they are the same whatever the biases are
-    generator.standard_normal(first.weight.shape)
+    generator, other = rng(1), rng(1)
+    make(init=init, rng=other)
+    generator.standard_normal(first.weight.shape)  # weights come first: they are the same whatever the biases are
+    assert generator.bit_generator.state == other.bit_generator.state  # zeros are not drawn
     drawn = generator.standard_normal(first.bias.shape).astype(np.float32)
     assert np.array_equal(layers["normal"].bias.data, drawn)
     assert all(np.array_equal(layer.weight.data, first.weight.data) for layer in layers.values())

@@ -123,7 +123,7 @@ def test_targets_are_rows_of_the_dtype_of_the_parameters():
 def test_every_cost_can_be_trained_with(cost):
     data = made_up(200)
     model = network(data, logits=cost is softmax_cross_entropy)
-    records = run(data, model, SGD(model.parameters(), 0.5), cost=cost, epochs=20)
+    records = run(data, model, SGD(model.parameters(), 1.0), cost=cost, epochs=20)
     assert records[-1].cost < 0.8 * records[0].cost
     assert 0 <= records[-1].saturated <= 1
 
