@@ -923,9 +923,10 @@ class Counting(optim.Optimizer):
         state["last"] = gradient
         state["rows"] = 0.9 * state.get("rows", 0) + (gradient**2).sum(-1, keepdims=True)
         state["same"] = state["rows"]
+        state["wide"], state["up"] = gradient.astype(np.float64) / 3, gradient > 0
         state["a"], state["b"] = state.get("b", 1), state.get("a", 2)
         mean = 0.5 * (state["last"] + state["previous"]) / (1 - 0.9 ** state["steps"])
-        return mean * state["a"] / (np.sqrt(state["rows"]) + 1e-3)
+        return (mean * state["a"] + state["wide"]) * (1 + state["up"]) / (np.sqrt(state["rows"]) + 1e-3)
 
 
 class RMSProp(optim.Optimizer):
