@@ -922,9 +922,10 @@ class Counting(optim.Optimizer):
         state["last"] = gradient
         state["rows"] = 0.9 * state.get("rows", 0) + (gradient**2).sum(-1, keepdims=True)
         state["same"] = state["rows"]
+        state["wide"], state["up"] = gradient.astype(np.float64) / 3, gradient > 0
         state["a"], state["b"] = state.get("b", 1), state.get("a", 2)
         mean = 0.5 * (state["last"] + state["previous"]) / (1 - 0.9 ** state["steps"])
-        return mean * state["a"] / (np.sqrt(state["rows"]) + 1e-3)
+        return (mean * state["a"] + state["wide"]) * (1 + state["up"]) / (np.sqrt(state["rows"]) + 1e-3)
 
 
 class RMSProp(optim.Optimizer):
@@ -951,16 +952,26 @@ class InPlace(optim.Optimizer):
         return state["mean"] / state["steps"]
 
 
+class Window(optim.Optimizer):
+    """The mean of the last three gradients, at first of fewer."""
+
+    def direction(self, gradient: Any, state: Any, options: Any) -> Any:
+        new = gradient[None]
+        state["window"] = np.concatenate([state["window"], new])[-3:] if "window" in state else new
+        return state["window"].mean(0)
+
+
 @pytest.mark.parametrize(
     "make",
     [
         lambda p: Adam(p, lr=0.01),
+        lambda p: Window(p, lr=0.1),
         lambda p: RMSProp(p, lr=0.01),
         lambda p: Counting(p, lr=0.01, weight_decay=0.01),
         lambda p: InPlace(p, lr=0.01),
         lambda p: optim.Nesterov([{"params": p[:1], "momentum": 0.5}, {"params": p[1:]}], lr=0.1),
     ],
-    ids=["Adam", "RMSProp", "Counting", "InPlace", "Nesterov"],
+    ids=["Adam", "Window", "RMSProp", "Counting", "InPlace", "Nesterov"],
 )
 def test_200_compiled_steps_of_an_optimizer_are_200_eager_ones(make: Any) -> None:
     def train(wrap: Callable[..., Any]) -> Any:
@@ -1003,6 +1014,7 @@ def test_what_an_optimizer_keeps_can_be_added_removed_and_of_another_shape_at_an
         def direction(self, gradient: Any, state: Any, options: Any) -> Any:
             if "boost" in state:
                 gradient = gradient * state["boost"]
+            gradient = gradient + state.pop("once", 0)
             if options["forget"] and "mean" in state:
                 del state["mean"]
             state["mean"] = 0.5 * state.get("mean", 0) + gradient
@@ -1020,7 +1032,9 @@ def test_what_an_optimizer_keeps_can_be_added_removed_and_of_another_shape_at_an
             optimizer.step()
 
         step, course = wrap(step), []
-        for k in range(30):
+        for k in range(40):
+            if k >= 30:
+                optimizer.state[w]["once"] = np.array([k, -k])
             if k == 5:
                 optimizer.state[w]["boost"] = np.array([2.0, 3.0])
             if k == 10:
@@ -1165,3 +1179,39 @@ def test_the_time_to_compile_grows_with_the_number_of_parameters_and_not_with_th
         Tensor.__repr__ = shown  # type: ignore[method-assign]
     assert compiles(compiled)
     assert not texts
+
+
+class Clipped(optim.Optimizer):
+    """Takes one option as it is, and decides by another."""
+
+    def __init__(self, params: Any) -> None:
+        super().__init__(params, 0.1, options={"scale": 0.5, "most": 1.0})
+
+    def direction(self, gradient: Any, state: Any, options: Any) -> Any:
+        gradient = options["scale"] * gradient + state.get("drift", 0)
+        return gradient if options["most"] > 0.5 else 0.5 * gradient
+
+
+@pytest.mark.parametrize(
+    ("change", "programs"),
+    [
+        (lambda o, w: o.groups[0].update(lr=0.2, scale=0.25), 1),  # which are read at each replay
+        (lambda o, w: o.groups[0].update(most=0.25), 2),
+        (lambda o, w: o.state[w].update(drift=1.0), 2),
+    ],
+)
+def test_what_a_program_holds_for_makes_another_and_numbers_that_ops_take_do_not(change: Any, programs: int) -> None:
+    w = Tensor([1.0, 2.0], requires_grad=True)
+    optimizer = Clipped([w])
+
+    def step() -> None:
+        optimizer.zero_grad()
+        (w * w).sum().backward()
+        optimizer.step()
+
+    compiled = compile(step)
+    for k in range(8):
+        if k == 4:
+            change(optimizer, w)
+        compiled()
+    assert compiled.source.count("def step(") == programs

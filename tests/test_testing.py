@@ -352,8 +352,18 @@ WRONG_OPS = {
 @pytest.mark.parametrize("name", WRONG_OPS)
 def test_what_is_wrong_with_an_op_is_found(table, name):
     tg.binary("product", lambda x, y: x * y, *WRONG_OPS[name])
-    with pytest.raises(ValueError if name == "writes" else GradientError):  # of NumPy: a gradient is read-only
+    with pytest.raises(GradientError, match="writes into an array that it was given" if name == "writes" else ""):
         check_op("product")
+
+
+@pytest.mark.parametrize("forward", [lambda x: x, lambda x: x[...], lambda x: x.T.T])
+def test_memory_of_an_operand_must_be_said_to_be_a_view(table, forward):
+    """Else nobody would notice that the operand was changed in place."""
+    tg.unary("same", forward, lambda g, out, x: g)
+    with pytest.raises(GradientError, match="forward returns memory of an operand; return a copy, or say view=True"):
+        check_op("same")
+    tg.unary("same", forward, lambda g, out, x: g, view=True)
+    check_op("same")
 
 
 def test_a_rule_that_forgets_a_parameter_is_found(table):

@@ -33,6 +33,8 @@ _SIGNATURE = (
     'keeps arrays for the next step by name, as in state["velocity"] = velocity'
 )
 
+_set = dict.__setitem__  # found sooner than by super(), at every step of every parameter
+
 
 class State(dict[str, Array]):
     """What an optimizer keeps for one parameter from step to step: arrays by name.
@@ -55,7 +57,7 @@ class State(dict[str, Array]):
             value = np.asarray(value, self.dtype)
         if (len(self) > 1 or name not in self) and any(value is kept for kept in self.values()):
             value = value if self.get(name) is value else value.copy()  # two names, and two arrays to change in place
-        super().__setitem__(name, value)
+        _set(self, name, value)
 
     @staticmethod
     def check(name: Any, value: Any) -> None:

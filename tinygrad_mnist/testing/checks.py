@@ -68,6 +68,7 @@ def check(case: Case) -> None:
         if not op.differentiable and case.apply(*args).requires_grad:
             raise GradientError(f"{op.name} has no rules, but its result requires gradients")
         return
+    _check_memory(case, variables)
     check_derivatives(case, *variables)
     if op.domain is not None and len(variables) > 1:
         x, domains = variables[0], [op.domain[i] for i in case.places]
@@ -79,7 +80,6 @@ def check(case: Case) -> None:
             twice.__name__ = f"{op.name} of one Tensor in {len(domains)} places"
             check_derivatives(twice, x)
     _check_float32(case, variables)
-    _check_memory(case, variables)
 
 
 def check_op(op: Op | Callable[..., Any] | str) -> None:
