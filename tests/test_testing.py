@@ -352,7 +352,7 @@ WRONG_OPS = {
 @pytest.mark.parametrize("name", WRONG_OPS)
 def test_what_is_wrong_with_an_op_is_found(table, name):
     tg.binary("product", lambda x, y: x * y, *WRONG_OPS[name])
-    with pytest.raises(GradientError, match="writes into an array that it was given" if name == "writes" else ""):
+    with pytest.raises(GradientError, match="writes into an array that it was given" if name == "writes" else None):
         check_op("product")
 
 

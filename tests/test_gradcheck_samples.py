@@ -1,0 +1,111 @@
+"""gradcheck at awkward samples: near kinks and the ends of domains, at huge and tiny values, and of functions that
+differentiate themselves. What is right is accepted there, and what is wrong is still found.
+"""  # noqa: D205
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_mnist as tg
+from tinygrad_mnist import grad, no_grad
+from tinygrad_mnist.gradcheck import GradientError, check_gradients, check_second_derivatives
+
+BOTH = pytest.mark.parametrize("check", [check_gradients, check_second_derivatives])
+
+
+# --- functions that differentiate themselves ---
+
+
+def penalized(x: Any) -> Any:
+    cost = (x**3).sum()
+    slope = grad(cost, x, create_graph=True)
+    return cost + (slope * slope).sum()
+
+
+@BOTH
+def test_a_gradient_penalty_is_checked_like_any_function(check):
+    assert check(penalized, np.array([1.0, -2.0])).method == "central differences"
+    with no_grad():
+        check(penalized, np.array([1.0, -2.0]))
+
+
+def test_a_penalty_whose_graph_was_not_made_is_found():
+    def forgotten(x: Any) -> Any:
+        return x.sum() + (grad((x**3).sum(), x) ** 2).sum()
+
+    with pytest.raises(GradientError, match="wrong in 2 of 2 entries"):
+        check_gradients(forgotten, np.array([1.0, -2.0]))
+
+
+# --- near kinks ---
+
+KINKED: dict[str, Any] = {
+    "relu": tg.relu,
+    "abs": abs,
+    "leaky_relu": tg.leaky_relu,
+    "maximum": lambda x: tg.maximum(x, 0.0),
+    "clip": lambda x: tg.clip(x, 0.0, 3.0),
+    "composed": lambda x: tg.softplus(x) * tg.relu(x) + x * abs(x),
+}
+
+
+def test_seeds_do_not_decide_whether_a_near_tie_is_right():
+    for seed in range(60):  # 92 of 300 were refused
+        check_gradients(lambda t: t.min(1), np.array([[0.0, 1.6e-5]]), seed=seed)
+
+
+@BOTH
+@pytest.mark.parametrize("name", KINKED)
+@pytest.mark.parametrize("distance", [1e-2, 1e-4, 1e-7, 1e-11])
+def test_what_is_right_beside_a_kink_is_accepted(check, name, distance):
+    for x in (distance, -distance):
+        check(KINKED[name], np.array([1.0, x]))
+
+
+@pytest.mark.parametrize("distance", [1e-3, 1e-5, 1e-9])
+def test_what_is_wrong_beside_a_kink_is_found(table, distance):
+    steep = tg.unary("steep", lambda x: np.maximum(x, 0), lambda g, out, x: tg.where(x > 0, 1.001 * g, 0))
+    with pytest.raises(GradientError, match="wrong in"):
+        check_gradients(lambda x: tg.softplus(steep(x)), np.array([distance]))
+
+
+@pytest.mark.parametrize("f", [tg.sqrt, tg.log, lambda x: x**1.5, lambda x: abs(x) * tg.log(x)])
+def test_what_is_right_near_the_end_of_a_domain_is_accepted(f):
+    for x in (1e-3, 1e-5, 1e-10):
+        check_gradients(f, np.array([x, 1.0]))
+
+
+# --- huge and tiny values ---
+
+FAR: dict[str, tuple[Any, float]] = {
+    "twice": (lambda x: x * 2, 1e155),
+    "neg": (lambda x: -x, 1e300),
+    "div": (lambda x: x / 1e300, 1e300),
+    "sqrt": (tg.sqrt, 1e300),
+    "log": (tg.log, 1e300),
+    "tanh": (tg.tanh, 1e300),
+    "relu": (tg.relu, 1e300),
+    "abs": (abs, -1e300),
+    "softplus": (tg.softplus, 1e300),
+    "mean": (lambda x: x.mean(), 1e300),
+    "tiny": (lambda x: x * 3, 1e-300),
+}
+
+
+@pytest.mark.parametrize("name", FAR)
+def test_what_is_right_at_huge_and_tiny_values_is_accepted(name):
+    f, value = FAR[name]
+    check_gradients(f, np.array([value]))
+    check_gradients(f, np.array([value, 0.5]))
+
+
+@pytest.mark.parametrize("large", [1e10, 1e155])
+def test_a_mistake_beside_a_huge_value_is_found(large):
+    def forgetful(x: Any) -> Any:
+        return x * np.array([2.0, 1.0]) + x.detach() * np.array([0.0, 1.0])
+
+    with pytest.raises(GradientError, match=r"input 0\[1\]"):
+        check_gradients(forgetful, np.array([large, 0.5]))
