@@ -24,8 +24,8 @@ class Network(nn.Module):
     """Thirty hidden neurons, as in the book's first chapter."""
 
     def __init__(self, n_in: int, n_out: int, rng: np.random.Generator) -> None:
-        self.hidden = nn.Linear(n_in, 30, rng=rng)
-        self.output = nn.Linear(30, n_out, rng=rng)
+        self.hidden = nn.Linear(n_in, 30, bias="normal", rng=rng)
+        self.output = nn.Linear(30, n_out, bias="normal", rng=rng)
 
     def forward(self, x: Tensor) -> Tensor:
         """The ten output activations."""
@@ -36,7 +36,7 @@ class Layer(nn.Module):
     """σ(x W + b)."""
 
     def __init__(self, n_in: int, n_out: int, rng: np.random.Generator) -> None:
-        self.linear = nn.Linear(n_in, n_out, rng=rng)
+        self.linear = nn.Linear(n_in, n_out, bias="normal", rng=rng)
 
     def forward(self, x: Tensor) -> Tensor:
         """The layer's activations."""

@@ -29,6 +29,7 @@ import pytest
 
 import tinygrad_mnist as tg
 from tinygrad_mnist import Tensor, grad
+from tinygrad_mnist.losses import cross_entropy_cost, softmax_cross_entropy
 
 V = np.array([0.3, 0.9, 0.7])
 M = np.array([[2.0, 0.3, 0.1], [0.4, 1.5, 0.2], [0.1, 0.6, 3.0]])
@@ -549,3 +550,25 @@ def test_comparisons_of_tests_name_the_remedy():
     with pytest.raises(TypeError, match=r"t\.numpy\(\)"):
         np.testing.assert_allclose(loss, 0.5)
     assert loss.item() == pytest.approx(0.5)
+
+
+def test_arrays_of_tensors_are_refused_by_our_own_functions():
+    """NumPy would take float() of each."""
+    held: Any = np.empty(2, object)
+    held[0], held[1] = Tensor(0.3, requires_grad=True), Tensor(0.9, requires_grad=True)
+    target = Tensor(np.zeros(2))
+    for use in (
+        lambda: tg.sigmoid(held),
+        lambda: tg.softmax(held),
+        lambda: tg.mean(held),
+        lambda: tg.astype(held, dtype=float),
+        lambda: Tensor(held, dtype=np.float64),
+        lambda: target.__setitem__(slice(None), held),
+        lambda: softmax_cross_entropy(held, np.array([1, 0])),
+        lambda: cross_entropy_cost(held, np.array([1, 0])),
+        lambda: tg.leaky_relu(target, slope=[held[0]]),
+        lambda: tg.pad(target, [(held[0], 1)]),
+    ):
+        with pytest.raises(TypeError, match=r"Tensors|no gradient flows"):
+            use()
+    assert not target.data.any()

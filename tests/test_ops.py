@@ -541,11 +541,18 @@ def test_large_arguments_raise_nothing_and_are_right(function, values, slopes, d
     with np.errstate(**RAISE):
         x = variable(LARGE, dtype)
         y = function(x)
-        tiny = float(np.finfo(dtype).tiny)  # where e^1000 would overflow, a sigmoid is 1 / e^88.72, which is less
-        assert_allclose(y.data, np.array(values, dtype), rtol=4 * float(np.finfo(dtype).eps), atol=tiny)
+        assert_allclose(y.data, np.array(values, dtype), rtol=4 * float(np.finfo(dtype).eps))
         first = grad(y.sum(), x, create_graph=True)
         assert_allclose(first.data, slopes, rtol=1e-6, atol=4 * float(np.finfo(dtype).eps))
         assert np.all(np.isfinite(grad(first.sum(), x).data))
+
+
+@pytest.mark.parametrize(("dtype", "x"), [(np.float32, 88.0), (np.float64, 709.0)])
+def test_sigmoid_is_flat_where_its_exponent_is_held(dtype, x):
+    """A slope of 1e-39 there would be a gradient of 0.5, where what is inside is as steep as e^88."""
+    assert slope(lambda t: tg.sigmoid(-tg.exp(t)), x, dtype) == 0
+    assert slope(lambda t: tg.sigmoid(t * -1e38), 1.0, np.float32) == 0
+    assert np.isnan(tg.sigmoid(np.array([np.nan, 1.0], dtype))).tolist() == [True, False]
 
 
 def test_sigmoid_keeps_its_digits_at_minus_20_in_float32():

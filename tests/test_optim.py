@@ -453,7 +453,7 @@ def test_values_out_of_range_are_named(make, message):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda p: SGD([p, np.ones(2)], 0.1), "Tensors that require gradients, got array"),
+        (lambda p: SGD([p, np.ones(2)], 0.1), "Tensors that require gradients, got ndarray of shape"),
         (lambda p: SGD([Tensor([1.0])], 0.1), "Tensors that require gradients, got Tensor"),
         (lambda p: SGD([{"params": [p], "momentum": 0.9}], 0.1), "a group is a dict of 'params' and lr, weight_decay"),
         (lambda p: SGD([{"weights": [p]}], 0.1), "a group is a dict of 'params'"),

@@ -1,17 +1,17 @@
 """The chain rule, applied to a graph: from an output back to everything it was computed from.
 
-The gradient of the output with respect to itself is 1. From there on, the newest result whose gradient is
-known comes next. Everything computed from it is newer and has already been handled: its gradient is complete, and the
+The gradient of the output with respect to itself is 1. From there on, the youngest result whose gradient is
+known comes next. Everything computed from it is younger and has already been handled: its gradient is complete, and the
 rules of its op pass it on: d output / d input += rule(d output / d result). (Without that order, which is a topological
 one, a gradient could be passed on before it is complete, or once for each of exponentially many paths.)
 
 All of it in fourteen lines. What `backward` adds, below, is who owns which memory, and errors for what cannot be.
 
     def chain_rule(output):
-        gradients, waiting = {output: np.ones(output.shape, output.dtype)}, {output}
-        while waiting:
-            node = max(waiting, key=lambda t: t._created)  # the newest
-            waiting.remove(node)
+        gradients, youngest_first = {output: np.ones(output.shape, output.dtype)}, {output}
+        while youngest_first:
+            node = max(youngest_first, key=lambda t: t._created)
+            youngest_first.remove(node)
             g = gradients[node]
             operands = [x.data if isinstance(x, Tensor) else x for x in (node, *node.inputs)]
             for x, rule in zip(node.inputs, node.op.rules):
@@ -19,7 +19,7 @@ All of it in fourteen lines. What `backward` adds, below, is who owns which memo
                     part = fitted(rule(g, *operands, **node.params), x, node.op)  # summed where it was broadcast
                     gradients[x] = gradients[x] + part if x in gradients else part
                     if x.op is not None:
-                        waiting.add(x)
+                        youngest_first.add(x)
         return gradients
 """
 
@@ -27,12 +27,13 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from heapq import heappop, heappush
 from typing import Any
 
 import numpy as np
 
+from .convert import described
 from .mode import GradMode, mode
 from .op import Op
 from .ops.arithmetic import astype, copy
@@ -41,9 +42,9 @@ from .tensor import Array, Tensor, leaf, values
 
 _NOTHING = contextlib.nullcontext()
 _ndarray = np.ndarray
-_GRADIENTS = (Tensor, np.ndarray, np.generic, float, int)
+_GRADIENT_TYPES = (Tensor, np.ndarray, np.generic, float, int)
 _adding = threading.Lock()
-_WHERE = (
+_NOTE_ON_RULES = (
     "in a rule of the op {}: rules are called with arrays, and with Tensors to differentiate or to show what they do; "
     "write them with operators, methods of arrays and ops, and write into nothing"
 )
@@ -76,7 +77,7 @@ def backward(
             if x._grad is not None:
                 with GradMode(create_graph):
                     value = x._grad + value
-            x._grad = _kept(value, create_graph)
+            x._grad = _kept(x, value, create_graph)
 
 
 def grad(
@@ -104,11 +105,13 @@ def grad(
         raise TypeError(f"grad: expected a Tensor as the output, got {output!r:.60}; compute it from Tensors")
     if hasattr(inputs, "parameters"):
         raise TypeError(f"grad: expected a Tensor or a list of Tensors, got {inputs!r:.60}; pass its .parameters()")
+    if not isinstance(inputs, Iterable):
+        raise TypeError(f"grad: expected a Tensor or a list of Tensors, got {described(inputs)}")
     wanted = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     for x in wanted:
         if not isinstance(x, Tensor) or not x.requires_grad:
             raise ValueError(
-                f"grad: expected inputs that require gradients, got {x!r}; make it with requires_grad=True"
+                f"grad: expected inputs that require gradients, got {described(x)}; make it with requires_grad=True"
             )
     found = propagate(output, gradient, set(wanted), retain_graph or create_graph, create_graph)
     gradients: list[Tensor] = []
@@ -118,15 +121,17 @@ def grad(
         if x in given:
             g = copy(g)
         given.add(x)
-        gradients.append(_kept(g, create_graph))
+        gradients.append(_kept(x, g, create_graph))
     return gradients[0] if isinstance(inputs, Tensor) else gradients
 
 
-def _kept(gradient: Any, create_graph: bool) -> Tensor:
-    """A gradient as a Tensor. One that can be differentiated requires gradients, even if it has become constant.
+def _kept(x: Tensor, gradient: Any, create_graph: bool) -> Tensor:
+    """A gradient of x as a Tensor. One that can be differentiated requires gradients, even if it has become constant.
 
     Its derivatives are then zeros, as they should be: nothing tells a constant from what was computed in no_grad().
     """
+    if gradient is x or gradient is x._array:  # a rule returned its operand
+        gradient = copy(gradient)
     result = gradient if isinstance(gradient, Tensor) else leaf(np.asarray(gradient))
     if create_graph and not result._requires_grad:
         result.requires_grad = True
@@ -143,14 +148,14 @@ def propagate(
     """
     observer = mode.observer
     tensors = create_graph or (observer is not None and observer.rules_take_tensors)
-    waiting = {output: _seed(output, gradient, tensors)}  # gradients to which parts may still be added
+    gradients = {output: _seed(output, gradient, tensors)}  # gradients to which parts may still be added
     found: dict[Tensor, Any] = {}
     visited: list[Tensor] = []
     youngest_first = [(-output._created, output)] if output.op is not None else []
     with GradMode(create_graph) if tensors else _NOTHING:
         while youngest_first:
             node = heappop(youngest_first)[1]
-            g = waiting.pop(node)  # complete: all that was computed from the node is younger
+            g = gradients.pop(node)  # complete: all that was computed from the node is younger
             visited.append(node)
             if observer is not None:
                 observer.passing(g, node)
@@ -163,25 +168,29 @@ def propagate(
                 except Exception as error:
                     _blame(error, op)
                     raise
-                if type(part) is not _ndarray or part.dtype is not x._array.dtype or part.shape != x._array.shape:
+                if type(part) is not _ndarray or part.dtype is not x._array.dtype:
                     part = fitted(part, x, op, tensors)
-                if x in waiting:
-                    waiting[x] = waiting[x] + part
+                elif part.shape != x._array.shape:
+                    part = _unbroadcast(part, x._array.shape, op)
+                if x in gradients:
+                    gradients[x] = gradients[x] + part
                     continue
                 if x.op is not None:
                     heappush(youngest_first, (-x._created, x))
-                # What leaves the driver gets memory of its own; what stays is never written to, sums are made anew.
-                leaves = x.op is None or wanted
-                waiting[x] = copy(part) if leaves and _is_borrowed(part, g, operands) else part
+                # g itself, or a view of it: others hold that memory too. What is handed out gets its own; what stays is
+                # never written to, sums are made anew.
+                if (x.op is None or wanted) and (part is g or (part._array if tensors else part).base is not None):
+                    part = copy(part)
+                gradients[x] = part
             if node in wanted:
                 found[node] = g
     if not retain_graph:
         for node in visited:
             node.inputs = None
     if observer is not None:
-        for x, g in waiting.items():
+        for x, g in gradients.items():
             observer.arrived(g, x)
-    return found | waiting  # those that still wait are the leaves'
+    return found | gradients  # those that still wait are the leaves'
 
 
 def _operands(node: Tensor, tensors: bool) -> list[Any]:
@@ -203,16 +212,10 @@ def _operands(node: Tensor, tensors: bool) -> list[Any]:
     return operands
 
 
-def _is_borrowed(part: Any, g: Any, operands: list[Any]) -> bool:
-    """Whether a rule returned g, an operand, or a view of one, and so what others hold too."""
-    array = part._array if isinstance(part, Tensor) else part
-    return part is g or array.base is not None or any(part is x for x in operands)
-
-
 def _blame(error: Exception, op: Op) -> None:
     """Add a word about rules to an error in one: its author may need it."""
     if not isinstance(error, FloatingPointError):
-        error.add_note(_WHERE.format(op.name))
+        error.add_note(_NOTE_ON_RULES.format(op.name))
 
 
 def _too_late(node: Tensor, x: Tensor) -> RuntimeError:
@@ -246,13 +249,16 @@ def _seed(output: Tensor, gradient: Any, tensors: bool) -> Any:
         return copy(astype(gradient, output.dtype))  # with its graph
     else:
         # Of a gradient with a graph of its own only the values are needed where no graph is made.
-        seed = np.array(values(gradient), dtype=output.dtype)
+        array = values(gradient)
+        if array.dtype.kind not in "biuf":
+            raise TypeError(f"backward: expected a gradient of real numbers, got {described(gradient)}")
+        seed = np.array(array, dtype=output.dtype)
     return leaf(seed) if tensors else seed
 
 
 def fitted(part: Any, x: Tensor, op: Op, tensors: bool = False) -> Any:
     """What a rule returned, as a gradient of x: broadcasting undone, and in the dtype of x."""
-    if not isinstance(part, _GRADIENTS):
+    if not isinstance(part, _GRADIENT_TYPES):
         raise TypeError(f"{op.name}: a rule returned {type(part).__name__}, expected an array; did you forget return?")
     if tensors:
         if not isinstance(part, Tensor):
@@ -279,4 +285,4 @@ def _unbroadcast(part: Any, shape: tuple[int, ...], op: Op) -> Any:
     return part.sum((*range(new), *stretched), keepdims=True).reshape(shape)
 
 
-setattr(Tensor, "backward", backward)  # noqa: B010 (declared in methods.pyi)
+Tensor.backward = backward  # declared in tensor.py

@@ -25,10 +25,10 @@ def as_array(data: Any, dtype: Any) -> Array:
         array = np.asarray(data, dtype=dtype)
     except (TypeError, ValueError) as error:
         raise TypeError(f"Tensor: cannot make an array of {described(data)}: {error}") from None
-    numbers = dtype is None and isinstance(data, Number | np.generic | list | tuple)
-    if array.dtype.kind not in ("biuf" if numbers else "biufc"):
+    from_python = dtype is None and isinstance(data, Number | np.generic | list | tuple)
+    if array.dtype.kind not in ("biuf" if from_python else "biufc"):
         raise TypeError(f"Tensor: expected real numbers, got dtype {array.dtype} from {described(data)}")
-    return array.astype(np.float32) if numbers else array
+    return array.astype(np.float32) if from_python else array
 
 
 def operand(op: str, x: Any) -> Any:

@@ -157,5 +157,5 @@ def _no_derivative(what: str, kwargs: Iterable[str]) -> TypeError:
     )
 
 
-setattr(Tensor, "__array_ufunc__", _array_ufunc)  # noqa: B010 (declared in tensor.py)
-setattr(Tensor, "__array_function__", _array_function)  # noqa: B010
+Tensor.__array_ufunc__ = _array_ufunc  # declared in tensor.py
+Tensor.__array_function__ = _array_function

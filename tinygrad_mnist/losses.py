@@ -127,11 +127,12 @@ def _rows(name: str, outputs: Tensor, targets: Any) -> Any:
     both = type(targets) in _ARRAYS and isinstance(outputs, _ARRAYS) and targets.dtype.kind in "biuf"
     if both and (shape := outputs.shape) == targets.shape != () and shape[0] > 0:
         return targets
+    for what, given in (("outputs", outputs), ("targets", targets)):
+        if has_tensors(given):
+            raise TypeError(f"{name}: the {what} are a list of Tensors; join them with stack() or concatenate()")
     if not isinstance(outputs, _ARRAYS):
         raise TypeError(f"{name}: expected outputs that are a Tensor or an array, got {type(outputs).__name__}")
     if not isinstance(targets, _ARRAYS):
-        if has_tensors(targets):
-            raise TypeError(f"{name}: the targets are a list of Tensors; join them with stack() or concatenate()")
         targets = np.asarray(targets)
         if targets.dtype.kind in "biuf" and (targets.ndim > 1 or outputs.ndim == 1):
             targets = targets.astype(np.result_type(outputs.dtype, np.float16))

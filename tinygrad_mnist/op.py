@@ -56,6 +56,7 @@ class Op:
         view: whether the result may share memory with the first input.
         domain: what each input of an elementwise op can be tested with; None for ops of another kind.
         hint: what an error says of operands of these shapes, if it knows better than NumPy.
+        differentiable: whether any input has a rule.
         function: the public function that applies the op.
     """
 
@@ -71,7 +72,7 @@ class Op:
     function: Any = None
 
     def __post_init__(self) -> None:
-        self.differentiable = self.arity is None or any(rule is not None for rule in self.rules)
+        self.differentiable = any(rule is not None for rule in self.rules)
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"
@@ -114,31 +115,28 @@ def apply(op: Op, inputs: tuple[Any, ...], params: Mapping[str, Any] = NO_PARAMS
     try:
         data = op.forward(*arrays, **params)
     except (TypeError, ValueError, IndexError) as error:
-        raise _explained(op, inputs, error) from None
+        raise _explained(op, inputs, error).with_traceback(error.__traceback__) from None
     result = leaf(data if type(data) is _ndarray else numbers(op.name, data))
-    if tracked and mode.grad_enabled and op.differentiable:
-        _link(result, op, inputs, params)
-    if op.view and isinstance(inputs[0], Tensor) and np.may_share_memory(result._array, inputs[0]._array):
+    if tracked and op.differentiable and mode.grad_enabled:
+        if result._array.dtype.kind == "f":
+            result._requires_grad = True
+            result._created = tick()
+            result.op, result.inputs, result.params = op, inputs if plain else _copied(inputs), params
+        elif result._array.dtype.kind == "c":
+            raise TypeError(
+                f"{op.name}: the result is complex, and complex numbers have no gradient here; use real operands"
+            )
+    shared = op.view or data is arrays[0]  # as of a user's own op that returns its operand
+    if shared and isinstance(inputs[0], Tensor) and np.may_share_memory(result._array, inputs[0]._array):
         result._changed = last_change(inputs[0])
     if mode.observer is not None:
         mode.observer.applied(result, op, inputs, params)
     return result
 
 
-def _link(result: Tensor, op: Op, inputs: tuple[Any, ...], params: Mapping[str, Any]) -> None:
-    """Make a result a node of the graph, if it is floating."""
-    if result._array.dtype.kind == "f":
-        result._requires_grad = True
-        result._created = tick()
-        result.op, result.inputs, result.params = op, inputs, params
-        for x in inputs:
-            if type(x) is _ndarray:  # the caller may write into it before the backward pass: copies are kept
-                result.inputs = tuple(leaf(x.copy()) if isinstance(x, _ndarray) else x for x in inputs)
-                break
-    elif result._array.dtype.kind == "c":
-        raise TypeError(
-            f"{op.name}: the result is complex, and complex numbers have no gradient here; use real operands"
-        )
+def _copied(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Inputs as they are kept for the backward pass, before which the caller may write into arrays."""
+    return tuple(leaf(x.copy()) if isinstance(x, _ndarray) else x for x in inputs)
 
 
 def _of_arrays(op: Op, inputs: tuple[Any, ...], params: Mapping[str, Any]) -> Array:
@@ -162,7 +160,7 @@ def _arranged(op: Op, inputs: tuple[Any, ...], params: dict[str, Any]) -> tuple[
     if len(complete) > len(defaults) or missing(complete):
         raise TypeError(f"{name}: takes the parameters ({_listed(defaults)}), got ({_listed(params)})")
     for key, value in params.items():
-        if isinstance(value, Tensor):
+        if isinstance(value, Tensor) or has_tensors(value):
             raise TypeError(f"{name}: {key} is a parameter, to which no gradient flows; pass a number, or t.item()")
     return inputs, {key: kept(value) for key, value in complete.items()}
 
@@ -278,7 +276,7 @@ def _define(
     defaults = {} if is_ufunc else _defaults(forward, arity)
     _check_rules(name, rules, arity, defaults)
     domains = domain[:arity] if isinstance(domain, tuple) else None
-    if domain is not None and [*map(type, domains or "?")] != [Domain] * (arity or 0):
+    if domain is not None and not (domains and len(domains) == arity and all(type(d) is Domain for d in domains)):
         raise TypeError(f"op {name!r}: domain is a tuple with a Domain for each input ({arity}), got {domain!r}")
     op = Op(name, forward, rules, defaults, arity, sign or name, view, domains, hint)
     function = op.function = _function_of(op, caller)
@@ -286,7 +284,7 @@ def _define(
     if not is_ufunc:
         function.__signature__ = inspect.signature(forward)
     OPS[name] = op
-    publish(function, *numpy, *(forward,) * is_ufunc)
+    publish(function, *numpy, *([forward] if is_ufunc else []))
     return function
 
 

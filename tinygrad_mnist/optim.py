@@ -25,6 +25,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from .convert import described
 from .mode import mode
 from .tensor import Array, Tensor, last_change, tick
 
@@ -148,7 +149,8 @@ class _Group(dict[str, Any]):
         members = tuple(_in_order(self.optimizer, given))
         for p in members:
             if not isinstance(p, Tensor) or not p.requires_grad or p.op is not None:
-                raise TypeError(f"{self.optimizer}: parameters are leaf Tensors that require gradients, got {p!r:.80}")
+                got = f"{described(p)}{f', the result of {p.op.name}' if isinstance(p, Tensor) and p.op else ''}"
+                raise TypeError(f"{self.optimizer}: parameters are leaf Tensors that require gradients, got {got}")
         if len(set(members)) < len(members) or any(p in self.taken and p not in set(self["params"]) for p in members):
             raise ValueError(
                 f"{self.optimizer}: a parameter is in two groups, or twice in one; it would be changed twice a step"
@@ -274,7 +276,10 @@ class Optimizer:
         """
         if mode.observer is not None:
             mode.observer.changing("adds a group to an optimizer")
-        self._groups = (*self._groups, self._group(group))
+        added = self._group(group)
+        if not added["params"]:
+            raise ValueError(_no_parameters(str(self)))
+        self._groups = (*self._groups, added)
 
     def _group(self, given: Any) -> _Group:
         defaults = self._defaults
@@ -312,6 +317,9 @@ class Optimizer:
             shape = getattr(direction, "shape", None)
             got = f"a {type(direction).__name__}" if shape is None else f"one of shape {shape} for {p.shape}"
             raise TypeError(f"{self}: {_SIGNATURE}; got {got}")
+        for name, kept in state.items():
+            if kept is gradient:  # a formula that goes on in place would write into p.grad
+                state[name] = gradient.copy()
         return options["lr"] * direction
 
     def step(self) -> None:

@@ -133,6 +133,10 @@ class Tensor:
         self.name = name
         self._requires_grad = False
         if requires_grad:
+            if not isinstance(requires_grad, bool | np.bool):
+                raise TypeError(
+                    f"Tensor: expected requires_grad to be True or False, got {requires_grad!r:.60}; name it dtype="
+                )
             self.requires_grad = True
         if isinstance(data, Tensor):
             self._share_changes(data)
@@ -373,6 +377,8 @@ class Tensor:
                 "item assignment: a Tensor in a graph cannot be changed in place; "
                 "use where(mask, new, old), or t.data[...] = array between steps"
             )
+        if isinstance(value, np.ndarray) and has_tensors(value):
+            raise TypeError("item assignment: got an array of Tensors; join them with stack() first")
         self._values()[key] = value._array if isinstance(value, Tensor) else value
         last_change(self)[0] = tick()
 
@@ -429,5 +435,7 @@ def _restore(data: Array, requires_grad: bool, name: str | None, grad: Tensor | 
 
 
 def has_tensors(data: Any) -> bool:
-    """Whether it is a list (of lists) of which some element is a Tensor: NumPy would take their values alone."""
+    """Whether an element of a list (of lists) or of an array of objects is a Tensor: NumPy would take float() of it."""
+    if isinstance(data, np.ndarray) and data.dtype.kind == "O":
+        data = data.ravel().tolist()
     return isinstance(data, list | tuple) and any(isinstance(item, Tensor) or has_tensors(item) for item in data)

@@ -38,16 +38,17 @@ def floating(x: Any) -> Any:
 
 
 @functools.cache
-def _largest_exponent(dtype: np.dtype[Any]) -> float:
+def _largest_exponent(dtype: np.dtype[Any]) -> Any:
     """Up to which x, to two digits, e^x is finite: 88.72 in float32."""
-    return math.floor(100 * float(np.log(np.finfo(dtype).max))) / 100
+    return dtype.type(math.floor(100 * float(np.log(np.finfo(dtype).max))) / 100)
 
 
 def _sigmoid(x: Array) -> Array:
-    # Beyond the largest exponent the result stays at 1 / e^88.72, which is 0 to all that is added to it: no overflow,
-    # and NumPy's error state is left alone. The form with tanh would lose all digits at -20 in float32.
+    # Where e^-x would overflow the result is 0, and the exponent is held, so that NumPy's error state is left alone.
+    # The form with tanh would lose all digits at -20 in float32.
     x = floating(x)
-    return 1 / (1 + np.exp(np.minimum(-x, _largest_exponent(x.dtype))))
+    limit = _largest_exponent(x.dtype)
+    return (x > -limit) / (1 + np.exp(np.minimum(-x, limit)))
 
 
 sigmoid = unary("sigmoid", _sigmoid,

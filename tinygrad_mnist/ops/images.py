@@ -40,7 +40,7 @@ def _fold(x: Array, shape: tuple[int, ...], size: Any, stride: Any = 1, padding:
 
 
 def _conv2d(x: Array, kernel: Array, stride: Any = 1, padding: Any = 0) -> Array:
-    if x.ndim != 4 or kernel.ndim != 4 or x.shape[1] != kernel.shape[1]:
+    if np.ndim(x) != 4 or np.ndim(kernel) != 4 or x.shape[1] != kernel.shape[1]:
         raise ValueError("expected images (n, channels, h, w) and kernels (k, channels, i, j)")
     patches = _windows(x, kernel.shape[2:], stride, padding)  # n, channels, rows, columns, i, j
     return np.moveaxis(np.tensordot(patches, kernel, ((1, 4, 5), (1, 2, 3))), -1, 1)

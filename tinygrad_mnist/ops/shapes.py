@@ -27,6 +27,8 @@ def _join_place(arrays: Sequence[Any], position: int, axis: int) -> tuple[Any, .
 
 
 def _pad(x: Array, pad_width: Any, mode: str = "constant", constant_values: float = 0) -> Array:
+    if isinstance(pad_width, dict):
+        raise TypeError("expected pad_width as numbers or pairs, one for each axis, got a dict")
     if mode != "constant":
         raise ValueError(f"expected mode 'constant', got {mode!r}")
     return np.pad(x, pad_width, "constant", constant_values=constant_values)

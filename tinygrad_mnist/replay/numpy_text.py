@@ -10,6 +10,7 @@ import math
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -156,7 +157,8 @@ class NumPyText:
             *(f"#   {b.name}: {_sized(b)}, a part of {b.base.name}"
               for b in inner if b.base is not None and b.offset is not None),
             *(f"#   {b.name}: {_sized(b)}, written over {place.name}" for b, place in self.plan.places.items()),
-            *(f"#   {block.size} bytes for {', '.join(members)}" for block, members in shared.items()),
+            *(line for block, members in shared.items()
+              for line in wrap(f"#   {block.size} bytes for {', '.join(members)}", 116, subsequent_indent="#       ")),
         ]  # fmt: skip
 
     def _statements(self, i: Instruction) -> list[str]:
