@@ -9,6 +9,7 @@ import signal
 import struct
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ import pytest
 from tinygrad_mnist import Tensor, mnist, train
 from zoo import THREADS, pictures
 from zoo.__main__ import main as all_four
-from zoo.base import BaseNetwork
+from zoo.base import BaseNetwork, setting
 from zoo.commandline import main
 from zoo.custom import Adam, Convolutional
+from zoo.limits import number
 from zoo.network import Network
 from zoo.network1 import Network1
 from zoo.network2 import Network2
@@ -1094,3 +1096,24 @@ def test_matrix_products_take_one_thread_where_nobody_says_otherwise():
             [sys.executable, "-c", text], env={**environment, **given}, capture_output=True, text=True
         )
         assert done.stdout.strip() == expected
+
+
+def test_a_network_without_its_decorator_says_so():
+    class Undecorated(Network):
+        dropout: float = setting(0.1, "left out", number(0, 1), "P")
+
+    with pytest.raises(
+        TypeError, match=r"Undecorated: decorate the class with @dataclass\(frozen=True, kw_only=True\)"
+    ):
+        Undecorated()
+
+
+def test_the_network_in_readme_is_whole(zoo, tmp_path):
+    """README shows a whole zoo/network4.py: it runs as it stands."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    code = text.partition("This is a whole `zoo/network4.py`:\n")[2].partition("Nothing else is to be told of it")[0]
+    shutil.copytree(ROOT / "zoo", tmp_path / "zoo", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "zoo" / "network4.py").write_text(textwrap.dedent(code), encoding="utf-8")
+    assert "left out at each step (default: 0.1)" in " ".join(zoo("zoo.network4", "--help").stdout.split())
+    zoo("zoo.network4", "--dropout", 0.2, "--epochs", 1, "--save", "m.npz")
+    assert "dropout 0.2" in zoo("zoo.network4", "--resume", "m.npz", "--epochs", 2).stdout

@@ -1,15 +1,18 @@
 """What all networks of the zoo share: settings, each of which is an option of the command line too, and their meaning.
 
-A network is a file in this directory, which holds all that it adds. In zoo/network4.py, `class Network4(Network1)` with
+A network is a file in this directory, which holds all that it adds. In zoo/network4.py,
 
-    dropout: float = setting(0.1, "the share of hidden neurons left out at each step", number(0, 1), "P")
+    @dataclass(frozen=True, kw_only=True)
+    class Network4(Network1):
+        dropout: float = setting(0.1, "the share of hidden neurons left out at each step", number(0, 1), "P")
 
-and a `model` of its own has the option --dropout, with its help; checkpoints and pictures tell it.
+with a `model` of its own, and the last lines of network1.py, has the option --dropout, with its help; checkpoints and
+pictures tell it. (README shows the whole file.)
 """
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -112,7 +115,10 @@ class BaseNetwork:
     ORIGINAL: ClassVar[dict[str, object]] = {}
 
     def __post_init__(self) -> None:
-        options = options_of(type(self))
+        kind = type(self)
+        if any(isinstance(value, Field) for value in vars(kind).values()):
+            raise TypeError(f"{kind.__name__}: decorate the class with @dataclass(frozen=True, kw_only=True)")
+        options = options_of(kind)
         said = {name: getattr(self, name) for name in options}
         replaced = {option.instead_of for name, option in options.items() if said[name] is not None}
         for name, option in options.items():
