@@ -1,0 +1,24 @@
+"""Optimizers: how a gradient changes the parameters. The formulas and conventions are PyTorch's.
+
+    SGD         w <- w - lr g
+    Momentum    v <- mu v + g,   w <- w - lr v           (v starts at 0, so the first v is g)
+    Nesterov    v <- mu v + g,   w <- w - lr (g + mu v)
+
+The learning rate `lr` is Nielsen's eta. His and most textbooks' momentum is v <- mu v - eta g; w <- w + v, which is the
+same as long as eta is constant: here a change of the learning rate acts on the whole velocity at once, there only on
+what is added from then on. Nesterov's gradient "at the point looked ahead to" is here taken at the present point, with
+the parameters understood as already looked ahead (Sutskever et al., 2013).
+
+Weight decay adds `weight_decay` w to the gradient: the derivative of the penalty ½ weight_decay Σ w². Nielsen's L2
+regularization with lambda (chapter 3) is `weight_decay = lambda / n`, with n the number of training examples, on the
+weights alone; biases go into a group without it:
+
+    SGD([{"params": weights, "weight_decay": lmbda / n}, {"params": biases}], lr=0.5)
+"""
+
+from .formulas import SGD as SGD
+from .formulas import Momentum as Momentum
+from .formulas import Nesterov as Nesterov
+from .optimizer import Optimizer as Optimizer
+from .schedule import StepLR as StepLR
+from .state import State as State

@@ -1,0 +1,121 @@
+"""Groups of parameters with options of their own, which are checked whenever they are set."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, KeysView, Mapping, Set
+from typing import Any
+
+import numpy as np
+
+from tinygrad_mnist.convert import described
+from tinygrad_mnist.mode import mode
+from tinygrad_mnist.tensor import Tensor
+
+
+class Group(dict[str, Any]):
+    """A group's parameters, a tuple, and its options: a dict that checks whatever is set, and loses and gains no key.
+
+    Args:
+        optimizer: the optimizer, in words.
+        taken: the parameters of all its groups, which they share.
+        options: every option, with its value.
+        params: the parameters.
+
+    Attributes:
+        first_lr: the learning rate that the group began with.
+    """
+
+    def __init__(self, optimizer: str, taken: set[Tensor], options: Mapping[str, Any], params: Any) -> None:
+        self.optimizer, self.taken = optimizer, taken
+        super().__init__(params=(), **options)
+        self._take({"params": params, **options})
+        self.first_lr = self["lr"]
+
+    def _take(self, given: Mapping[str, Any]) -> None:
+        """Set what is given: all of it, or after an error nothing."""
+        values = {name: self.checked(name, value) for name, value in given.items()}
+        if "params" in values:
+            self.taken.difference_update(self["params"])
+            self.taken.update(values["params"])
+        super().update(values)
+
+    def checked(self, name: str, value: Any) -> Any:
+        """A value as it may be set: of an option a plain number, as a float64 would make a float64 of every float32."""
+        if name == "params":
+            return self._parameters(value)
+        if name not in self:
+            raise TypeError(f"{self.optimizer}: a group is a dict of {names(self)}; got one of {name}")
+        number = value.item() if isinstance(value, np.generic) else value
+        limit = 1 if name == "momentum" else math.inf
+        if not isinstance(number, int | float) or isinstance(number, bool) or not 0 <= number < limit:
+            raise ValueError(f"{self.optimizer}: expected 0 <= {name} < {limit}, got {number!r:.60}")
+        return float(number) if isinstance(number, float) else number
+
+    def _parameters(self, given: Any) -> tuple[Tensor, ...]:
+        members = tuple(in_order(self.optimizer, given))
+        for p in members:
+            if not isinstance(p, Tensor) or not p.requires_grad or p.op is not None:
+                got = f"{described(p)}{f', the result of {p.op.name}' if isinstance(p, Tensor) and p.op else ''}"
+                raise TypeError(f"{self.optimizer}: parameters are leaf Tensors that require gradients, got {got}")
+        if len(set(members)) < len(members) or any(p in self.taken and p not in set(self["params"]) for p in members):
+            raise ValueError(
+                f"{self.optimizer}: a parameter is in two groups, or twice in one; it would be changed twice a step"
+            )
+        if self["params"] and not members:
+            raise ValueError(no_parameters(self.optimizer))
+        return members
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        """Set several at once: all of them, or after an error nothing."""
+        given = dict(*args, **kwargs)
+        if mode.observer is not None and given:
+            mode.observer.changing(f"sets {next(iter(given))!r} of an optimizer")
+        self._take(given)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self.update({name: value})
+
+    def __ior__(self, other: Any) -> Group:  # type: ignore[override, misc]
+        self.update(other)
+        return self
+
+    def setdefault(self, name: str, default: Any = None) -> Any:
+        """The value of an option; there is no other way to have a new one than a subclass."""
+        return self[name] if name in self else self.checked(name, default)
+
+    def _refuse(self, *args: Any) -> Any:
+        raise TypeError(f"{self.optimizer}: a group keeps {names(self)}; set a value, as in groups[0]['lr'] = 0.1")
+
+    __delitem__ = pop = popitem = clear = _refuse
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _group_again, (vars(self), dict(self))
+
+
+def _group_again(attributes: dict[str, Any], values: dict[str, Any]) -> Group:
+    """A copy of a group, whose parameters are among those taken already."""
+    group = Group.__new__(Group)
+    vars(group).update(attributes)
+    dict.update(group, values)
+    return group
+
+
+def names(options: Iterable[str]) -> str:
+    """What a group holds, in words."""
+    return f"'params' and {', '.join(name for name in options if name != 'params')}"
+
+
+def no_parameters(optimizer: str) -> str:
+    """What is said of a group without any."""
+    return f"{optimizer}: got no parameters; pass network.parameters(), and a generator only once"
+
+
+def in_order(optimizer: str, params: Any) -> list[Any]:
+    """Parameters, or groups of them, as a list; a TypeError for what has none, or has them in no order."""
+    if hasattr(params, "parameters") or not isinstance(params, Iterable):
+        remedy = "its" if hasattr(params, "parameters") else "a network's"
+        raise TypeError(f"{optimizer}: expected parameters, got {params!r:.60}; pass {remedy} .parameters()")
+    if isinstance(params, Set) and not isinstance(params, KeysView):
+        raise TypeError(f"{optimizer}: expected parameters in their order, got a {type(params).__name__}; pass a list")
+    return [params] if isinstance(params, Tensor | Mapping) else list(params)
