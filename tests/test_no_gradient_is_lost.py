@@ -15,6 +15,7 @@ To tell: the call is made again with values a little different, and once more wi
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import itertools
 import math
@@ -572,3 +573,13 @@ def test_arrays_of_tensors_are_refused_by_our_own_functions():
         with pytest.raises(TypeError, match=r"Tensors|no gradient flows"):
             use()
     assert not target.data.any()
+
+
+def test_it_holds_in_no_grad_too_and_not_for_constants():
+    t = Tensor(V, requires_grad=True)
+    with tg.no_grad():
+        for ask in (np.asarray, np.sum, list):
+            with pytest.raises(TypeError, match=r"stack\(\)") if ask is not list else contextlib.nullcontext():
+                ask([t, t])
+        assert np.asarray(t * 2).tolist() == (V * 2).tolist()  # a constant, made here
+    assert np.asarray(t.detach()).tolist() == V.tolist()
