@@ -134,7 +134,7 @@ def _kept(x: Tensor, gradient: Any, create_graph: bool) -> Tensor:
         gradient = copy(gradient)
     result = gradient if isinstance(gradient, Tensor) else leaf(np.asarray(gradient))
     if create_graph and not result._requires_grad:
-        result.requires_grad = True
+        result._require()
     return result
 
 

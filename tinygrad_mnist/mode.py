@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
@@ -34,8 +35,14 @@ class Observer:
     def arrived(self, gradient: Any, leaf: Any) -> None:
         """A backward pass has ended at a leaf, whose gradient is complete."""
 
-    def changing(self, what: str) -> None:
-        """An optimizer is about to be changed by other means than a step; says how."""
+    def changing(self, what: str, owner: Any) -> None:
+        """What steps are made of has been set, by other means than an optimizer's step (see `changed`)."""
+
+    def assigning(self, buffer: Any, value: Any) -> None:
+        """A Buffer is about to take the values of a Tensor, an array or a number."""
+
+    def looking(self, optimizer: Any) -> None:
+        """The groups of an optimizer are looked at."""
 
     def stepping(self, optimizer: Any) -> bool:
         """An optimizer is about to change its parameters; returns whether that is done already."""
@@ -53,6 +60,19 @@ class Mode(threading.local):
 
 
 mode = Mode()
+
+version = [0]
+"""Moves when what steps are made of is set: attributes of Modules and optimizers, members and options of groups,
+`requires_grad`, rows of the table. Whoever has compared all that need not do so again until it has moved."""
+
+_next = itertools.count(1).__next__
+
+
+def changed(what: str, owner: Any = None) -> None:
+    """Note that something of that has been set: what was done, in words, and to what."""
+    version[0] = _next()
+    if mode.observer is not None:
+        mode.observer.changing(what, owner)
 
 
 class GradMode(contextlib.ContextDecorator):

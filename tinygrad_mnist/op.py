@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from .convert import kept, numbers, operand
-from .mode import mode
+from .mode import changed, mode
 from .tensor import NO_PARAMS, PLACES, Array, Tensor, has_tensors, last_change, leaf, tick
 
 Rule = Callable[..., Any]
@@ -73,6 +73,10 @@ class Op:
 
     def __post_init__(self) -> None:
         self.differentiable = any(rule is not None for rule in self.rules)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+        changed("changes a row of the table", self)
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from .convert import Array as Array
 from .convert import as_array, described
 from .convert import read_only as read_only
-from .mode import mode
+from .mode import changed, mode
 
 Operand: TypeAlias = "Tensor | Array | float"
 
@@ -137,7 +137,7 @@ class Tensor:
                 raise TypeError(
                     f"Tensor: expected requires_grad to be True or False, got {requires_grad!r:.60}; name it dtype="
                 )
-            self.requires_grad = True
+            self._require()
         if isinstance(data, Tensor):
             self._share_changes(data)
 
@@ -208,13 +208,18 @@ class Tensor:
                 f"requires_grad = False: this Tensor is the result of {self.op.name}; use .detach() instead"
             )
         if value and not self._requires_grad:
-            if not (self.dtype.kind == "f" and self.dtype.isnative):
-                raise TypeError(
-                    f"requires_grad: only floating dtypes in native byte order have gradients, got {self.dtype}; "
-                    "pass dtype=np.float32"
-                )
-            self._created = tick()  # earlier results did not record it
+            self._require()
         self._requires_grad = bool(value)
+        changed("sets requires_grad", self)
+
+    def _require(self) -> None:
+        if not (self.dtype.kind == "f" and self.dtype.isnative):
+            raise TypeError(
+                f"requires_grad: only floating dtypes in native byte order have gradients, got {self.dtype}; "
+                "pass dtype=np.float32"
+            )
+        self._created = tick()  # earlier results did not record it
+        self._requires_grad = True
 
     @property
     def shape(self) -> tuple[int, ...]:

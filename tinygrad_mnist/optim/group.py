@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_mnist.convert import described
-from tinygrad_mnist.mode import mode
+from tinygrad_mnist.mode import changed
 from tinygrad_mnist.tensor import Tensor
 
 
@@ -69,9 +69,8 @@ class Group(dict[str, Any]):
     def update(self, *args: Any, **kwargs: Any) -> None:
         """Set several at once: all of them, or after an error nothing."""
         given = dict(*args, **kwargs)
-        if mode.observer is not None and given:
-            mode.observer.changing(f"sets {next(iter(given))!r} of an optimizer")
         self._take(given)
+        changed(f"sets {', '.join(map(repr, given))} of an optimizer", self)
 
     def __setitem__(self, name: str, value: Any) -> None:
         self.update({name: value})

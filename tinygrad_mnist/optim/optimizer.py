@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tinygrad_mnist.mode import mode
+from tinygrad_mnist.mode import changed, mode
 from tinygrad_mnist.tensor import Array, Tensor, last_change, tick
 
 from .group import Group, in_order, names, no_parameters
@@ -77,6 +77,8 @@ class Optimizer:
     @property
     def groups(self) -> tuple[dict[str, Any], ...]:
         """The groups, in the order in which they were given and added."""
+        if mode.observer is not None:
+            mode.observer.looking(self)
         return self._groups
 
     def add_group(self, group: Mapping[str, Any]) -> None:
@@ -84,8 +86,6 @@ class Optimizer:
 
         A schedule of the optimizer takes the group's rate, as it is now, for that of its first epoch.
         """
-        if mode.observer is not None:
-            mode.observer.changing("adds a group to an optimizer")
         added = self._group(group)
         if not added["params"]:
             raise ValueError(no_parameters(str(self)))
@@ -98,6 +98,10 @@ class Optimizer:
             raise TypeError(f"{self}: a group is a dict of {names(defaults)}; got {got}")
         options = {name: given.get(name, default) for name, default in defaults.items()}
         return Group(str(self), self._taken, options, given["params"])
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+        changed(f"sets the attribute {name!r} of an optimizer", self)
 
     def _members(self) -> list[Tensor]:
         return [p for group in self._groups for p in group["params"]]
@@ -140,7 +144,8 @@ class Optimizer:
         for group in self._groups:
             for p in group["params"]:
                 if p._grad is not None:
-                    p._array -= self.change(p._array, p._grad._array, state[p], group)
+                    change = self.change(p._array, p._grad._array, state[p], group)
+                    p._array -= change if type(change) is not Tensor else change._array  # of a formula with a Tensor
                     last_change(p)[0] = now
 
     def zero_grad(self) -> None:

@@ -5,10 +5,9 @@ is ops of the same table, since its rules are called with Tensors, and so is the
 one list of instructions: forward, backward and update (`recording.py`); `program.py` makes a program of it,
 `numpy_text.py` Python text of that, and `binding.py` a function that runs it (`compiled.py` has the overview).
 
-A replay must never be wrong. So whatever is not an op is looked after too: numbers that change between steps are read
-at each replay (`formula.py`); what the step refers to is watched, and a change means a new recording
-(`watching.py`); a value that is read while recording makes the step run eagerly (`Recorder.read`); and two recordings
-must agree (`agreement.py`).
+What a replay promises is little, and checked. Numbers that optimizers read are read at each replay (`formula.py`);
+what else the step is a function of must be as it was, which is looked at in every call (`guards.py`, `reading.py`); and
+every so often the step itself runs beside the replay (`audit.py`), which finds what nobody looks at.
 """
 
 from .compiled import Compiled as Compiled

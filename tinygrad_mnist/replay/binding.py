@@ -5,179 +5,156 @@ It is written as Python text, so that the test is one expression, and checked at
 
 from __future__ import annotations
 
-import keyword
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from weakref import WeakValueDictionary
 
 import numpy as np
 
-from tinygrad_mnist.mode import mode
-from tinygrad_mnist.tensor import Tensor, last_change, leaf, tick
+from tinygrad_mnist.mode import mode, version
+from tinygrad_mnist.tensor import Array, Tensor, last_change, leaf, tick
 
+from .call import Kind
 from .formula import Slot
-from .numpy_text import NumPyText
+from .guards import Guards, array_of
 from .program import Buffer
 from .recording import Recorder
-from .watching import PLAIN, Kind, Watch, same, same_keys
+from .trees import PLAIN, same, same_items
 
 _owned: WeakValueDictionary[tuple[int, int, str, int], Any] = WeakValueDictionary()
 """The arrays of states that programs write into, by the place and the id of the array."""
+
+Variant = Any
+"""`variant.Variant`, which imports this module."""
 
 MISS = object()
 """What a replay returns if something is not as it was recorded."""
 
 
-def bind(
-    text: NumPyText,
-    recorder: Recorder,
-    kinds: Sequence[Kind],
-    watches: Sequence[Watch],
-    *,
-    linked: bool,
-    tree: Any,
-    lock: Any,
-) -> Callable[..., Any]:
-    """Make the function that replays a program.
+class Binding:
+    """A program with the arrays that there are now.
 
     Args:
-        text: the program.
-        recorder: of the recording that it was made from.
-        kinds: what the arguments must be like.
-        watches: what else must be as it was.
-        linked: whether results were linked to the graph.
-        tree: what the step returns, with buffers for its Tensors.
+        variant: whose program it is.
         lock: held while the program runs, since its memory is that of all its calls.
+        counts: the calls of the step, a list.
+
+    Attributes:
+        arrays: of the buffers outside the step.
+        replay: the function: what the step would return, or `MISS`.
     """
-    return _Binder(text, recorder, lock).function(kinds, watches, linked, tree)
 
-
-class _Binder:
-    """Collects the text of the function: statements for its arguments, and tests."""
-
-    def __init__(self, text: NumPyText, recorder: Recorder, lock: Any) -> None:
-        self.text, self.recorder = text, recorder
+    def __init__(self, variant: Variant, lock: Any, counts: list[int]) -> None:
+        self.recorder = recorder = variant.recorder
+        text, guards, arguments = variant.text, variant.guards, variant.kinds
         self.space: dict[str, Any] = {
             "MISS": MISS, "mode": mode, "Tensor": Tensor, "ndarray": np.ndarray, "leaf": leaf, "tick": tick,
-            "lock": lock, "same": same, "same_keys": same_keys,
+            "lock": lock, "same": same, "same_items": same_items, "version": version, "seen": guards.seen,
+            "hold": guards.hold, "counts": counts, "due": variant.due, "viewing": _viewing,
         }  # fmt: skip
         self.lines: list[str] = []
-        self.tests: list[str] = []
+        self.tests = ["due[0] < due[1]", f"mode.grad_enabled is {variant.key[0]}"]
+        names = [f"a{i}" for i in range(len(arguments))]
+        for i, kind in enumerate(arguments):
+            self._expect_argument(i, kind, arguments, variant.constants)
+        self.arrays = {b: self._array(b) for b in text.program.outside()}
+        self._expect_states()
+        self._expect_containers(guards)
+        self.tests.append("(version[0] == seen[0] or hold())")
+        numbers = [f"{self._named(n.owner)}[{n.key!r}]" for n in text.numbers]
+        given = [name for name, kind in zip(names, arguments, strict=True) if kind.layout and kind.twin is None]
+        call = f"{self._named(text.bind(self.arrays))}({', '.join([*given, *numbers])})"
+        results = [f"r{i}" for i in range(len(text.program.results))]
+        body = [f"{', '.join(results)} = {call}" if results else call]
+        if changed := [f"{self._named(last_change(t))}[0]" for t in self._changed()]:
+            body.insert(0, " = ".join([*changed, "tick()"]))
+        if emptied := list(map(self._named, recorder.emptied)):
+            body.append(f"if not ({' is '.join([*(f'{t}._grad' for t in emptied), 'None'])}):")
+            body.append(f"    {' = '.join([*(f'{t}._grad' for t in emptied), 'None'])}")
+        exec(self._source(names, body, self._rebuilt(variant.tree, iter(results))), self.space)
+        self.replay: Callable[..., Any] = self.space["replay"]
 
-    def named(self, value: Any) -> str:
+    def is_current(self) -> bool:
+        """Whether the arrays are still those of their places."""
+        return all(array_of(b) is array for b, array in self.arrays.items())
+
+    def written(self) -> dict[Buffer, Array]:
+        """The arrays that the program writes."""
+        places = [i.output.root for i in self.recorder.instructions if i.update] + list(self.recorder.stored)
+        return {b: self.arrays[b] for b in places if b in self.arrays}
+
+    def _changed(self) -> list[Tensor]:
+        return [b.source for b in self.written() if isinstance(b.source, Tensor)]
+
+    def _named(self, value: Any) -> str:
         """A name for a value in the text."""
         self.space[name := f"k{len(self.space)}"] = value
         return name
 
-    def function(self, kinds: Sequence[Kind], watches: Sequence[Watch], linked: bool, tree: Any) -> Callable[..., Any]:
-        """The function itself."""
-        self.tests.append(f"mode.grad_enabled is {linked}")
-        names = [f"a{i}" for i in range(len(kinds))]
-        for name, kind in zip(names, kinds, strict=True):
-            self._expect_argument(name, kind)
-        arrays = self._outside()
-        for w in watches:
-            if w.how == "order" and not all(type(key) is str for key in w.value):
-                self.tests.append(f"same_keys({self.named(w.owner)}, {self.named(w.value)})")
-            elif w.how in ("length", "order"):
-                self.tests.append(
-                    f"{'len' if w.how == 'length' else 'list'}({self.named(w.owner)}) == {self.named(w.value)}"
-                )
-            else:
-                self._expect(self._place(w), w.value)
-        self._expect_optimizers()
-        numbers = [self._number(n, i) for i, n in enumerate(self.text.numbers)]
-        given = [name for name, kind in zip(names, kinds, strict=True) if kind.layout is not None]
-        call = f"{self.named(self.text.bind(arrays))}({', '.join([*given, *numbers])})"
-        results = [f"r{i}" for i in range(len(self.text.program.results))]
-        updated = [f"{self.named(last_change(p))}[0]" for p in self.recorder.updated]
-        body = [" = ".join([*updated, "tick()"])] if updated else []
-        body.append(f"{', '.join(results)} = {call}" if results else call)
-        returned = self._rebuilt(tree, iter(results))
-        exec(self._source(names, body, returned), self.space)
-        replay: Callable[..., Any] = self.space["replay"]
-        return replay
-
-    def _expect_argument(self, name: str, kind: Kind) -> None:
+    def _expect_argument(self, place: int, kind: Kind, arguments: Sequence[Kind], constants: Sequence[Any]) -> None:
+        name = f"a{place}"
         if kind.layout is None:
-            self._expect(name, kind.value)
+            was = self._named(value := constants[place])
+            plain = isinstance(value, PLAIN) and value is not None and not isinstance(value, bool)
+            self.tests.append(f"({name} is {was} or same({name}, {was}))" if plain else f"{name} is {was}")
             return
-        self.lines += [f"if {name}.__class__ is Tensor:",
-                       f"    if {name}._requires_grad is not {kind.tracked}: return MISS",
-                       f"    {name} = {name}._array",
-                       f"elif {kind.tracked} or {name}.__class__ is not ndarray: return MISS"]  # fmt: skip
-        shape, dtype, strides = map(self.named, kind.layout)
-        self.tests += [f"{name}.shape == {shape}", f"{name}.dtype == {dtype}", f"{name}.strides == {strides}"]
+        self.lines.insert(0, f"if {name}.__class__ is not {self._named(kind.type)}: return MISS")
+        others = [i for i in range(place) if arguments[i].layout is not None and arguments[i].twin is None]
+        self.lines[1:1] = [f"if {name} is {'' if i != kind.twin else 'not '}a{i}: return MISS" for i in others]
+        if kind.twin is None:
+            if kind.type is not np.ndarray:
+                self.lines += [
+                    f"if {name}._requires_grad is not {kind.tracked}: return MISS",
+                    f"{name} = {name}._array",
+                ]
+            shape, dtype, strides = map(self._named, kind.layout)
+            self.tests += [f"{name}.shape == {shape}", f"{name}.dtype == {dtype}", f"{name}.strides == {strides}"]
 
-    def _place(self, watch: Watch) -> str:
-        """The text that finds what is watched."""
-        owner, key = self.named(watch.owner), watch.key
-        if watch.how == "item":
-            return f"{owner}[{self.named(key)}]"
-        plain = key.isidentifier() and not keyword.iskeyword(key)
-        return f"{owner}.{key}" if plain else f"getattr({owner}, {key!r})"
+    def _array(self, b: Buffer) -> Array:
+        """The array of a buffer outside the step, which must stay the same one."""
+        source = b.source
+        array = array_of(b)
+        if isinstance(source, Tensor):
+            self.tests.append(f"{self._named(source)}._array is {self._named(array)}")
+        elif isinstance(source, Slot):
+            state = source.optimizer.state[source.key]
+            place = (*source.place, id(array))
+            if _owned.get(place) is not array:  # else another program's of that place, which share it
+                array = state[source.name] = array.copy(order="K")
+                _owned[(*source.place, id(array))] = array
+            owner, key = self._named(source.optimizer), self._named(source.key)
+            self.tests.append(f"{owner}.state[{key}][{source.name!r}] is {self._named(array)}")
+        return array
 
-    def _expect(self, text: str, value: Any) -> None:
-        """Test that a value is the same as it was; a number or a text may be another object."""
-        name = self.named(value)
-        plain = isinstance(value, PLAIN) and value is not None and not isinstance(value, bool)
-        self.tests.append(f"({text} is {name} or same({text}, {name}))" if plain else f"{text} is {name}")
-
-    def _outside(self) -> dict[Buffer, Any]:
-        """The arrays of the buffers outside the step, which must stay the same ones."""
-        arrays: dict[Buffer, Any] = {}
-        for b in self.text.program.outside():
-            source = b.source
-            if isinstance(source, Tensor):
-                arrays[b] = source._array
-                t = self.named(source)
-                self.tests += [f"{t}._array is {self.named(source._array)}", f"{t}._requires_grad is {b.tracked}"]
-            elif isinstance(source, Slot):
-                state = source.optimizer.state[source.key]
-                array = state[source.name]
-                place = (*source.place, id(array))
-                if _owned.get(place) is not array:  # else another program's of that place, which share it
-                    array = state[source.name] = array.copy(order="K")
-                    _owned[(*source.place, id(array))] = array
-                arrays[b] = array
-                owner, key = self.named(source.optimizer), self.named(source.key)
-                self.tests.append(f"{owner}.state[{key}][{source.name!r}] is {self.named(arrays[b])}")
-            else:
-                arrays[b] = source
-        self.tests += [f"{self.named(p)}._grad is None" for p in self.recorder.updated]
-        return arrays
-
-    def _expect_optimizers(self) -> None:
-        for optimizer, groups in self.recorder.groups:
-            o = self.named(optimizer)
-            self.tests.append(f"{o}._groups is {self.named(optimizer._groups)}")
-            for group, _ in groups:
-                self.tests.append(f"{self.named(group)}['params'] is {self.named(group['params'])}")
+    def _expect_states(self) -> None:
         for optimizer, p, count in self.recorder.states:
-            self.tests.append(f"len({self.named(optimizer)}.state[{self.named(p)}]) == {count}")
-        for n in self.recorder.frozen:
-            self.tests.append(f"{self.named(n.owner)}[{n.key!r}] == {self.named(n.value)}")
-        for n, value in self.recorder.truths.items():
-            self.tests.append(f"({self.named(n.owner)}[{n.key!r}] != 0) is {value}")
+            self.tests.append(f"len({self._named(optimizer)}.state[{self._named(p)}]) == {count}")
+        self.tests += [f"{self._named(p)}._grad is None" for p in adding(self.recorder)]
 
-    def _number(self, number: Any, place: int) -> str:
-        """The name of a number that is read at each replay."""
-        name = f"number{place}"
-        self.lines.append(f"{name} = {self.named(number.owner)}[{number.key!r}]")
-        self.tests.append(f"{name}.__class__ is {self.named(type(number.value))}")
-        return name
+    def _expect_containers(self, guards: Guards) -> None:
+        """Test the lists and dicts in Modules, which tell nobody that they are changed."""
+        for container, were in guards.reads.containers.values():
+            name = self._named(container)
+            if isinstance(container, list) and len(were) <= 16 and not any(isinstance(x, PLAIN) for x in were):
+                self.tests.append(f"len({name}) == {len(were)}")
+                self.tests += [f"{name}[{i}] is {self._named(x)}" for i, x in enumerate(were)]
+            elif not isinstance(container, tuple):
+                self.tests.append(f"same_items({name}, {self._named(were)})")
 
     def _rebuilt(self, tree: Any, results: Iterator[str]) -> str:
         """The text of what a step returns."""
         if isinstance(tree, Buffer):
+            source = tree.root.source
+            if isinstance(source, Tensor):
+                return f"viewing({next(results)}, {self._named(source)})"
             return f"leaf({next(results)}{'.copy()' if tree.kind == 'constant' else ''})"
-        if isinstance(tree, dict):
-            items = (f"{self.named(key)}: {self._rebuilt(item, results)}" for key, item in tree.items())
+        if type(tree) is dict:
+            items = (f"{self._named(key)}: {self._rebuilt(item, results)}" for key, item in tree.items())
             return f"{{{', '.join(items)}}}"
-        if isinstance(tree, tuple | list):
+        if type(tree) in (tuple, list):
             text = "".join(f"{self._rebuilt(item, results)}, " for item in tree)
-            return f"({text})" if isinstance(tree, tuple) else f"[{text}]"
-        return self.named(tree)
+            return f"({text})" if type(tree) is tuple else f"[{text}]"
+        return self._named(tree)
 
     def _source(self, names: Sequence[str], body: Sequence[str], returned: str) -> str:
         parameters = ", ".join([*(f"{name}=MISS" for name in names), "*others"])
@@ -196,6 +173,20 @@ class _Binder:
                 return MISS
         except (AttributeError, LookupError, ValueError):
             return MISS
+        counts[0] += 1
+        due[0] += 1
         {statements}
     return {returned}
 """
+
+
+def _viewing(array: Array, source: Tensor) -> Tensor:
+    """A Tensor for memory of another, whose changes in place it knows of."""
+    tensor = leaf(array)
+    tensor._changed = last_change(source)
+    return tensor
+
+
+def adding(recorder: Recorder) -> list[Tensor]:
+    """The parameters whose gradients the step adds to those that are there."""
+    return [p for p in recorder.updated if p not in recorder.cleared_first]

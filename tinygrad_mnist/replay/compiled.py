@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import threading
 import types
@@ -12,49 +11,54 @@ from typing import Any
 import numpy as np
 
 from tinygrad_mnist.mode import mode
-from tinygrad_mnist.tensor import Tensor, leaf
 
-from .agreement import DiffersError, agree
-from .binding import MISS, bind
-from .comparing import mapped
-from .formula import Slot
-from .grouping import Ungrouped, form, is_group, leaves
-from .numpy_text import NumPyText, writes
-from .program import Buffer, Program, improve, layout
+from .binding import MISS
+from .call import Call
+from .numpy_text import comment
 from .recording import Recorder
-from .watching import Kind, Watcher, Wrapped
+from .variant import Variant
 
-_MOST = 16  # variants of a step that are kept
-_MOST_DROPPED = 160  # for others; then those kept stay, and the others run eagerly
+_MOST = 16
+"""How many variants of a step are kept, and how often in a row it is recorded in vain."""
+
+_MOST_DROPPED = 160
+"""How many make room for others, before the step runs eagerly."""
+
+_MOST_DIFFERENCES = 3
+"""How many audits may find a difference, before the step runs eagerly."""
+
 _log = logging.getLogger("tinygrad_mnist")
 
 
-def compile(step: Callable[..., Any]) -> Compiled:
-    """Make a function that does what the step does, sooner: it records the first calls and replays them from then on.
+def compile(step: Callable[..., Any] | None = None, *, audit: int = 1000) -> Any:
+    """Make a function that does what the step does, sooner: it records the first call and replays it from then on.
 
     The step is any function of arrays or Tensors that returns Tensors or nothing, arguments and results also in tuples,
     lists and dicts; arrays reach it as Tensors. Typically it is a whole training step: forward, `zero_grad`, `backward`
     and the optimizer's `step`. The same bits come out as from the step itself, given the same number of BLAS threads.
 
-    - Arguments of other shapes, dtypes or strides (the last, smaller batch) are recorded as programs of their own, and
-      so is any change of what the step refers to by name: closures, globals, default arguments, objects as arguments,
-      and their attributes and elements. (Installed packages and Python's own are taken not to change.)
-    - Parameters, optimizer options (`lr`) and states are read at each call. So schedules work, and so does
-      `load_state_dict`. States are written in place: whoever keeps one copies it, as `state_dict` does.
+    What holds: **a step is a function of its array arguments and of the state it trains: Tensors, optimizers, random
+    generators, and Modules. Everything else that it reads is taken to be as it was when it was recorded, and what it
+    does besides (printing, appending, counting) happens only when the step itself runs.** At the 2nd, 4th, 8th,
+    16th, ... call of each program and at every 1,000th the step itself runs beside the replay and is compared: where it
+    differs, a warning tells what differs and since which call, the step's own result is kept, and it is recorded anew.
+
+    - Looked at in every call: shapes, dtypes and strides of the arguments, and which of them are one object; the
+      parameters and their `requires_grad`; an optimizer's groups, members and options; attributes of Modules that the
+      step reads, with their lists and dicts; the rows of the table; `no_grad()`. What is new is recorded as another
+      program. Learning rates and other options that ops take are read at each call, and are nothing new.
+    - States of optimizers are written in place: whoever keeps one copies it, as `state_dict` does.
     - The results are outside any graph, and theirs is memory of their own. Afterwards `.grad` is None.
     - Random numbers are new at each call if an op draws them (from a `Generator` that is one of its parameters).
-    - A step that reads values (`.item()`, `bool(t)`, `.data`, NumPy's functions of the values), draws random numbers
-      by itself, leaves gradients behind or lets them add up, sets an optimizer's option, or refers to what cannot be
-      watched (an iterator) runs eagerly, as if it were not compiled. That is logged once, as a warning of the logger
-      `tinygrad_mnist`.
-    - What else a step does besides ops (printing, counting, setting an attribute) it does only while it is recorded;
-      and what it computes in NumPy or C of arrays that are no arguments, a number or an array, is a constant.
-    - One thread at a time: others wait.
+    - A step that reads values (`.item()`, `bool(t)`, `.data`, NumPy's functions of the values), draws random numbers by
+      itself, leaves gradients behind or lets them add up, or sets attributes, options or `requires_grad` runs eagerly,
+      as if it were not compiled. That is logged once, as a warning of the logger `tinygrad_mnist`.
 
-    Raises:
-        RuntimeError: the first two calls do not agree, because the step makes an array or a number anew each time. What
-            changes has to be an argument.
+    Args:
+        step: the step. Left out: `@compile(audit=100)` decorates.
+        audit: between audits there are at most so many calls of a program; 1: all are audited.
 
+    >>> from tinygrad_mnist import Tensor
     >>> from tinygrad_mnist.optim import SGD
     >>> w = Tensor([1.0, 2.0], requires_grad=True)
     >>> optimizer = SGD([w], lr=0.25)
@@ -67,29 +71,61 @@ def compile(step: Callable[..., Any]) -> Compiled:
     ...     return cost
     >>> [step(np.zeros(2, np.float32)).item() for _ in range(4)]
     [5.0, 1.25, 0.3125, 0.078125]
+    >>> step.calls, step.replays, step.audits
+    (4, 1, 2)
     """
-    return Compiled(step)
+    if step is None:
+        return lambda step: Compiled(step, audit)
+    return Compiled(step, audit)
 
 
-class Compiled(Wrapped):
-    """A step and the programs recorded of it; made by `compile`.
+class Compiled:
+    """A step and what is recorded of it; made by `compile`.
 
     Attributes:
         step: the function itself.
+        lock: held while a program or an audit runs: one thread at a time. Who reads parameters meanwhile takes it.
+        audits: how many calls have been audited.
     """
 
-    def __init__(self, step: Callable[..., Any]) -> None:
+    def __init__(self, step: Callable[..., Any], audit: int = 1000) -> None:
         if not callable(step):
             raise TypeError(f"compile: expected a function of arrays or Tensors, got {step!r:.60}")
-        self.step = step
+        if not isinstance(audit, int | np.integer) or isinstance(audit, bool) or audit < 1:
+            raise ValueError(f"compile: expected a whole number audit >= 1, of calls, got {audit!r:.60}")
+        self.step, self.audit = step, int(audit)
+        self.lock = threading.RLock()
+        self.audits = 0
         self.__doc__ = step.__doc__
         self.__name__ = self.__qualname__ = getattr(step, "__name__", type(step).__name__)
-        self._variants: list[_Variant] = []
-        self._ungrouped: dict[Any, Compiled] = {}  # for arguments that hold arrays
-        self._lock = threading.RLock()
-        self._last: Callable[..., Any] = _no_program
-        self._said = False
-        self._dropped = 0  # variants that made room for others
+        self.counts = [0, 0]  # of the calls; and of those that ran the step itself
+        self._variants: list[Variant] = []
+        self._last: Callable[..., Any] = _nothing
+        self._dropped = self._in_vain = self._differences = self._unsettled = 0
+        self._eager = ""
+        self._told: set[str] = set()
+
+    @property
+    def calls(self) -> int:
+        """How many calls there were, but for those that have raised."""
+        return self.counts[0]
+
+    @property
+    def replays(self) -> int:
+        """In how many of them a program ran in place of the step."""
+        return self.counts[0] - self.counts[1]
+
+    @property
+    def source(self) -> str:
+        """The programs as Python text, one after the other; or why there is none."""
+        note = f"runs eagerly, as it {self._eager}" if self._eager else "no program yet; the first call is recorded"
+        return "\n\n".join(v.source for v in self._variants) or comment(f"{self.__name__}: {note}") + "\n"
+
+    def audit_next(self) -> None:
+        """Let the next call be audited, as the last of a training."""
+        with self.lock:
+            for variant in self._variants:
+                variant.due[1] = 0
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """What the step returns for these arguments."""
@@ -97,18 +133,15 @@ class Compiled(Wrapped):
             result = self._last(*args)
             if result is not MISS:
                 return result
-        return self._other(args, kwargs)
-
-    @property
-    def source(self) -> str:
-        """The programs as Python text, one after the other; or why there is none."""
-        texts = [
-            v.text.source if v.text else f"# {self.__name__}: runs eagerly, as it {v.eager}\n"
-            for v in self._variants
-            if v.text or v.eager
-        ]
-        texts += [ungrouped.source for ungrouped in self._ungrouped.values()]
-        return "\n\n".join(texts) or f"# {self.__name__}: no program yet; a step is recorded in its first two calls\n"
+        call = Call(self.step, args, kwargs)
+        if mode.observer is not None or self._eager:  # inside another step that is recorded or audited, for one
+            return self.run(call)
+        with self.lock:
+            variant = self._variant(call)
+            result = self._record(call) if variant is None else variant.call(call)
+            binding = variant.binding if variant in self._variants and call.is_flat else None
+            self._last = _nothing if binding is None else binding.replay
+        return result
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         """The step as a method."""
@@ -118,222 +151,87 @@ class Compiled(Wrapped):
         return f"compile({self.__name__})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return compile, (self.step,)  # copies record anew
+        return Compiled, (self.step, self.audit)  # copies record anew
 
-    def _other(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """A call that the last program is not for."""
-        if kwargs:
-            bound = inspect.signature(self.step).bind(*args, **kwargs)
-            args, kwargs = bound.args, bound.kwargs
-        if kwargs:
-            self._say("is called with keyword-only arguments; give them places")
-            return self.step(*map(_as_tensor, args), **{key: _as_tensor(x) for key, x in kwargs.items()})
-        if any(map(is_group, args)):
-            return self._grouped(args)
-        args = tuple(map(_plain_array, args))
-        if mode.observer is not None:
-            return self.step(*map(_as_tensor, args))
-        result = self._last(*args)
-        if result is not MISS:
-            return result
-        with self._lock:
-            variant = self._variant(args)
-            if variant is None:
-                return self.step(*map(_as_tensor, args))
-            try:
-                return variant.call(args)
-            finally:
-                if variant.temporary:
-                    self._variants.remove(variant)
-
-    def _grouped(self, args: tuple[Any, ...]) -> Any:
-        """A call with groups of arrays: for each form of groups there is a step of what they hold."""
-        forms = tuple(form(x) if is_group(x) else None for x in args)
-        with self._lock:
-            step = self._ungrouped.pop(forms, None)
-            if step is None:
-                step = Compiled(Ungrouped(self.step, forms, _argument_names(self.step, len(args))))
-                step._lock = self._lock
-            self._ungrouped[forms] = step  # the last used is last
-            if len(self._ungrouped) > _MOST:
-                del self._ungrouped[next(iter(self._ungrouped))]
-        return step(*(part for x, of in zip(args, forms, strict=True) for part in leaves(x, of)))
-
-    def _variant(self, args: tuple[Any, ...]) -> _Variant | None:
-        """The variant that a call is of, perhaps a new one; None if there are too many."""
-        found = next((variant for variant in self._variants if not variant.changed(args)), None)
-        if found is not None:
-            self._variants.append(self._variants.pop(self._variants.index(found)))  # the last used is last
-            return found
-        if len(self._variants) >= _MOST:
-            if self._dropped >= _MOST_DROPPED or not any(v.text for v in self._variants):
-                self._say(f"refers to something that changes at every call ({self._variants[-1].changed(args)})")
-                return None
-            del self._variants[0]
-            self._dropped += 1
-        self._variants.append(_Variant(self, args))
-        return self._variants[-1]
-
-    def _say(self, reason: str) -> None:
-        if not self._said:
-            self._said = True
-            _log.warning("compile: %s runs eagerly, as it %s", self.__name__, reason)
-
-
-def _no_program(*args: Any) -> Any:
-    return MISS
-
-
-def _plain_array(x: Any) -> Any:
-    """An array of a subclass, as a slice of a np.memmap, as an array."""
-    subclass = isinstance(x, np.ndarray) and type(x) is not np.ndarray and not isinstance(x, np.ma.MaskedArray)
-    return np.asarray(x) if subclass else x
-
-
-def _as_tensor(x: Any) -> Any:
-    return leaf(x) if type(x) is np.ndarray else x
-
-
-# ----------------------------------------------------------------------------------------------------------------------
-# Variants of a step
-
-
-class _Variant:
-    """The step for arguments of one kind, while nothing that it refers to changes: first recorded, then replayed."""
-
-    def __init__(self, compiled: Compiled, args: tuple[Any, ...]) -> None:
-        self.compiled = compiled
-        self.linked = mode.grad_enabled
-        self.arguments = list(map(Kind.of, args))
-        kept = [x for x, kind in zip(args, self.arguments, strict=True) if kind.layout is None]
-        watcher = Watcher(compiled.step, kept)
-        self.watches, self.names, self.generators = watcher.watches, watcher.names, watcher.generators
-        self.recorder: Recorder | None = None  # the first one
-        self.tree: Any = None
-        self.text: NumPyText | None = None
-        self.replay: Callable[..., Any] = _no_program
-        self.eager = watcher.blind  # why it is not replayed
-        if self.eager:
-            compiled._say(self.eager)
-        self.refused = ""
-        self.temporary = False
-
-    def changed(self, args: tuple[Any, ...]) -> str:
-        """What is not as it was; empty if all is, and the call is one of this variant."""
-        if self.linked != mode.grad_enabled:
-            return "no_grad()"
-        if len(args) != len(self.arguments) or not all(map(Kind.admits, self.arguments, map(Kind.of, args))):
-            return "the arguments"
-        changed = next((w.path for w in self.watches if not w.holds()), "")
-        if changed or self.recorder is None:
-            return changed
-        r = self.recorder
-        for buffer in r.sources:
-            source = buffer.source
-            if isinstance(source, Tensor):
-                if layout(source._array) != buffer.layout or source._requires_grad != buffer.tracked:
-                    return buffer.name or "a Tensor"
-            elif isinstance(source, Slot):
-                array = source.array
-                if array is None or layout(array) != buffer.layout:
-                    return buffer.name
-        for optimizer, groups in r.groups:
-            now = [(group, group["params"]) for group in optimizer.groups]
-            if len(now) != len(groups) or any(
-                a is not b or list(map(id, p)) != list(map(id, q)) for (a, p), (b, q) in zip(now, groups, strict=True)
-            ):
-                return "the optimizer's groups"
-        if any(len(optimizer.state.get(p, ())) != count for optimizer, p, count in r.states):
-            return "an optimizer's state"
-        for number in (*r.numbers.values(), *r.frozen):
-            if type(number.owner.get(number.key)) is not type(number.value):
-                return number.key
-        if any(n.owner[n.key] != n.value for n in r.frozen):
-            return "an option of the optimizer"
-        if any((n.owner[n.key] != 0) != value for n, value in r.truths.items()):
-            return "an option of the optimizer"
-        return ""
-
-    def call(self, args: tuple[Any, ...]) -> Any:
-        """Replay, or record."""
-        step = self.compiled.step
-        if self.refused:
-            raise RuntimeError(self.refused)
-        if self.text is not None:
-            result = self.replay(*args)
-            if result is MISS:  # other arrays than before, or gradients from before
-                self.replay = self._bind(self.text)
-                result = self.replay(*args)
-            self.compiled._last = self.replay
-            return self._once(args) if result is MISS else result
-        if self.eager:
-            return step(*map(_as_tensor, args))
-        recorder = Recorder(list(zip(_argument_names(step, len(args)), args, strict=True)), self.names, self.generators)
-        try:
-            result = recorder.run(step)
-        except BaseException:
-            self.temporary = self.recorder is None
-            raise
-        if not recorder.failed and (changed := next((w.path for w in self.watches if not w.holds()), "")):
-            recorder.stop(f"changes what it refers to ({changed}), which a replay would not")
-        result, tree = recorder.finish(result)
-        if recorder.failed:
-            self.eager = recorder.failed
-            self.compiled._say(self.eager)
-        elif recorder.first:
-            self.temporary = True
-        elif self.recorder is None:
-            self.recorder, self.tree = recorder, tree
-        else:
-            self._compile(recorder, tree)
+    def run(self, call: Call) -> Any:
+        """Run the step itself, as ever."""
+        result, _ = call.run(self.step, call.tensors())
+        self.ran()
         return result
 
-    def _once(self, args: tuple[Any, ...]) -> Any:
-        """Run the step itself, as gradients are there from before."""
-        result = self.compiled.step(*map(_as_tensor, args))
-        assert self.recorder is not None
-        for p in self.recorder.updated:
-            p._grad = None
-        return mapped(result, Tensor, lambda t: t if t.op is None else t.detach())
+    def ran(self) -> None:
+        """A call has run the step itself."""
+        self.counts[0] += 1
+        self.counts[1] += 1
 
-    def _compile(self, second: Recorder, tree: Any) -> None:
-        first = self.recorder
-        assert first is not None
-        try:
-            agree(first, second, self.tree, tree)
-        except DiffersError as difference:
-            self.refused = f"compile: {self.compiled.__name__} cannot be replayed: {difference}"
-            raise RuntimeError(self.refused) from None
-        tensors = {buffer: t for t, buffer in first.outside.values() if buffer.root.source is t}
-        # A Tensor that was there before is returned itself.
-        self.tree = mapped(self.tree, Buffer, lambda buffer: tensors.get(buffer, buffer))
-        program = Program(first.arguments, first.instructions, _leaves(self.tree), first.stores, first.gradients)
-        improve(program, writes)
-        shown = ", ".join(f"{b.name} {b.dtype} {b.shape}" for b in first.arguments)
-        self.text = NumPyText(program, f"{self.compiled.__name__}({shown})")
-        for i in (*first.instructions, *program.instructions):
-            if i.output.kind == "result":
-                i.output.value = np.empty(0)  # the recording's arrays can go
-        for b in first.arguments:
-            b.value = np.empty(0)
-        for kept in (first.outside, first.results, first.lines, first.plain, first.arrays, first.inputs, first.given):
-            kept.clear()
+    def _variant(self, call: Call) -> Variant | None:
+        """What is recorded for a call; None if nothing is."""
+        found = next((variant for variant in self._variants if variant.is_for(call)), None)
+        if found is not None:
+            self._variants.append(self._variants.pop(self._variants.index(found)))  # the last used is last
+        return found
 
-    def _bind(self, text: NumPyText) -> Callable[..., Any]:
-        assert self.recorder is not None
-        lock, linked = self.compiled._lock, self.linked
-        return bind(text, self.recorder, self.arguments, self.watches, linked=linked, tree=self.tree, lock=lock)
+    def _record(self, call: Call) -> Any:
+        if self._in_vain >= _MOST or self._dropped >= _MOST_DROPPED:
+            self._stop("is recorded in vain again and again")
+            return self.run(call)
+        recorder = Recorder(self.step, call.named(self.step))
+        result, changed = recorder.run(lambda: call.run(self.step, recorder.inputs))
+        if changed:
+            recorder.stop("changes a list or a dict that is its argument; return what is new")
+        result, tree = recorder.finish(result)
+        self.ran()
+        self._in_vain = self._in_vain + 1 if recorder.once else 0
+        if not recorder.once:
+            if len(self._variants) >= _MOST:
+                del self._variants[0]
+                self._dropped += 1
+            self._variants.append(Variant(self, call, recorder, tree))
+        if recorder.failed and not recorder.once:
+            self._say(recorder.failed)
+        return result
+
+    def differs(self, variant: Variant, what: str, since: int) -> None:
+        """An audit has found a difference since a call of the step."""
+        if variant.due[0] == 2:  # right after it was recorded, so nothing was wrong
+            self._unsettled += 1
+            if self._unsettled > 1:
+                variant.give_up(f"does not do the same twice ({what}); pass what changes as an argument")
+                self._say(variant.eager)
+            else:
+                self._variants.remove(variant)
+            return
+        self._variants.remove(variant)
+        self._differences += 1
+        _log.warning(
+            "compile: at call %d of %s %s; since call %d results may be wrong. The step's own are kept, and it is "
+            "recorded anew; pass what changes as an argument",
+            *(self.calls, self.__name__, what, since),
+        )
+        if self._differences >= _MOST_DIFFERENCES:
+            self._stop(f"has differed in {_MOST_DIFFERENCES} audits, at last as {what}")
+
+    def agrees(self, rounding: str) -> None:
+        """An audit has found nothing, or nothing but rounding in what is named."""
+        self._unsettled = 0
+        if rounding:
+            self._tell(f"{self.__name__} agrees with its replay, not bit for bit ({rounding})", "rounding")
+
+    def _stop(self, reason: str) -> None:
+        """Run the step itself from now on."""
+        self._eager = reason
+        self._variants.clear()
+        self._say(reason)
+
+    def _say(self, reason: str) -> None:
+        self._tell(f"{self.__name__} runs eagerly, as it {reason}", "eager")
+
+    def _tell(self, text: str, kind: str) -> None:
+        """Log something of a kind, once."""
+        if kind not in self._told:
+            self._told.add(kind)
+            _log.warning("compile: %s", text)
 
 
-def _argument_names(step: Callable[..., Any], count: int) -> list[str]:
-    try:
-        names = list(inspect.signature(step).parameters)
-    except (TypeError, ValueError):
-        names = []
-    return [names[i] if i < len(names) else f"argument_{i}" for i in range(count)]
-
-
-def _leaves(tree: Any) -> list[Buffer]:
-    if isinstance(tree, tuple | list | dict):
-        return [b for item in (tree.values() if isinstance(tree, dict) else tree) for b in _leaves(item)]
-    return [tree] if isinstance(tree, Buffer) else []
+def _nothing(*args: Any) -> Any:
+    return MISS

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
-import operator
 from typing import Any
 
 import numpy as np
@@ -22,8 +20,8 @@ class Option:
     """An optimizer's option in the formula of its step: read at each replay where an op takes it as it is.
 
     It passes for a float, but is none, so that whatever is done with it comes by here. An op asks for +option. Whatever
-    else needs the number makes it a constant of the program, which holds while the option keeps its value; a branch
-    that depends on it makes a condition.
+    else needs the number, a comparison, arithmetic between numbers or a function in C, makes it a guard: the program
+    holds while the option keeps its value (or, after `if option:`, while it stays 0, or something else).
     """
 
     __slots__ = ("number", "recorder")
@@ -36,9 +34,8 @@ class Option:
         return float
 
     def constant(self) -> Any:
-        """The plain number, out of the recorder's sight: from now on it is a constant."""
-        if self.number not in self.recorder.frozen:
-            self.recorder.frozen.append(self.number)
+        """The plain number, out of the recorder's sight: from now on it is a guard."""
+        self.recorder.guards[self.number, False] = None
         return self.number.value
 
     def __pos__(self) -> float:
@@ -48,9 +45,8 @@ class Option:
         return plain
 
     def __bool__(self) -> bool:
-        value: bool = self.number.value != 0
-        self.recorder.truths[self.number] = value
-        return value
+        self.recorder.guards[self.number, True] = None
+        return bool(self.number.value)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if any(isinstance(x, Tensor) for x in inputs):
@@ -72,28 +68,23 @@ def _plain(x: Any) -> Any:
     return x.constant() if isinstance(x, Option) else x
 
 
-def _constant(function: Any, *, swapped: bool = False) -> Any:
-    """A method that does with the number what Python does; with a Tensor it is that one's op."""
+def _as_number(name: str) -> Any:
+    """A method of numbers, which makes guards of the options that it is given; not where it leaves it to a Tensor."""
 
     def method(self: Option, *others: Any) -> Any:
-        if any(isinstance(x, Tensor) for x in others):
-            return NotImplemented
-        operands = [self.constant(), *map(_plain, others)]
-        return function(*(operands[::-1] if swapped else operands))
+        result = getattr(self.number.value, name)(*(x.number.value if isinstance(x, Option) else x for x in others))
+        if result is not NotImplemented:
+            self.constant(), *map(_plain, others)
+        return result
 
     return method
 
 
-for _name in "add sub mul truediv floordiv mod pow".split():
-    setattr(Option, f"__{_name}__", _constant(getattr(operator, _name)))
-    setattr(Option, f"__r{_name}__", _constant(getattr(operator, _name), swapped=True))
-for _name in "eq ne lt le gt ge neg index".split():
-    setattr(Option, f"__{_name}__", _constant(getattr(operator, _name)))
-for _name in "abs float int round hash str repr format divmod complex".split():
-    setattr(Option, f"__{_name}__", _constant(getattr(builtins, _name)))
-for _name in "trunc floor ceil".split():
-    setattr(Option, f"__{_name}__", _constant(lambda x, name=f"__{_name}__": getattr(x, name)()))
-setattr(Option, "__rdivmod__", _constant(divmod, swapped=True))  # noqa: B010
+for _name in (
+    "abs add ceil divmod eq float floor floordiv format ge gt hash index int le lt mod mul ne neg pow radd rdivmod "
+    "repr rfloordiv rmod rmul round rpow rsub rtruediv str sub truediv trunc"
+).split():
+    setattr(Option, f"__{_name}__", _as_number(f"__{_name}__"))
 
 
 class Options(dict[str, Any]):

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from tinygrad_mnist.op import Op
+from tinygrad_mnist.op import OPS, Op
 from tinygrad_mnist.tensor import Array
 
 
@@ -30,6 +30,13 @@ def is_ours(op: Op) -> bool:
 def layout(x: Array) -> tuple[tuple[int, ...], np.dtype[Any], tuple[int, ...]]:
     """What two arrays must have in common for the same statements to give the same bits: shape, dtype and strides."""
     return x.shape, x.dtype, x.strides
+
+
+def identical(a: Array, b: Array) -> bool:
+    """Whether two arrays of one shape and dtype hold the same bits."""
+    if a.dtype.char in "gG":  # has bytes that mean nothing
+        return np.array_equal(a, b, equal_nan=True)
+    return a.tobytes() == b.tobytes()
 
 
 @dataclass(eq=False, slots=True)
@@ -95,8 +102,7 @@ class Instruction:
         output: where the result goes.
         params: the op's parameters.
         line: of the step, and its text.
-        errors: the error handling (np.errstate) that the op asks for.
-        update: the output overwrites the first input, a parameter.
+        update: the output overwrites its base: a parameter, or a Buffer of a Module.
     """
 
     op: Op
@@ -104,7 +110,6 @@ class Instruction:
     output: Buffer
     params: Mapping[str, Any]
     line: str = ""
-    errors: Mapping[str, str] = field(default_factory=dict)
     update: bool = False
 
     @property
@@ -123,9 +128,12 @@ class Instruction:
         return (isinstance(self.op.forward, np.ufunc) and self.op.forward.signature is None) or squares(self)
 
 
+_MUL, _POW = (OPS[name] for name in ("mul", "pow"))
+
+
 def squares(i: Instruction) -> bool:
     """Whether it is x ** 2, which NumPy computes as x x."""
-    return i.op.name == "pow" and isinstance(i.inputs[0], Buffer) and type(i.inputs[1]) is int and i.inputs[1] == 2
+    return i.op is _POW and isinstance(i.inputs[0], Buffer) and type(i.inputs[1]) is int and i.inputs[1] == 2
 
 
 @dataclass(eq=False, slots=True)
@@ -206,7 +214,7 @@ def _share(program: Program) -> None:
         elif i.elementwise and readers.get(i.output) and i.output not in held and i.output not in viewed:
             outside = any(isinstance(x, Buffer) and x.root.kind in ("argument", "outside") for x in i.inputs)
             inputs = (x if isinstance(x, Buffer | Number) else repr(x) for x in i.inputs)
-            key = (i.op, updates * outside, *sorted(i.errors.items()), *inputs)
+            key = (i.op, updates * outside, *inputs)
             earlier = seen.setdefault(key, i.output)
             if earlier is not i.output and earlier.layout == i.output.layout:
                 same[i.output] = earlier
@@ -239,14 +247,16 @@ def _join(program: Program, writes: Callable[[Instruction], bool]) -> None:
         uses[b.root] = 2
     groups: dict[Any, list[Instruction]] = {}
     for i in program.instructions:
-        if i.op.name == "mul" and len(i.buffers) == 1 and isinstance(i.inputs[0], Number):
+        if i.op is _MUL and len(i.buffers) == 1 and isinstance(i.inputs[0], Number):
             g, scaled = i.inputs[1], i.output
             once = g.base is None and g in made and uses[g] == uses.get(scaled) == 1 and writes(made[g])
             if once and in_order(g) and in_order(scaled) and g.dtype == scaled.dtype:
                 groups.setdefault((i.inputs[0], g.dtype), []).append(i)
+    at = {i: n for n, i in enumerate(program.instructions)}
+    joined: dict[Instruction, Instruction | None] = {}
     for (number, dtype), group in groups.items():
-        first = min(program.instructions.index(i) for i in group)
-        group = [i for i in group if program.instructions.index(made[i.inputs[1]]) < first]
+        first = min(group, key=lambda i: at[i])
+        group = [i for i in group if at[made[i.inputs[1]]] < at[first]]
         if len(group) < 2:
             continue
         group.sort(key=lambda i: -math.prod(i.output.shape))
@@ -261,9 +271,10 @@ def _join(program: Program, writes: Callable[[Instruction], bool]) -> None:
                 part.base, part.offset = base, offset
             i.output.name = f"{number.key}_{i.inputs[1].name}"
             offset += math.prod(i.output.shape)
-        joined = Instruction(group[0].op, (number, whole), scaled, {}, group[0].line)
-        program.instructions[first] = joined
-        program.instructions = [i for i in program.instructions if i not in group]
+        joined.update(dict.fromkeys(group))
+        joined[first] = Instruction(first.op, (number, whole), scaled, {}, group[0].line)
+    kept = (joined.get(i, i) for i in program.instructions)
+    program.instructions = [i for i in kept if i is not None]
 
 
 def in_order(b: Buffer) -> bool:
@@ -307,8 +318,9 @@ def plan(program: Program, writes: Callable[[Instruction], bool]) -> Plan:
     for b in (*program.results, *(b for b, _ in program.stores)):
         last[b.root] = len(program.instructions)
     made = Plan({}, {}, [])
+    at = {i.output: (n, i) for n, i in enumerate(program.instructions)}
     for b, place in program.stores:
-        if b not in made.places and _fits(program, b, place, writes, last):
+        if b not in made.places and b in at and _fits(*at[b], place, writes, last.get(place, -1)):
             made.places[b] = place
         else:
             made.copies.append((b, place))
@@ -341,15 +353,11 @@ def _alone(x: Buffer, i: Instruction) -> bool:
     return all(other is x or other.root is not x for other in i.buffers)
 
 
-def _fits(
-    program: Program, b: Buffer, place: Buffer, writes: Callable[[Instruction], bool], last: Mapping[Buffer, int]
-) -> bool:
-    """Whether b can be computed right into the place: nobody reads the place's former values afterwards."""
-    for n, i in enumerate(program.instructions):
-        if i.output is b:
-            before = last.get(place, -1) < n or (last[place] == n and i.elementwise and _alone(place, i))
-            return before and b.base is None and not b.fresh and b.layout == place.layout and writes(i)
-    return False
+def _fits(n: int, i: Instruction, place: Buffer, writes: Callable[[Instruction], bool], last: int) -> bool:
+    """Whether the n-th instruction can write right into the place: nobody reads its former values afterwards."""
+    before = last < n or (last == n and i.elementwise and _alone(place, i))
+    b = i.output
+    return before and b.base is None and not b.fresh and b.layout == place.layout and writes(i)
 
 
 def _dense(b: Buffer) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy as copying
+import inspect
 import linecache
 import os
 import sys
@@ -14,14 +16,18 @@ import numpy as np
 from tinygrad_mnist import ops
 from tinygrad_mnist.files import PACKAGE
 from tinygrad_mnist.mode import Observer, mode, no_grad
+from tinygrad_mnist.nn import named
 from tinygrad_mnist.op import OPS, Op
 from tinygrad_mnist.optim import Optimizer
 from tinygrad_mnist.tensor import Array, Tensor, last_change, leaf, tick
 
-from .comparing import identical, mapped, random_states, returnable
+from .chance import GENERATORS, Draws
 from .formula import Option, Options, RecordedState
-from .program import Buffer, Instruction, Number, is_ours, layout
-from .watching import LOOKED_AFTER
+from .program import Buffer, Instruction, Number, identical, is_ours, layout
+from .reading import Reads
+from .trees import mapped, returnable
+
+_SUB, _COPY, _ASTYPE, _GETITEM, _SCATTER = (OPS[name] for name in "sub copy astype getitem scatter".split())
 
 
 class _OpaqueError(Exception):
@@ -42,70 +48,90 @@ class _Traced(Tensor):
 class Recorder(Observer):
     """One run of a step, and what it did.
 
-    It is the observer of the running thread, told of every op, and of what Tensors and optimizers do besides.
+    It is the observer of the running thread, told of every op, and of what Tensors, Modules and optimizers do besides.
+
+    Attributes:
+        failed: why this cannot be replayed; empty if it can.
+        once: whether that is so of this call alone, as where an optimizer begins to keep something.
+        updated: the parameters that optimizers have changed.
+        cleared_first: Tensors whose gradients the step sets to None before it computes them.
+        emptied: Tensors without a gradient after a replay: those that it clears or updates.
+        ops: all that the step calls.
+        stored: what optimizers keep for the next step, by its place.
+        guards: options that hold for the program (and whether only their truth does).
     """
 
     rules_take_tensors = True
 
-    def __init__(self, arguments: list[tuple[str, Any]], names: Mapping[int, str], generators: list[Any]) -> None:
-        self.names, self.generators = names, generators
+    def __init__(self, step: Callable[..., Any], arguments: list[tuple[str, Any]]) -> None:
+        around = surroundings(step)
+        self.names = {id(x): name for name, x in around.items() if isinstance(x, Tensor)}
+        self.draws = Draws([x for x in (*around.values(), *(x for _, x in arguments)) if isinstance(x, GENERATORS)])
+        self.reads = Reads(self._name)
+        self.failed, self.once = "", False
         self.instructions: list[Instruction] = []
-        self.failed = ""  # why this cannot be replayed
-        self.first = False  # whether an optimizer begins to keep something, or ceases: such a step is done once
         self.updated: dict[Tensor, None] = {}
-        self.without_gradient: set[Tensor] = set()  # whose gradients the step has set to None
+        self.cleared_first: set[Tensor] = set()
+        self.emptied: dict[Tensor, None] = {}
+        self.ops: dict[Op, None] = {}
+        self.before: dict[int, Tensor] = {}  # gradients that were there before the step, by id
         self.slots: dict[tuple[int, int, str], Buffer] = {}  # what optimizers kept before the step, by its place
-        self.stores: list[tuple[Buffer, Buffer]] = []
-        self.groups: list[tuple[Optimizer, list[tuple[dict[str, Any], tuple[Tensor, ...]]]]] = []
+        self.stored: dict[Buffer, Buffer] = {}  # by its place
+        self.optimizers: dict[Optimizer, None] = {}  # those that have stepped
+        self.looked_at: dict[Optimizer, None] = {}  # whose groups the step has looked at
         self.states: list[tuple[Optimizer, Tensor, int]] = []  # how much is kept for each parameter
         self.numbers: dict[tuple[int, str], Number] = {}
         self.plain: dict[int, tuple[float, Number]] = {}
-        self.frozen: list[Number] = []
-        self.truths: dict[Number, bool] = {}
+        self.guards: dict[tuple[Number, bool], None] = {}
         self.sources: list[Buffer] = []  # what was there before the step
         self.outside: dict[int, tuple[Any, Buffer]] = {}  # by the id of what is kept beside it
         self.results: dict[int, tuple[Array, Buffer]] = {}  # likewise
         self.lines: dict[int, tuple[Tensor, str]] = {}  # likewise
         self.gradients: dict[Buffer, Buffer] = {}
         self.expanding: list[Op] = []
+        self.opaque = False  # whether what is expanded is not made of other ops
         self.node: Tensor | None = None  # the result that the backward pass has come to
-        self.errors: dict[str, Any] = {**np.geterr()}
+        self.errors = np.geterr()
         self.arrays: list[tuple[Array, Array]] = []  # that came without a Tensor, and what they held
         self.inputs: list[Any] = []
-        self.given: list[tuple[Tensor, Tensor]] = []  # those of the inputs that stand for a Tensor, and which
+        self.given: dict[int, tuple[Tensor, Any]] = {}  # what stands for an argument, and the argument, by its id
         self.arguments: list[Buffer] = []
         for name, x in arguments:
-            if isinstance(x, Tensor) or type(x) is np.ndarray:
-                array = x._array if isinstance(x, Tensor) else x
-                tensor = leaf(array)
-                if isinstance(x, Tensor):
-                    tensor._requires_grad, tensor.name, tensor._grad = x._requires_grad, x.name, x._grad
-                    self.given.append((tensor, x))
-                buffer = Buffer("argument", *layout(array), array, name=name)
-                self.outside[id(tensor)] = tensor, buffer
-                self.arguments.append(buffer)
-                self.inputs.append(tensor)
-            else:
-                self.inputs.append(x)
+            if id(x) not in self.given and isinstance(x, Tensor | np.ndarray):
+                self._take(name, x)
+            self.inputs.append(self.given[id(x)][0] if id(x) in self.given else x)
 
-    def run(self, step: Callable[..., Any]) -> Any:
+    def _take(self, name: str, x: Any) -> None:
+        """Let another Tensor stand for an argument, which the step may know by another name as well."""
+        tensor = leaf(x._array if isinstance(x, Tensor) else x)
+        if isinstance(x, Tensor):
+            tensor._requires_grad, tensor.name, tensor._grad = x._requires_grad, x.name, x._grad
+        buffer = Buffer("argument", *layout(tensor._array), tensor._array, name=name)
+        self.outside[id(tensor)] = tensor, buffer
+        self.given[id(x)] = tensor, x
+        self.arguments.append(buffer)
+
+    def _name(self, module: Any) -> None:
+        """Name the Tensors of a Module that the step comes to, as the Module does."""
+        for name, tensor in named(module, Tensor):
+            self.names.setdefault(id(tensor), name)
+
+    def run(self, step: Callable[[], Any]) -> Any:
         """What the step returns."""
-        drawn = random_states(self.generators)
-        mode.observer = self
-        try:
-            value = step(*self.inputs)
-        finally:
-            mode.observer = None
-        after = random_states(self.generators)
-        ops_draw_from = {id(x) for i in self.instructions for x in i.params.values()}
-        states = zip(self.generators, drawn[2], after[2], strict=True)
-        if drawn[:2] != after[:2] or any(a != b for g, a, b in states if id(g) not in ops_draw_from):
+        with self.reads.noted():
+            mode.observer = self
+            try:
+                value = step()
+            finally:
+                mode.observer = None
+        if self.draws.by_others(self.instructions):
             self.stop("draws random numbers by itself; make that an op, or pass them as an argument")
         return value
 
-    def stop(self, reason: str) -> None:
+    def stop(self, reason: str, *, once: bool = False) -> None:
         """Let the step go on eagerly, as it cannot be replayed; of several reasons the first is told."""
-        self.failed = self.failed or reason
+        if not self.failed:
+            self.failed, self.once = reason, once
         mode.observer = None
 
     # --- what Tensors, ops and optimizers tell ---
@@ -125,16 +151,19 @@ class Recorder(Observer):
 
     def cleared(self, tensors: Iterable[Tensor]) -> None:
         """Gradients are set to None."""
-        cleared = set(tensors)
-        self.without_gradient.update(cleared)
-        for tensor, x in self.given:
-            if x in cleared:
+        every = set(tensors)
+        self.cleared_first.update(t for t in every if t._grad is None or not self._known(t._grad))
+        self.emptied.update(dict.fromkeys(t for t in every if t.op is None))
+        for tensor, x in self.given.values():
+            if isinstance(x, Tensor) and x in every:
                 tensor._grad = None
 
     def passing(self, gradient: Any, result: Tensor) -> None:
         """A backward pass comes to a result: in the text its gradient is called after it."""
         self.node = result
-        if isinstance(gradient, Tensor) and id(result) in self.lines and self._known(gradient):
+        if not self._known(gradient) and gradient.op is None:  # the 1 that it begins with
+            self.outside[id(gradient)] = gradient, Buffer("constant", *layout(gradient._array), gradient._array)
+        elif id(result) in self.lines:
             self.gradients.setdefault(self._buffer(gradient), self._buffer(result))
 
     def arrived(self, gradient: Any, leaf: Tensor) -> None:
@@ -144,11 +173,13 @@ class Recorder(Observer):
     def applied(self, result: Tensor, op: Op, inputs: tuple[Any, ...], params: Mapping[str, Any]) -> None:
         """An op has been called."""
         line = self._line()
+        self.ops[op] = None
         params = mapped(dict(params), Option, Option.constant)
         self.lines[id(result)] = result, line
+        if np.geterr() != self.errors:
+            self.stop(f"handles floating-point errors in its own way ({line}); use np.errstate around its calls")
         if self.expanding:
-            if op in self.expanding:
-                raise _OpaqueError
+            self.opaque = self.opaque or op in self.expanding
             result.__class__ = _Traced
         if not self._expand(result, op, inputs, params):
             self._append(op, inputs, result._array, params, line)
@@ -156,28 +187,43 @@ class Recorder(Observer):
             self._buffer(result).name = op.name
         for x, kept in zip(inputs, result.inputs or (), strict=False):
             if kept is not x:  # the copy of an array, for the backward pass
-                self._append(OPS["copy"], (x,), kept._array, {}, line)
+                self._append(_COPY, (x,), kept._array, {}, line)
 
-    def changing(self, what: str) -> None:
-        """An optimizer is changed by other means than a step."""
-        self.stop(f"{what}, which a replay would not; do that between the steps")
+    def changing(self, what: str, owner: Any) -> None:
+        """What the step is a function of is set by the step."""
+        if not self.reads.made(owner):
+            self.stop(f"{what}, which a replay would not; do that between the steps")
+
+    def assigning(self, buffer: Tensor, value: Any) -> None:
+        """A Buffer of a Module takes new values."""
+        if isinstance(value, Tensor) and value.dtype != buffer.dtype:
+            value = ops.astype(value.detach(), dtype=buffer.dtype)
+        self._update(buffer, _COPY, (value if isinstance(value, Tensor) else np.array(value, buffer.dtype),))
+
+    def looking(self, optimizer: Optimizer) -> None:
+        """The groups of an optimizer are looked at."""
+        self.looked_at[optimizer] = None
 
     def stepping(self, optimizer: Optimizer) -> bool:
         """The optimizer changes its parameters: its formula is recorded with Tensors, and carried out."""
-        for tensor, x in self.given:
-            if any(x is p for p in optimizer._members()):
+        members = optimizer._members()
+        for tensor, x in self.given.values():
+            if any(x is p for p in members):
                 x._grad = tensor._grad
                 self.stop("updates an argument; refer to parameters by name")
-        if any(p._grad is not None and not self._known(p._grad) for p in optimizer._members()):
-            self.stop("uses gradients from before the step; call zero_grad() in it")
+        if any(p._grad is not None and not self._known(p._grad) for p in members):
+            self._left_over()
         if self.failed:
             return False
-        self.groups.append((optimizer, [(group, group["params"]) for group in optimizer.groups]))
-        for group in optimizer.groups:
+        self.optimizers[optimizer] = None
+        for group in optimizer._groups:
             for p in group["params"]:
                 if p._grad is not None:
                     self._change(optimizer, group, p, p._grad)
         return True
+
+    def _left_over(self) -> None:
+        self.stop("uses gradients from before the step; call zero_grad() in it", once=True)
 
     def _change(self, optimizer: Optimizer, group: dict[str, Any], p: Tensor, gradient: Tensor) -> None:
         name = self._buffer(p).root.name or p.name or "parameter"
@@ -189,25 +235,28 @@ class Recorder(Observer):
                 change = optimizer.change(p, gradient, state, Options(group, self))
         except Exception as error:  # it is written for arrays alone; or wrong, and will say so of arrays too
             self.stop(f"has an optimizer, {optimizer}, whose formula is not made of ops ({error})")
-            for name in vars(optimizer).keys() - attributes.keys() - set(LOOKED_AFTER):
-                delattr(optimizer, name)
+            vars(optimizer).clear()
             vars(optimizer).update(attributes)
             change = optimizer.change(p._array, gradient._array, optimizer.state[p], group)
         else:
             self._keep(optimizer, p, state)
-        array = p._array
         change = change if isinstance(change, Tensor) else leaf(np.asarray(change))
-        output = self._append(OPS["sub"], (p, change), array, {}, self._line(), update=True)
-        self.outside[id(p)] = p, output
-        array -= change._array
+        self._update(p, _SUB, (p, change))
+        p._array -= change._array
         last_change(p)[0] = tick()
-        self.updated[p] = None
+        self.updated[p] = self.emptied[p] = None
+
+    def _update(self, p: Tensor, op: Op, inputs: tuple[Any, ...]) -> None:
+        """Record an op that is about to write into a Tensor."""
+        if not self.failed:
+            base = self._buffer(p)
+            self.outside[id(p)] = p, self._append(op, inputs, p._array, {}, self._line(), update=base)
 
     def _keep(self, optimizer: Optimizer, p: Tensor, state: RecordedState) -> None:
         """What a formula left in the state is kept for the next step."""
         kept = optimizer.state[p]
+        begins = bool(kept.keys() - state.keys())
         for name in kept.keys() - state.keys():
-            self.first = True
             del kept[name]
         tensors: dict[str, Any] = dict(state)
         for name, tensor in tensors.items():
@@ -219,10 +268,12 @@ class Recorder(Observer):
                 tensor = ops.copy(tensor)
                 buffer = self._buffer(tensor)
             if slot is None or slot.layout != buffer.layout:
-                self.first = True
+                begins = True
             else:
-                self.stores = [(b, place) for b, place in self.stores if place is not slot] + [(buffer, slot)]
+                self.stored[slot] = buffer
             kept[name] = tensor._array
+        if begins and not self.failed:
+            self.failed, self.once = "begins to keep something for a parameter, or ceases to", True
 
     # --- what it makes of that ---
 
@@ -237,6 +288,10 @@ class Recorder(Observer):
             return self.results[id(x._array)][1]
         if x._requires_grad and x.op is not None:
             self.stop("uses a result with a graph from before the step; compute it in the step, or detach() it")
+        if id(x) in self.before:
+            self._left_over()
+        if x._grad is not None:
+            self.before[id(x._grad)] = x._grad
         return self._new(x, x._array, self.names.get(id(x)) or x.name or "")
 
     def _new(self, source: Any, array: Array, name: str) -> Buffer:
@@ -244,8 +299,6 @@ class Recorder(Observer):
         buffer = Buffer("outside", *layout(array), array, source=source, name=name, tracked=tracked)
         self.outside[id(source)] = source, buffer
         self.sources.append(buffer)
-        if any(isinstance(t, Tensor) and t._grad is source for t, _ in self.outside.values()):
-            self.stop("uses gradients from before the step; call zero_grad() in it")
         if source is array:
             self.arrays.append((array, array.copy()))
         return buffer
@@ -258,19 +311,23 @@ class Recorder(Observer):
         return self.plain[id(x)][1] if id(x) in self.plain else x
 
     def _append(
-        self, op: Op, inputs: tuple[Any, ...], array: Array, params: Mapping[str, Any], line: str, update: bool = False
+        self,
+        op: Op,
+        inputs: tuple[Any, ...],
+        array: Array,
+        params: Mapping[str, Any],
+        line: str,
+        update: Buffer | None = None,
     ) -> Buffer:
         operands = tuple(map(self._input, inputs))
         shared = (x for x in operands if isinstance(x, Buffer) and np.may_share_memory(array, x.value))
-        base = operands[0] if update else next(shared, None)
+        base = update or next(shared, None)
         if base is not None and not update and not op.view:
             self.stop(f"uses the op {op.name}, which returns memory of its input; define it with view=True")
-        if op.name in ("getitem", "scatter") and any(b.dtype == bool for b in operands[1:]):
+        if op in (_GETITEM, _SCATTER) and any(b.dtype == bool for b in operands[1:]):
             self.stop("takes elements by a mask, which are not as many every time; use where()")
         output = Buffer("result", *layout(array), array, base)
-        errors: dict[str, Any] = {**np.geterr()}
-        errors = {key: value for key, value in errors.items() if value != self.errors[key]}
-        self.instructions.append(Instruction(op, operands, output, params, line, errors, update))
+        self.instructions.append(Instruction(op, operands, output, params, line, update is not None))
         if not update:
             self.results[id(array)] = array, output
         return output
@@ -281,7 +338,8 @@ class Recorder(Observer):
         The forward function is called with Tensors to see. What is not made of ops alone, or gives other bits, stays as
         it is; so do a user's own ops, which may do other things besides.
         """
-        if not is_ours(op) or any(isinstance(v, np.random.Generator) for v in params.values()):
+        draws = any(isinstance(x, np.random.Generator) for x in params.values())
+        if not is_ours(op) or isinstance(op.forward, np.ufunc) or op in self.expanding or draws:
             return False
         traced = []
         for x in inputs:
@@ -291,23 +349,22 @@ class Recorder(Observer):
                 self.outside[id(x)] = x, buffer
             traced.append(x)
         start = len(self.instructions)
+        outer, self.opaque = self.opaque, False
         self.expanding.append(op)
         made = None
-        try:
-            with no_grad():
-                made = op.forward(*traced, **params)
-        except Exception:
-            made = None
-        finally:
-            self.expanding.pop()
+        with contextlib.suppress(Exception), no_grad():
+            made = op.forward(*traced, **params)
+        self.expanding.pop()
         same = (
             isinstance(made, Tensor)
+            and not self.opaque
             and len(self.instructions) > start
             and id(made._array) in self.results
             and layout(made._array) == layout(result._array)
             and identical(made._array, result._array)
             and not np.may_share_memory(made._array, result._array)
         )
+        self.opaque = outer
         if isinstance(made, Tensor) and same:
             result._array = made._array  # so that views of it are views of what was recorded
         else:
@@ -328,31 +385,58 @@ class Recorder(Observer):
         """What the step returned, outside the graph; and the same with a `Buffer` for each Tensor."""
         if not all(identical(a, b) for a, b in self.arrays):
             self.stop("changes an array in place that ops use; make it an argument")
-        for tensor, x in self.given:
-            x._grad = tensor._grad
-        given = [x for x in self.inputs if isinstance(x, Tensor)]
-        mine = [t for t, _ in self.outside.values() if isinstance(t, Tensor) and t._grad is not None
-                and self._known(t._grad)]  # fmt: skip
-        if any(t is x for t in mine for x in given):
+        if what := self.reads.moved():
+            self.stop(f"changes {what}, which a replay would not; do that between the steps")
+        for tensor, x in self.given.values():
+            if isinstance(x, Tensor):
+                x._grad = tensor._grad
+        with_gradient = [t for t, _ in self.outside.values() if isinstance(t, Tensor) and t._grad is not None]
+        mine = [t for t in with_gradient if self._known(t._grad)]  # type: ignore[arg-type]
+        stand_ins = {tensor for tensor, _ in self.given.values()}
+        if any(t in stand_ins for t in mine):
             self.stop("leaves a gradient in an argument; return grad(...) instead")
         elif any(t not in self.updated for t in mine):
             self.stop("leaves gradients behind; call optimizer.step() in it, or return grad(...)")
-        elif any(t not in self.without_gradient for t in mine):
+        elif any(t not in self.cleared_first for t in mine):
             self.stop("lets gradients add up from call to call; call optimizer.zero_grad() in it")
         if not returnable(value):
             self.stop(f"returns {type(value).__name__}, and not Tensors, also in tuples, lists and dicts, or None")
-        buffers = mapped(value, Tensor, self._buffer) if not self.failed else None
-        if self.failed:
-            return value, None
-        for t in mine:
+        if self.failed and not self.once:
+            return mapped(value, Tensor, self._argument), None
+        tree = mapped(value, Tensor, self._result)
+        for t in self.emptied:
             t._grad = None
-        return mapped(value, Tensor, lambda t: t if self._buffer(t).root.source is t else leaf(t._array)), buffers
+        return mapped(value, Tensor, lambda t: self._argument(t) if t.op is None else leaf(t._array)), tree
+
+    def forget(self) -> None:
+        """Let go of what only the recording needed, arrays above all."""
+        for kept in (self.outside, self.results, self.lines, self.plain, self.arrays, self.inputs, self.given):
+            kept.clear()
+        self.before.clear()
+
+    def _argument(self, t: Tensor) -> Tensor:
+        """The argument that a Tensor stands for, or it itself."""
+        return next((x for tensor, x in self.given.values() if tensor is t and isinstance(x, Tensor)), t)
+
+    def _result(self, t: Tensor) -> Any:
+        """What a replay returns: a Tensor that was there before the step, or the buffer of one that is made anew."""
+        buffer = self._buffer(t)
+        return t if buffer.root.source is t else buffer
+
+
+def surroundings(step: Callable[..., Any]) -> dict[str, Any]:
+    """What a function refers to by name, to name Tensors as it does; empty if it does not tell."""
+    try:
+        around = inspect.getclosurevars(step)
+    except (TypeError, ValueError):
+        return {}
+    return {**around.globals, **around.nonlocals}
 
 
 def _attributes(optimizer: Optimizer) -> dict[str, Any]:
-    """What a formula may count in, to go back to if it has to be called again."""
+    """The attributes of an optimizer, to go back to if its formula has to be called again."""
+    own = {"groups", "state", "_groups", "_taken", "_defaults"}
     return {
-        name: copying.copy(value) if isinstance(value, list | dict | set | np.ndarray) else value
+        name: copying.copy(value) if name not in own and isinstance(value, list | dict | set | np.ndarray) else value
         for name, value in vars(optimizer).items()
-        if name not in LOOKED_AFTER
     }

@@ -1,0 +1,155 @@
+"""The audit: a replay beside the step itself, from the same state; the step's own results and state are what stays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tinygrad_mnist.mode import Observer, mode
+from tinygrad_mnist.tensor import Array, Tensor
+
+from .binding import MISS, Binding
+from .chance import drawn_from, state
+from .formula import Slot
+from .guards import array_of
+from .program import Buffer, identical, layout
+from .trees import leaves
+
+ROUNDING = 100
+"""How many units of rounding of what a step changes two results may lie apart, as with another BLAS or more threads."""
+
+
+class Audit:
+    """One call of a step: it is replayed, everything is put back, and the step itself is run.
+
+    Args:
+        binding: the program, with arrays.
+
+    Attributes:
+        difference: what the step gave otherwise than the replay, in words; empty if nothing.
+        rounding: what differed no more than rounding does.
+    """
+
+    def __init__(self, binding: Binding) -> None:
+        self.binding, self.recorder = binding, binding.recorder
+        self.difference = self.rounding = ""
+        self.written = binding.written()
+        self.sources = drawn_from(self.recorder.instructions)
+        self.replayed: Any = MISS
+        self.before: dict[Buffer, Array] = {}
+        self.after: dict[Buffer, Array] = {}
+        self.drawn: list[str] = []
+
+    def run(self, replay: Callable[[], Any], step: Callable[[], Any]) -> Any:
+        """What the step returns, or raises; it is run once, from the state that was there before."""
+        failure = self._replay(replay)
+        gradients = [(b.source, b.source._grad) for b in self.recorder.sources if isinstance(b.source, Tensor)]
+        mode.observer = Observer()  # compiled steps inside run their own step
+        try:
+            result = step()
+        finally:
+            mode.observer = None
+        if failure is not None:
+            self._differs(f"the replay raised {type(failure).__name__}, and the step did not")
+        elif self.replayed is not MISS:
+            self._compare(result)
+        if any(t._grad is not was and t not in self.recorder.emptied for t, was in gradients):
+            self._differs("a gradient is left behind")
+        self._adopt()
+        return result
+
+    def _replay(self, replay: Callable[[], Any]) -> Exception | None:
+        """Note what a replay gives and leaves of the state, which is then as it was, whatever happens."""
+        gradients = [(t, t._grad) for t in self.recorder.emptied]
+        chance = list(map(state, self.sources))
+        try:
+            for b, array in self.written.items():
+                self.before[b] = array.copy(order="K")
+            self.replayed = replay()
+            self.after = {b: array.copy(order="K") for b, array in self.written.items()}
+            self.drawn = [str(state(bits)) for bits in self.sources]
+        except MemoryError:
+            self.replayed = MISS  # then this call is the step's alone
+        except Exception as error:
+            self.replayed = MISS
+            return error
+        finally:
+            for b, array in self.before.items():
+                self.written[b][...] = array
+            for bits, was in zip(self.sources, chance, strict=True):
+                bits.state = was
+            for t, gradient in gradients:
+                t._grad = gradient
+        return None
+
+    def _compare(self, result: Any) -> None:
+        if _skeleton(result) != _skeleton(self.replayed):
+            self._differs("the result is made up in another way")
+            return
+        for was, now in zip(leaves(self.replayed), leaves(result), strict=True):
+            if isinstance(now, Tensor) and now is not was:
+                self._match("the result", was._array, now._array, None)
+        for b, was in self.after.items():
+            self._match(b.name or "the state", was, array_of(b), self.before[b])
+        if any(len(optimizer.state[p]) != count for optimizer, p, count in self.recorder.states):
+            self._differs("the optimizer keeps something else")
+        if [str(state(bits)) for bits in self.sources] != self.drawn:
+            self._differs("other random numbers are drawn")
+
+    def _match(self, name: str, was: Array, now: Array | None, before: Array | None) -> None:
+        """Compare an array with what the replay made of it; of what is kept, by how much it has changed."""
+        if now is None or layout(now)[:2] != layout(was)[:2]:
+            self._differs(f"{name} is another")
+        elif not identical(np.ascontiguousarray(was), np.ascontiguousarray(now)):
+            gap = _gap(was, now, before)
+            if gap > 1:
+                self._differs(f"{name} is {_shown(now, was)}, and was to be {_shown(was, now)}")
+            elif gap > 0:
+                self.rounding = name
+
+    def _differs(self, what: str) -> None:
+        self.difference = self.difference or what
+
+    def _adopt(self) -> None:
+        """Let the program's own arrays hold what the step has put in their places."""
+        arrays = {b: array_of(b) for b in self.written if isinstance(b.source, Slot)}
+        moved = {b: x.copy(order="K") for b, x in arrays.items() if x is not None and x is not self.written[b]}
+        for b, now in moved.items():  # copies, as a formula may have made two arrays change places
+            if layout(now) == layout(own := self.written[b]):
+                own[...] = now
+                dict.__setitem__(b.source.optimizer.state[b.source.key], b.source.name, own)
+        for t in self.recorder.emptied:
+            t._grad = None
+
+
+def _skeleton(value: Any) -> Any:
+    """How a result is made up, with all that is no Tensor."""
+    if type(value) in (tuple, list):
+        return type(value), tuple(map(_skeleton, value))
+    if type(value) is dict:
+        return dict, tuple((key, _skeleton(item)) for key, item in value.items())
+    return Tensor if isinstance(value, Tensor) else (type(value), repr(value))
+
+
+def _gap(was: Array, now: Array, before: Array | None) -> float:
+    """How far two arrays lie apart, in what rounding can do; 0 if they are equal, NaN being NaN."""
+    if now.dtype.kind != "f":
+        return 0 if np.array_equal(was, now) else np.inf
+    equal = (was == now) | (np.isnan(was) & np.isnan(now))
+    with np.errstate(all="ignore"):
+        apart = np.where(equal, 0, np.abs(was - now)).max(initial=0)
+        if apart == 0:  # but for zeros of another sign
+            return np.inf if (np.signbit(was) != np.signbit(now))[~np.isnan(now)].any() else 0
+        size = np.abs(now).max()
+        change = size if before is None else np.abs(now - before).max()
+        gap = float(apart / (np.finfo(now.dtype).eps * (2 * size + ROUNDING * change)))
+    return gap if np.isfinite(gap) else np.inf
+
+
+def _shown(x: Array, other: Array) -> str:
+    """The first number that is not the same in another array."""
+    signs = np.signbit(x) != np.signbit(other) if x.dtype.kind == "f" else False
+    place = np.flatnonzero(((x != other) | signs).ravel())[0]
+    return f"{x.ravel()[place]:.6g}" if x.dtype.kind == "f" else str(x.ravel()[place])

@@ -1,0 +1,132 @@
+"""A variant of a step: the program for calls of one kind, while nothing that the step is a function of changes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinygrad_mnist.tensor import Tensor
+
+from .audit import Audit
+from .binding import MISS, Binding, adding
+from .call import Call
+from .guards import Guards
+from .numpy_text import NumPyText, comment, writes
+from .program import Buffer, Program, improve
+from .recording import Recorder
+from .trees import leaves, mapped
+
+Compiled = Any
+"""`compiled.Compiled`, which imports this module."""
+
+
+class Variant:
+    """The program of a step for calls of one kind, replayed and audited.
+
+    Args:
+        compiled: whose it is.
+        call: the one that was recorded.
+        recorder: of the recording.
+        tree: what the step returned, with buffers for its Tensors.
+
+    Attributes:
+        eager: why there is no program; empty if there is one.
+        source: the program as text.
+        due: how many calls there were, and after how many the next is audited.
+    """
+
+    def __init__(self, compiled: Compiled, call: Call, recorder: Recorder, tree: Any) -> None:
+        self.compiled, self.recorder, self.tree = compiled, recorder, tree
+        self.key, self.kinds = call.key, call.kinds
+        self.constants = [x if kind.layout is None else None for x, kind in zip(call.parts, call.kinds, strict=True)]
+        self.due = [1, 1]
+        self.right = compiled.calls  # up to this call of the step all is known to be right
+        self.binding: Binding | None = None
+        self.eager = recorder.failed
+        if self.eager:
+            return
+        self.guards = Guards(recorder)
+        program = Program(
+            recorder.arguments,
+            recorder.instructions,
+            [b for b in leaves(tree) if isinstance(b, Buffer)],
+            [(b, place) for place, b in recorder.stored.items()],
+            recorder.gradients,
+        )
+        improve(program, writes)
+        shown = ", ".join(f"{b.name} {b.dtype} {b.shape}" for b in program.arguments)
+        self.text = NumPyText(program, f"{compiled.__name__}({shown})")
+        for b in (*program.arguments, *(i.output for i in (*recorder.instructions, *program.instructions))):
+            if b.kind in ("argument", "result"):
+                b.value = np.empty(0)  # the recording's arrays can go
+        recorder.forget()
+
+    @property
+    def source(self) -> str:
+        """The program as text, or why there is none."""
+        if self.eager:
+            return comment(f"{self.compiled.__name__}: runs eagerly, as it {self.eager}") + "\n"
+        return self.text.source
+
+    def give_up(self, reason: str) -> None:
+        """Run the step itself from now on."""
+        self.eager, self.binding = reason, None
+
+    def is_for(self, call: Call) -> bool:
+        """Whether a call is of this kind, and all that its program depends on is as it was."""
+        return self.key == call.key and (bool(self.eager) or (self.guards.fit() and self.guards.hold()))
+
+    def replay(self, *args: Any) -> Any:
+        """What a replay returns; `MISS` if something is not as it was."""
+        return self.binding.replay(*args) if self.binding is not None else MISS
+
+    def call(self, call: Call) -> Any:
+        """Replay, or audit, or run the step itself."""
+        if self.eager:
+            return self.compiled.run(call)
+        if any(p._grad is not None for p in adding(self.recorder)):
+            return self._detached(self.compiled.run(call))
+        if self.binding is None or not self.binding.is_current():
+            self.binding = Binding(self, self.compiled.lock, self.compiled.counts)
+        if self.due[0] >= self.due[1]:
+            return self._audit(call)
+        result = self.replay(*call.parts)
+        return self._detached(self.compiled.run(call)) if result is MISS else result
+
+    def _audit(self, call: Call) -> Any:
+        compiled = self.compiled
+        assert self.binding is not None
+        audit = Audit(self.binding)
+        calls, number = compiled.calls, self.due[0] + 1
+        self.due[1] = number  # so that it replays now
+
+        def replay() -> Any:
+            try:
+                return self.replay(*call.parts)
+            finally:
+                compiled.counts[0] = calls  # this call is the step's
+
+        try:
+            result = audit.run(replay, lambda: call.run(compiled.step, call.tensors())[0])
+        finally:
+            self.due[:] = number, _next_audit(number, compiled.audit) - 1
+        compiled.ran()
+        compiled.audits += 1
+        if audit.difference:
+            compiled.differs(self, audit.difference, self.right + 1)
+        else:
+            self.right = compiled.calls
+            compiled.agrees(audit.rounding)
+        return self._detached(result)
+
+    def _detached(self, result: Any) -> Any:
+        """What the step itself returned, as a replay leaves it: outside the graph, and no gradients behind."""
+        for t in self.recorder.emptied:
+            t._grad = None
+        return mapped(result, Tensor, lambda t: t if t.op is None else t.detach())
+
+
+def _next_audit(number: int, most: int) -> int:
+    """The number of the next call to be audited: a power of two, or a multiple."""
+    return min(1 << number.bit_length(), (number // most + 1) * most)
