@@ -1197,3 +1197,386 @@ def test_what_a_program_holds_for_makes_another_and_numbers_that_ops_take_do_not
             change(optimizer, w)
         compiled()
     assert compiled.source.count("def step(") == programs
+
+
+# --- what once was wrong without a word ---
+
+
+def test_a_step_handles_floating_point_errors_as_its_caller_does(said: pytest.LogCaptureFixture) -> None:
+    step = compile(lambda x: tg.exp(x * 1000))
+    for k in range(12):
+        with np.errstate(over="ignore" if k % 2 else "raise"):
+            if k % 2:
+                assert np.isinf(step(np.ones(2, F))._array).all()
+            else:
+                with pytest.raises(FloatingPointError):
+                    step(np.ones(2, F))
+    assert step.replays > 2
+    assert not said.records
+
+
+def test_a_step_that_handles_floating_point_errors_itself_runs_eagerly(said: pytest.LogCaptureFixture) -> None:
+    def step(x: Any) -> Any:
+        with np.errstate(over="ignore"):
+            return tg.exp(x * 1000)
+
+    compiled = compile(step)
+    for _ in range(6):
+        assert np.isinf(compiled(np.ones(2, F))._array).all()
+    assert compiled.replays == 0
+    assert "use np.errstate around its calls" in said.messages[0]
+
+
+def test_a_choice_by_the_generator_that_dropout_draws_from_is_made_at_each_call() -> None:
+    def course(wrap: Callable[..., Any]) -> Any:
+        rng = np.random.default_rng(0)
+        dropout = nn.Dropout(0.5, rng=rng)
+        step = wrap(lambda x: dropout(x) * (2 if rng.random() < 0.5 else 3))
+        return [bits(step(Tensor(np.ones(3, F)))) for _ in range(40)]
+
+    assert course(compile) == course(lambda step: step)
+
+
+@pytest.mark.parametrize("make", [np.random.RandomState, np.random.default_rng])
+def test_a_choice_by_a_generator_that_the_step_names_is_made_at_each_call(make: Any) -> None:
+    def course(wrap: Callable[..., Any]) -> Any:
+        rng = make(0)
+        step = wrap(lambda x: x * (2 if rng.uniform() < 0.8 else 3))
+        return [bits(step(Tensor(np.ones(3, F)))) for _ in range(40)]
+
+    assert course(compile) == course(lambda step: step)
+
+
+def test_what_is_detached_is_returned_detached() -> None:
+    w = Tensor([1.0, 2.0], requires_grad=True)
+    c = Tensor([3.0])
+    step = compile(lambda x: (w.detach(), w, w.T, c, c.detach(), x))
+    given = Tensor([1.0])
+    for _ in range(6):
+        detached, itself, view, constant, other, argument = step(given)
+        assert itself is w
+        assert constant is c
+        assert detached is not w
+        assert other is not c
+        assert not detached.requires_grad
+        assert not view.requires_grad
+        assert np.shares_memory(detached._array, w._array)
+        loss = (detached * Tensor([1.0, 1.0], requires_grad=True)).sum()
+        w.data = w.data + 0
+        w._array += 1
+        tg.tensor.last_change(w)[0] = tg.tensor.tick()
+        with pytest.raises(RuntimeError, match="was changed in place"):
+            loss.backward()
+        assert bits(argument) == bits(given)
+    assert step.replays == 3
+
+
+@pytest.mark.parametrize("kind", [dict, list])
+@pytest.mark.parametrize("held", [Tensor, np.asarray])
+def test_what_a_step_does_to_its_batch_is_done_to_it(kind: Any, held: Any, said: pytest.LogCaptureFixture) -> None:
+    def step(batch: Any) -> Any:
+        first = 0 if kind is list else "x"
+        batch[first] = batch[first] * 2
+        if kind is list:
+            batch.append(batch[0])
+        else:
+            batch["new"] = batch["x"]
+        return batch[first]
+
+    compiled = compile(step)
+    for k in range(5):
+        x, y = held(np.full(2, k, F)), held(np.ones(1, F))
+        batch: Any = [x, y] if kind is list else {"x": x, "y": y}
+        result = compiled(batch)
+        inside = batch if kind is list else list(batch.values())
+        assert len(inside) == 3
+        assert inside[0] is inside[2]
+        assert inside[1] is y
+        assert bits(inside[0]) == bits(result) == bits(np.full(2, 2 * k, F))
+    assert compiled.replays == 0
+    assert "changes a list or a dict that is its argument" in said.messages[0]
+
+
+def test_gradients_from_a_look_cost_a_step_that_clears_them_nothing() -> None:
+    def course(wrap: Callable[..., Any], look: bool) -> Any:
+        model = network()
+        step = wrap(training_step(model, optim.SGD(model.parameters(), lr=0.5)))
+        for k in range(12):
+            if look and k > 4:
+                losses.quadratic_cost(model(Tensor(batch(4)[0])), batch(4)[1]).backward()
+            step(*map(Tensor, batch(4, k)))
+        return bits(model.parameters()), step
+
+    looked, step = course(compile, True)
+    assert looked == course(lambda step: step, True)[0] == course(compile, False)[0]
+    assert step.replays == 12 - 1 - step.audits
+    bound = step._variants[0].binding
+    model = network()
+    assert step._last is bound.replay
+    assert model.parameters()[0].grad is None
+
+
+def test_a_step_that_clears_its_gradients_last_runs_itself_where_there_are_some_from_before() -> None:
+    def course(wrap: Callable[..., Any]) -> Any:
+        w = Tensor([1.0, 2.0], requires_grad=True)
+        optimizer = optim.SGD([w], lr=0.1)
+
+        def step(x: Any) -> None:
+            (w * w * x).sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+        step, seen = wrap(step), []
+        for k in range(14):
+            if k % 5 == 4:
+                (w * w).sum().backward()
+            step(Tensor([1.0, 1.0]))
+            seen.append(bits(w))
+            assert w.grad is None
+        return seen, step
+
+    found, step = course(compile)
+    assert found == course(lambda step: step)[0]
+    assert step.replays == 14 - 1 - step.audits - 2
+    assert len(step._variants) == 1
+
+
+class BatchNorm(nn.Module):
+    """With running statistics, as a user would write it."""
+
+    def __init__(self, n: int) -> None:
+        self.scale, self.shift = Tensor(np.ones(n, F), requires_grad=True), Tensor(np.zeros(n, F), requires_grad=True)
+        self.mean, self.variance = nn.Buffer(np.zeros(n, F)), nn.Buffer(np.ones(n, F))
+        self.count = nn.Buffer(0, dtype=np.int64)
+
+    def forward(self, x: Any) -> Any:
+        mean, variance = self.mean, self.variance
+        if self.training:
+            mean = x.mean(0)
+            variance = ((x - mean) ** 2).mean(0)
+            self.mean.assign(0.9 * self.mean + 0.1 * mean)
+            self.variance.assign(0.9 * self.variance + 0.1 * variance)
+            self.count.assign(self.count + 1)
+        return (x - mean) / tg.sqrt(variance + 1e-5) * self.scale + self.shift
+
+
+def test_running_statistics_are_kept_by_a_compiled_step(said: pytest.LogCaptureFixture) -> None:
+    def course(wrap: Callable[..., Any]) -> Any:
+        rng = np.random.default_rng(0)
+        norm = BatchNorm(15)
+        model = nn.Sequential(nn.Linear(20, 15, rng=rng), norm, tg.relu, nn.Linear(15, 10, rng=rng))
+        step = wrap(training_step(model, optim.Momentum(model.parameters(), lr=0.1), losses.softmax_cross_entropy))
+        evaluate, seen = wrap(lambda x: model(x)), []
+        for k in range(20):
+            model.train()
+            seen.append(bits(step(*map(Tensor, batch(4 if k % 4 else 7, k)))))
+            model.eval()
+            seen.append(bits(evaluate(Tensor(batch(4)[0]))))
+            seen.append({name: x.tobytes() for name, x in model.state_dict().items()})
+        assert norm.count.item() == 20
+        return seen, step, evaluate
+
+    found, step, evaluate = course(compile)
+    assert found == course(lambda step: step)[0]
+    assert step.replays > 8
+    assert evaluate.replays > 8
+    assert not said.records
+
+
+def test_the_order_of_reading_and_assigning_a_buffer_is_kept() -> None:
+    def course(wrap: Callable[..., Any]) -> Any:
+        buffer = nn.Buffer([1.0, 2.0])
+        view = buffer.detach()
+
+        def step(x: Any) -> Any:
+            before = buffer * 1
+            buffer.assign(buffer + x)
+            middle = 0.1 * view * buffer
+            buffer.assign(middle.sum() * x)
+            buffer.assign(buffer[::-1])
+            return before, middle, buffer * 1, view + 0
+
+        step = wrap(step)
+        return [(bits(step(Tensor([0.5, 0.25]))), bits(buffer)) for _ in range(8)], step
+
+    found, step = course(compile)
+    assert found == course(lambda step: step)[0]
+    assert step.replays > 3
+
+
+@pytest.mark.parametrize("requires_grad", [False, True])
+def test_an_optimizer_that_holds_a_tensor_is_compiled(requires_grad: bool, said: pytest.LogCaptureFixture) -> None:
+    class Own(optim.Optimizer):
+        def __init__(self, params: Any, lr: float) -> None:
+            super().__init__(params, lr)
+            self.scale = Tensor(2.0, requires_grad=requires_grad)
+
+        def direction(self, gradient: Any, state: Any, options: Any) -> Any:
+            state["sum"] = state.get("sum", 0) + self.scale * gradient
+            return state["sum"] * self.scale
+
+    def course(wrap: Callable[..., Any]) -> Any:
+        w = Tensor([1.0, 2.0], requires_grad=True)
+        optimizer = Own([w], lr=0.01)
+        step = wrap(training_step(lambda x: w * x, optimizer))
+        for k in range(9):
+            if k == 6:
+                optimizer.scale.data = np.asarray(3.0, F)
+            step(Tensor([1.0, 2.0]), Tensor([0.5, 0.5]))
+        return bits(w), bits(optimizer.state[w]["sum"]), step
+
+    *found, step = course(compile)
+    assert found == list(course(lambda step: step)[:2])
+    assert step.replays > 3
+    assert not said.records
+
+
+def test_recordings_leave_no_tensors_behind() -> None:
+    w = Tensor(np.ones((4, 3), F), requires_grad=True)
+    optimizer = optim.SGD([w], lr=0.1)
+
+    def compiled() -> None:
+        step = compile(training_step(lambda x: (x @ w).sum(0) + (x @ w).mean(0), optimizer))
+        for _ in range(5):
+            step(np.ones((2, 4), F), np.ones(3, F))
+        assert step.replays > 0
+
+    def alive() -> int:
+        gc.collect()
+        return sum(isinstance(x, Tensor) for x in gc.get_objects())
+
+    compiled()
+    before = alive()
+    for _ in range(5):
+        compiled()
+    assert alive() <= before
+
+
+def test_arguments_of_another_dtype_make_another_program() -> None:
+    step = compile(lambda x: x / 3)
+    for k in range(6):
+        for dtype in (F, np.float64, np.int32, np.float16):
+            x = np.arange(4).astype(dtype) + k
+            assert bits(step(x)) == bits(Tensor(x) / 3)
+    assert step.source.count("def step(") == 4
+    assert step.replays > 4
+
+
+def test_gradient_mode_makes_another_program() -> None:
+    """What no_grad() keeps from recording is no part of a program with gradients, and the other way round."""
+    w = Tensor([3.0], requires_grad=True)
+    step = compile(lambda x: (x * w).requires_grad)
+    for k in range(8):
+        assert step(np.ones(1, F)) is True
+        with no_grad():
+            assert step(np.ones(1, F)) is False
+        assert step.replays == max(0, 2 * (k - 1) - 2 * sum(n <= k + 1 for n in (4, 8)))
+
+
+def test_a_parameter_of_an_op_that_is_an_array_is_that_of_the_call(table: Any) -> None:
+    shifted = tg.unary("shifted_in_a_test", lambda x, by: x + by, lambda g, out, x, by: g)
+    by = np.ones(3, F)
+
+    def step(x: Any) -> Any:
+        result = shifted(x, by=by)
+        by[...] = 5  # after it was used
+        return result
+
+    compiled = compile(step)
+    for _ in range(6):
+        by[...] = 1
+        assert bits(compiled(np.zeros(3, F))) == bits(np.ones(3, F))
+
+
+def test_random_ops_of_constants_are_drawn_at_each_call(table: Any) -> None:
+    noise = tg.unary("noise_in_a_test", lambda x, rng: x + rng.random(x.shape).astype(F), None, domain=None)
+
+    def course(wrap: Callable[..., Any]) -> Any:
+        rng, w = np.random.default_rng(0), Tensor([1.0, 2.0], requires_grad=True)
+        # The gradient that a backward pass begins with is a constant of the program.
+        step = wrap(lambda: noise(grad(w.sum() * 2, w), rng=rng))
+        return [bits(step()) for _ in range(8)], step
+
+    found, step = course(compile)
+    assert found == course(lambda step: step)[0]
+    assert step.replays > 3
+
+
+def test_signs_of_zero_are_kept_apart_in_a_program() -> None:
+    step = compile(lambda x: (x * 0.0, x * -0.0, x + 0.0, x + -0.0))
+    for _ in range(5):
+        results = step(np.array([1, -0.0], F))
+        assert [np.signbit(t._array).tolist() for t in results] == [
+            [False, True],
+            [True, False],
+            [False, False],
+            [False, True],
+        ]
+    assert step.replays > 1
+
+
+def test_who_watches_inside_a_step_makes_it_run_eagerly(said: pytest.LogCaptureFixture) -> None:
+    def step(x: Any) -> Any:
+        with visualize.detect_anomaly():
+            return tg.log(x)
+
+    compiled = compile(step)
+    for _ in range(5):
+        assert bits(compiled(np.ones(2, F))) == bits(np.zeros(2, F))
+    with pytest.raises(FloatingPointError, match="log gave"):
+        compiled(np.zeros(2, F))
+    assert compiled.replays == 0
+    assert "is watched inside" in said.messages[0]
+
+
+def test_keyword_only_arguments_are_arguments_like_others() -> None:
+    step = compile(lambda x, *, k, scale=2.0: x * k * scale)
+    for n in range(6):
+        x, k = np.ones(2, F), np.full(2, n, F)
+        assert bits(step(x, k=k)) == bits(np.full(2, 2 * n, F))
+        assert bits(step(scale=3.0, k=k, x=x)) == bits(np.full(2, 3 * n, F))
+    assert step.replays > 4
+    with pytest.raises(TypeError, match="missing 1 required keyword-only argument"):
+        step(np.ones(2, F))
+
+
+def test_a_module_made_in_the_step_is_no_change_of_one() -> None:
+    step = compile(lambda x: nn.MaxPool2d(2)(x) * 2)
+    for k in range(5):
+        x = np.random.default_rng(k).random((1, 1, 4, 4), dtype=F)
+        assert bits(step(x)) == bits(tg.max_pool2d(Tensor(x), size=2) * 2)
+    assert step.replays > 1
+
+
+@pytest.mark.parametrize("what", ["attribute", "list", "optimizer", "requires_grad", "schedule"])
+def test_a_step_that_sets_what_it_is_a_function_of_runs_eagerly_and_says_so(
+    what: str, said: pytest.LogCaptureFixture
+) -> None:
+    def course(wrap: Callable[..., Any]) -> Any:
+        model: Any = network()
+        model.count, model.history = 0, []
+        optimizer: Any = optim.SGD(model.parameters(), lr=0.5)
+        schedule = optim.StepLR(optimizer, 1, 0.9)
+        acts: dict[str, Callable[[], Any]] = {
+            "attribute": lambda: setattr(model, "count", model.count + 1),
+            "list": lambda: model.history.append(1),
+            "optimizer": lambda: setattr(optimizer, "note", 1),
+            "requires_grad": lambda: setattr(model.parameters()[0], "requires_grad", True),
+            "schedule": schedule.step,
+        }
+        inner = training_step(model, optimizer)
+
+        def step(x: Any, y: Any) -> Any:
+            acts[what]()
+            return inner(x, y)
+
+        step = wrap(step)
+        for k in range(6):
+            step(*map(Tensor, batch(4, k)))
+        return bits(model.parameters()), model.count, len(model.history), step
+
+    *found, step = course(compile)
+    assert found == list(course(lambda step: step)[:3])
+    assert step.replays == 0
+    assert len(said.messages) == 1
+    assert "which a replay would not; do that between the steps" in said.messages[0]

@@ -90,6 +90,9 @@ def detect_anomaly() -> Iterator[None]:
 def observing(observer: Observer | None) -> Iterator[None]:
     """Tell this observer what happens, in place of the one before; None: tell nobody."""
     before, mode.observer = mode.observer, observer
+    if before is not None:
+        before.changing("is watched inside", None)
+        mode.observer = observer
     try:
         yield
     finally:
