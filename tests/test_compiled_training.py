@@ -99,7 +99,8 @@ class Training:
 
     def swap_an_activation(self) -> None:
         places = [i for i, layer in enumerate(self.network.layers) if layer in ACTIVATIONS]
-        self.network.layers[self.pick(places)] = self.pick(ACTIVATIONS)
+        if places:  # else all are copies
+            self.network.layers[self.pick(places)] = self.pick(ACTIVATIONS)
 
     def append_a_layer(self) -> None:
         self.network.layers.append(self.pick(ACTIVATIONS))
