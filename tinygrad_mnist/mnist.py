@@ -214,7 +214,7 @@ def _read_labels(path: Path) -> npt.NDArray[np.int64]:
         if labels.shape[1] != 1 and not (labels.shape[1] == 8 and labels.dtype.itemsize == 4):
             raise bad(path, "a label for each image, or QMNIST's 8 numbers of which it is the first", labels.shape)
         labels = labels[:, 0]
-    wrong = ~((labels >= 0) & (labels < CLASSES)) | (labels % 1 != 0)
+    wrong = ~((labels >= 0) & (labels < CLASSES)) | (labels != np.floor(labels))
     if wrong.any():
         image = int(wrong.argmax())
         raise bad(path, f"labels of 0 to {CLASSES - 1}", f"{labels[image]} for image {image}")
@@ -270,6 +270,8 @@ def download(directory: str | os.PathLike[str], mirror: str | None = None, *, li
     DataError: no mirror sent the right file, or another data set is there. OSError: cannot write there.
     """
     directory = Path(directory)
+    if not 0 < limit <= threading.TIMEOUT_MAX:
+        raise ValueError(f"limit: expected a number of seconds, got {limit!r}; name one with --limit SECONDS")
     with _made(directory):
         there, contents = _sets(directory).get("", {}), {}
         wanted = [name for name in FILES if not _is_mnist(there.get(name.partition("-idx")[0]), name)]
@@ -385,14 +387,16 @@ def _get(url: str, most: int, limit: float) -> bytes:
     import urllib.request
 
     answer: queue.SimpleQueue[bytes | Exception] = queue.SimpleQueue()
-    end = time.monotonic() + limit
+    end, late = time.monotonic() + limit, TimeoutError(f"not there after {limit:g} s")
 
     def get() -> None:
         content = b""
         try:
             with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
-                while len(content) < most and time.monotonic() < end and (piece := response.read1(most - len(content))):
+                while len(content) < most and (piece := response.read1(most - len(content))):
                     content += piece
+                    if time.monotonic() > end:  # nobody waits any more
+                        raise late
             answer.put(content)
         except Exception as error:
             answer.put(error)
@@ -401,7 +405,7 @@ def _get(url: str, most: int, limit: float) -> bytes:
     try:
         got = answer.get(timeout=limit)
     except queue.Empty:
-        raise TimeoutError(f"not there after {limit:g} s") from None
+        raise late from None
     if isinstance(got, bytes):
         return got
     try:
