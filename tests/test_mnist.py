@@ -767,6 +767,14 @@ def test_a_header_that_claims_much_is_believed_only_as_far_as_there_is_data(tmp_
         assert peak < 4_000_000
 
 
+def test_a_bomb_that_claims_even_more_is_not_kept(tmp_path):
+    bomb = struct.pack(">4I", 0x0803, 13, 2**20, 2**20) + bytes(50_000_000)
+    write(tmp_path, contents() | {TRAIN_IMAGES: bomb})
+    message, peak = peak_of(lambda: mnist.load(tmp_path))
+    assert f"expected {13 * 2**40 + 16} bytes, as its header says 13 x 1048576 x 1048576, found 50000016 by" in message
+    assert peak < 5_000_000
+
+
 def test_a_bomb_that_claims_what_it_holds_is_not_read_for_labels_that_are_fewer(tmp_path):
     bomb = struct.pack(">4I", 0x0803, 50_000, 20, 50) + bytes(50_000_000)
     write(tmp_path, contents() | {TRAIN_IMAGES: bomb})

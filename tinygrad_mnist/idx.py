@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, BinaryIO, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -28,10 +28,10 @@ UNREADABLE = (OSError, EOFError, zlib.error)  # what reading a file, or gunzippi
 GZIP = b"\x1f\x8b"
 HEAD = 512  # bytes that are looked at first: a header has at most 16, an archive is recognised by some more
 PIECE = 1 << 20  # bytes that are read at a time: a header may claim what it likes, nothing is allocated on its word
+LARGE = 1 << 28  # bytes, five times MNIST: more are counted before they are kept, as gigabytes of zeros zip to nothing
 BEYOND = 1 << 16  # bytes beyond the claim that are counted before counting is given up
 
 Values: TypeAlias = npt.NDArray[Any]
-Header: TypeAlias = tuple[np.dtype[Any], tuple[int, ...], int]  # type, shape, and where the values start
 
 # What people have saved as data, by its first bytes.
 OTHERS = (
@@ -54,6 +54,19 @@ OTHERS = (
 )
 
 
+class Header(NamedTuple):
+    """What a file says of itself."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    start: int  # of the values
+
+    @property
+    def end(self) -> int:
+        """How many bytes the file must have."""
+        return self.start + self.dtype.itemsize * math.prod(self.shape)
+
+
 class DataError(ValueError):
     """A data file is not what it should be: one line says which, what was expected and found, a remedy."""
 
@@ -63,14 +76,14 @@ def bad(path: Path, expected: str, found: object) -> DataError:
     return DataError(f"{path}: expected {expected}, found {' '.join(str(found).split())}; {REMEDY}")
 
 
-def shape_of(path: Path, *dims: int) -> tuple[int, ...]:
-    """Return the shape that the header of a file claims; `dims` are the numbers of dimensions that it may have.
+def header_of(path: Path, *dims: int) -> Header:
+    """Return what the header of a file claims; `dims` are the numbers of dimensions that it may have.
 
     Raises:
         DataError: it is not in the format, or has none of `dims`.
     """
     with opened(path) as stream:
-        return _header(path, stream.read(HEAD), dims)[1]
+        return _header(path, stream.read(HEAD), dims)
 
 
 def read(path: Path, *dims: int) -> Values:
@@ -79,9 +92,11 @@ def read(path: Path, *dims: int) -> Values:
     Raises:
         DataError: it is not in the format, has none of `dims`, or holds less or more than its header claims.
     """
+    if header_of(path, *dims).end > LARGE:
+        verify(path, *dims)
     content = bytearray()
-    dtype, shape, start = _go_through(path, dims, content.extend)
-    return np.frombuffer(content, dtype, offset=start).reshape(shape)
+    header = _go_through(path, dims, content.extend)
+    return np.frombuffer(content, header.dtype, offset=header.start).reshape(header.shape)
 
 
 def verify(path: Path, *dims: int) -> None:
@@ -92,15 +107,14 @@ def verify(path: Path, *dims: int) -> None:
 def _go_through(path: Path, dims: tuple[int, ...], keep: Callable[[bytes], None]) -> Header:
     with opened(path) as stream:
         piece = stream.read(HEAD)
-        dtype, shape, start = header = _header(path, piece, dims)
-        expected, found = start + dtype.itemsize * math.prod(shape), 0
+        header, found = _header(path, piece, dims), 0
         while piece:  # to the end, where gzip has verified its checksum, but not far beyond the claim
             keep(piece)
             found += len(piece)
-            piece = stream.read(min(max(expected + BEYOND - found, 0), PIECE))
-    if found != expected:
-        claim, most = " x ".join(map(str, shape)), "at least " * (found >= expected + BEYOND)
-        raise bad(path, f"{expected} bytes, as its header says {claim}", f"{most}{found} bytes")
+            piece = stream.read(min(max(header.end + BEYOND - found, 0), PIECE))
+    if found != header.end:
+        claim, most = " x ".join(map(str, header.shape)), "at least " * (found >= header.end + BEYOND)
+        raise bad(path, f"{header.end} bytes, as its header says {claim}", f"{most}{found} bytes")
     return header
 
 
@@ -140,7 +154,7 @@ def _header(path: Path, head: bytes, dims: tuple[int, ...]) -> Header:
     shape = struct.unpack_from(f">{n_dims}I", head, 4)
     if 0 in shape:
         raise bad(path, "at least one value", f"a header that says {' x '.join(map(str, shape))}")
-    return np.dtype(TYPES[code]), shape, start
+    return Header(np.dtype(TYPES[code]), shape, start)
 
 
 def _other(head: bytes) -> str:

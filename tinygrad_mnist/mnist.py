@@ -189,7 +189,7 @@ def _read_pair(place: Path, files: Mapping[str, Path], name: str, part: str) -> 
         names = f"{name}{part}-images-idx3-ubyte", f"{name}{part}-labels-idx1-ubyte"
         missing = names[0] if images_path is None else names[1]
         raise FileNotFoundError(f"{place}: expected {' and '.join(names)}, {missing} is missing; {REMEDY}")
-    n, found = idx.shape_of(images_path, 3)[0], idx.shape_of(labels_path, 1, 2)[0]
+    n, found = idx.header_of(images_path, 3).shape[0], idx.header_of(labels_path, 1, 2).shape[0]
     if n != found:  # before anything of a size that may not be true is read into memory
         idx.verify(images_path, 3)
         idx.verify(labels_path, 1, 2)
