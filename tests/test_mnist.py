@@ -543,7 +543,7 @@ def test_a_data_set_that_is_not_there_is_an_error(tmp_path, name):
 def test_a_half_of_a_data_set_with_a_name_is_named_so(tmp_path):
     directory = emnist(tmp_path / "gzip")
     (directory / "emnist-digits-test-labels-idx1-ubyte.gz").unlink()
-    with pytest.raises(FileNotFoundError, match="emnist-digits-t10k-labels-idx1-ubyte is missing; fetch it again"):
+    with pytest.raises(FileNotFoundError, match="emnist-digits-test-labels-idx1-ubyte is missing; fetch it again"):
         mnist.load(directory / "emnist-digits")
 
 

@@ -317,6 +317,7 @@ def test_the_cost_is_the_mean_over_what_progress_handed_on(progress, handed_on, 
         (lambda batches, total, desc: ((x, y - 1) for x, y in batches), "] is -1"),
         (lambda batches, total, desc: ((x, y + 1) for x, y in batches), "] is 3; expected 0 to 2"),
         (lambda batches, total, desc: ((x[:-1], y) for x, y in batches), "one label per image, got 10 for 9"),
+        (lambda batches, total, desc: ((x[:0], y[:0]) for x, y in batches), "got another (it is empty)"),
         (lambda batches, total, desc: ((x * np.nan, y) for x, y in batches), "images[0, 0] is nan"),
     ],
 )

@@ -151,7 +151,7 @@ def _sets(place: Path) -> dict[str, dict[str, Path]]:
     is used; a directory of that name only if there is no file.
     """
     found = []
-    for path in place.iterdir() if place.is_dir() else ():
+    for path in place.iterdir() if os.path.isdir(place) else ():
         if match := NAME.fullmatch(path.name):
             name, part, kind = match.groups()
             test, gzipped = part.lower() == "test", path.suffix == ".gz"
@@ -165,7 +165,7 @@ def _sets(place: Path) -> dict[str, dict[str, Path]]:
 
 def _chosen(place: Path) -> tuple[dict[str, Path], str]:
     """Return the files of the data set that `place` names, perhaps none, and what their names begin with."""
-    if not place.is_dir():  # DIR/emnist-digits
+    if not os.path.isdir(place):  # DIR/emnist-digits
         for name, files in _sets(place.parent).items():
             if name and name[:-1] == place.name:
                 return files, name
@@ -186,7 +186,8 @@ def _read_pair(place: Path, files: Mapping[str, Path], name: str, part: str) -> 
     if images_path is None and labels_path is None:
         return None
     if images_path is None or labels_path is None:
-        names = f"{name}{part}-images-idx3-ubyte", f"{name}{part}-labels-idx1-ubyte"
+        start = f"{name}test" if name and part == "t10k" else name + part
+        names = f"{start}-images-idx3-ubyte", f"{start}-labels-idx1-ubyte"
         missing = names[0] if images_path is None else names[1]
         raise FileNotFoundError(f"{place}: expected {' and '.join(names)}, {missing} is missing; {REMEDY}")
     n, found = idx.header_of(images_path, 3).shape[0], idx.header_of(labels_path, 1, 2).shape[0]
@@ -390,14 +391,14 @@ def _get(url: str, most: int, limit: float) -> bytes:
     end, late = time.monotonic() + limit, TimeoutError(f"not there after {limit:g} s")
 
     def get() -> None:
-        content = b""
+        content = bytearray()
         try:
             with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
                 while len(content) < most and (piece := response.read1(most - len(content))):
                     content += piece
                     if time.monotonic() > end:  # nobody waits any more
                         raise late
-            answer.put(content)
+            answer.put(bytes(content))
         except Exception as error:
             answer.put(error)
 

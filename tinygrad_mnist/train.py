@@ -196,6 +196,8 @@ def _checked_batch(batch: Any, n_classes: int) -> tuple[Array, Array]:
         images, labels = batch
         split = mnist.Split(images, labels)
         check_classes("labels", split.labels, n_classes)
+        if len(split) == 0:
+            raise ValueError("it is empty")
     except (TypeError, ValueError) as error:
         raise ValueError(f"fit: progress: expected batches of images and labels, got another ({error})") from None
     return split.images, split.labels
