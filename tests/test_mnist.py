@@ -1262,8 +1262,9 @@ def test_without_a_directory_data_that_comes_with_the_repository_is_enough(tmp_p
 
 
 def dripping(where, stop):
-    """Serve one connection on loopback a byte at a time, the content alone or the headers too; returns the URL."""
+    """Serve one connection on loopback a byte at a time, the content alone or the headers too; returns URL, thread."""
     server = socket.create_server(("127.0.0.1", 0))
+    server.settimeout(10)  # whoever should connect may have failed before
 
     def serve():
         with server, server.accept()[0] as connection, contextlib.suppress(OSError):
