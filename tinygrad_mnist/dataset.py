@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, SupportsIndex, TypeAlias, overload
+from typing import Any, TypeAlias, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -58,7 +58,7 @@ class Split:
         return len(self.labels)
 
     @overload
-    def __getitem__(self, index: SupportsIndex) -> tuple[Images, np.int64]: ...
+    def __getitem__(self, index: int | np.integer) -> tuple[Images, np.int64]: ...
 
     @overload
     def __getitem__(self, index: Index) -> Split: ...
