@@ -36,8 +36,8 @@ class Split:
     labels: Labels
 
     def __post_init__(self) -> None:
-        images = self.images if isinstance(self.images, np.ndarray) else _converted("images", self.images)
-        object.__setattr__(self, "images", images)  # as a frozen class sets its own fields
+        # As a frozen class sets its own fields.
+        object.__setattr__(self, "images", _array("images", self.images, np.float32))
         object.__setattr__(self, "labels", _whole_numbers(self.labels))
         self.check()
 
@@ -84,6 +84,8 @@ class Dataset:
 
     def __post_init__(self) -> None:
         check_count("n_classes", self.n_classes)
+        if not isinstance(self.image_shape, Sequence):
+            raise TypeError(f"image_shape: expected (rows, columns), got {self.image_shape!r}")
         for name, split in self._splits():
             if not isinstance(split, Split):
                 raise TypeError(f"{name}: expected a Split, got {type(split).__name__}; use Split(images, labels)")
@@ -169,20 +171,19 @@ def check_finite(name: str, images: npt.NDArray[Any]) -> None:
         raise ValueError(f"{_place(name, images, ~finite)}; expected finite pixels")
 
 
-def _converted(name: str, values: Any) -> npt.NDArray[Any]:
-    """Return what is no array as one: of float32, if it has no type of its own."""
+def _array(name: str, values: Any, dtype: type | None) -> npt.NDArray[Any]:
+    """Return what may be a list as an array, the same if it is one; of `dtype`, if it has no type of its own."""
+    if np.ma.is_masked(values):
+        raise ValueError(f"{name}: expected no masked values, got some; leave those examples out")
     try:
-        return np.asarray(values, None if hasattr(values, "dtype") else np.float32)
-    except ValueError as error:
+        return np.asarray(values, None if hasattr(values, "dtype") else dtype)
+    except (TypeError, ValueError) as error:
         raise ValueError(f"{name}: expected an array of numbers, got {values!r:.60} ({error})") from None
 
 
 def _whole_numbers(labels: Any) -> Labels:
     """Return labels as int64 (n,): the same array, if it is that already."""
-    try:
-        array = np.asarray(labels)
-    except ValueError as error:
-        raise ValueError(f"labels: expected an array of whole numbers, got {labels!r:.60} ({error})") from None
+    array = _array("labels", labels, None)
     if array.ndim != 1:
         remedy = "" if array.ndim != 2 else "; use labels.ravel()" if array.shape[1] == 1 else "; use labels.argmax(1)"
         raise ValueError(f"labels: expected shape (n,), got {_in_short(array)}{remedy}")
