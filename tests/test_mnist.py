@@ -1,17 +1,24 @@
 """mnist.py: the real digits, small made-up sets, every fault a file can have, downloads over loopback."""
 
+import bz2
 import contextlib
 import errno
 import gzip
 import hashlib
 import http.server
+import io
+import itertools
+import lzma
+import math
 import os
+import pickle
 import re
 import signal
 import socket
 import struct
 import subprocess
 import sys
+import tarfile
 import tempfile
 import threading
 import tracemalloc
@@ -393,10 +400,10 @@ def test_a_directory_in_place_of_a_file_is_named(tmp_path):
 def test_a_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):
     write(tmp_path, contents())
 
-    def refuse(path):
+    def refuse(path, mode):
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
     assert_refused(tmp_path, f"{TRAIN_IMAGES}.gz: expected a whole file that can be read, found .*Permission denied")
 
 
@@ -418,6 +425,416 @@ def test_a_file_in_place_of_the_directory_is_an_error(tmp_path):
     path.write_bytes(b"")
     with pytest.raises(FileNotFoundError, match=r"no train-images-idx3-ubyte, .*file \(not a directory\); "):
         mnist.load(path)
+
+
+# ---- What else people have
+
+
+def typed(code, array):
+    """Return the bytes of an IDX file with values of another type than bytes."""
+    types = {0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+    header = struct.pack(f">{1 + array.ndim}I", code << 8 | array.ndim, *array.shape)
+    return header + array.astype(types[code]).tobytes()
+
+
+def qmnist_labels(labels):
+    """Return the bytes of a label file of QMNIST: class, hsf series, writer, index of the digit, NIST class, ..."""
+    more = np.random.default_rng(0).integers(0, 60_000, (len(labels), 8))
+    return typed(0x0C, np.column_stack([labels, more[:, 1:]]))
+
+
+def test_the_files_of_qmnist_are_read(tmp_path):
+    files = contents()
+    write(
+        tmp_path,
+        {
+            "qmnist-train-images-idx3-ubyte": files[TRAIN_IMAGES],
+            "qmnist-train-labels-idx2-int": qmnist_labels(np.arange(13) % 5),
+            "qmnist-test-images-idx3-ubyte": files[TEST_IMAGES],
+            "qmnist-test-labels-idx2-int": qmnist_labels(np.arange(4) % 5),
+        },
+    )
+    assert_same(mnist.load(tmp_path), mnist.load(write(tmp_path / "as bytes", files)))
+    assert (tmp_path / "qmnist-train-labels-idx2-int.gz").exists()
+
+
+def assert_same(one, other):
+    for name in ("train", "validation", "test"):
+        assert np.array_equal(getattr(one, name).images, getattr(other, name).images)
+        assert np.array_equal(getattr(one, name).labels, getattr(other, name).labels)
+    assert (one.n_classes, one.image_shape) == (other.n_classes, other.image_shape)
+
+
+@pytest.mark.parametrize("code", [0x09, 0x0B, 0x0C, 0x0D, 0x0E])
+@pytest.mark.parametrize("columns", [0, 1])
+def test_labels_may_be_of_any_type(tmp_path, code, columns):
+    files = contents()
+    labels = np.arange(13) % 5
+    same = write(tmp_path / "typed", files | {TRAIN_LABELS: typed(code, labels[:, None] if columns else labels)})
+    assert_same(mnist.load(same), mnist.load(write(tmp_path / "bytes", files)))
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (typed(0x0C, np.where(np.arange(13) == 6, -1, 2)), "labels of 0 to 4095, found -1 for image 6"),
+        (typed(0x09, np.where(np.arange(13) == 0, -128, 2)), "labels of 0 to 4095, found -128 for image 0"),
+        (typed(0x0C, np.arange(13) * 10**8), "labels of 0 to 4095, found 100000000 for image 1"),
+        (typed(0x0D, np.arange(13) / 2), "labels of 0 to 4095, found 0.5 for image 1"),
+        (typed(0x0E, np.where(np.arange(13) == 12, np.nan, 2)), "labels of 0 to 4095, found nan for image 12"),
+        (typed(0x0D, np.full(13, np.inf)), "labels of 0 to 4095, found inf for image 0"),
+        (idx(np.eye(13)), r"expected a label for each image, or QMNIST's 8 numbers .*, found \(13, 13\)"),
+        (idx(np.zeros((13, 8))), r"expected a label for each image, or QMNIST's 8 numbers .*, found \(13, 8\)"),
+        (typed(0x0C, np.zeros((13, 7))), r"QMNIST's 8 numbers .*, found \(13, 7\)"),
+    ],
+)
+def test_labels_of_a_file_that_are_none_are_named(tmp_path, labels, message):
+    write(tmp_path, contents() | {TRAIN_LABELS: labels})
+    assert_refused(tmp_path, f"{TRAIN_LABELS}.gz: expected ", message)
+
+
+EMNIST = ("balanced", "byclass", "bymerge", "digits", "letters", "mnist")
+
+
+def emnist(directory):
+    """Write several data sets into one directory, as EMNIST's archive has them."""
+    for seed, name in enumerate(EMNIST):
+        for file, content in contents(seed=seed).items():
+            spelled = f"emnist-{name}-{file.replace('t10k', 'test')}.gz"
+            directory.mkdir(exist_ok=True)
+            (directory / spelled).write_bytes(gzip.compress(content))
+    return directory
+
+
+def test_one_of_the_data_sets_of_a_directory_is_named_by_what_its_files_begin_with(tmp_path, monkeypatch):
+    directory = emnist(tmp_path / "gzip")
+    for seed, name in enumerate(EMNIST):
+        data = mnist.load(directory / f"emnist-{name}")
+        assert data.source == directory / f"emnist-{name}"
+        assert_same(data, mnist.load(write(tmp_path / name, contents(seed=seed))))
+    monkeypatch.setenv("TINYGRAD_MNIST_DATA", str(directory / "emnist-letters"))
+    assert mnist.load().source.name == "emnist-letters"
+
+
+def test_several_data_sets_in_a_directory_are_listed(tmp_path):
+    with pytest.raises(
+        DataError, match=r"expected one data set, found 6, emnist-balanced, .*, emnist-mnist; "
+    ) as caught:
+        mnist.load(emnist(tmp_path))
+    assert str(caught.value).endswith(f"name one, as {tmp_path / 'emnist-balanced'}")
+
+
+def test_one_data_set_with_a_name_needs_no_naming_and_mnists_own_names_go_first(tmp_path):
+    for file, content in contents(seed=1).items():
+        (tmp_path / f"kmnist_{file}").write_bytes(content)
+    (tmp_path / "._train-images-idx3-ubyte").write_bytes(b"what a Mac leaves")
+    assert_same(mnist.load(tmp_path), mnist.load(tmp_path / "kmnist"))
+    write(tmp_path, contents(seed=2))
+    assert_same(mnist.load(tmp_path), mnist.load(write(tmp_path / "other", contents(seed=2))))
+
+
+@pytest.mark.parametrize("name", ["emnist", "emnist-nothing", "emnist-digits-train", ""])
+def test_a_data_set_that_is_not_there_is_an_error(tmp_path, name):
+    directory = emnist(tmp_path / "gzip")
+    with pytest.raises((DataError, FileNotFoundError), match=r"no train-images|expected one data set"):
+        mnist.load(directory / name)
+
+
+def test_a_half_of_a_data_set_with_a_name_is_named_so(tmp_path):
+    directory = emnist(tmp_path / "gzip")
+    (directory / "emnist-digits-test-labels-idx1-ubyte.gz").unlink()
+    with pytest.raises(FileNotFoundError, match="emnist-digits-test-labels-idx1-ubyte is missing; fetch it again"):
+        mnist.load(directory / "emnist-digits")
+
+
+def test_transposed_images_are_turned_upright(tmp_path):
+    files = contents(shape=(3, 2))
+    lying = {
+        name: idx(upright(content).transpose(0, 2, 1)) if "images" in name else content
+        for name, content in files.items()
+    }
+    write(tmp_path / "lying", lying)
+    assert_same(mnist.load(tmp_path / "lying", transpose=True), mnist.load(write(tmp_path / "upright", files)))
+    assert mnist.load(tmp_path / "lying").image_shape == (2, 3)
+
+
+def upright(content):
+    shape = struct.unpack(">3I", content[4:16])
+    return np.frombuffer(content, np.uint8, offset=16).reshape(shape)
+
+
+def with_pixels(directory, make, code=None, top=255):
+    """Write a data set whose pixels are made of whole numbers from 0 to `top`; returns it and those."""
+    rng = np.random.default_rng(0)
+    pixels = {"train": rng.integers(0, top + 1, (30, 3, 3)), "t10k": rng.integers(0, top + 1, (6, 3, 3))}
+    pixels["train"][0, 0, 0] = top
+    files = contents(n_train=30, n_test=6)
+    for part, array in pixels.items():
+        files[f"{part}-images-idx3-ubyte"] = idx(array) if code is None else typed(code, make(array))
+    return mnist.load(write(directory, files)), pixels["train"].reshape(30, 9)
+
+
+@pytest.mark.parametrize("code", [None, 0x0B, 0x0C, 0x0D, 0x0E])
+@pytest.mark.parametrize(("top", "white"), [(1, 1), (2, 16), (15, 16), (16, 16), (17, 255), (254, 255), (255, 255)])
+def test_pixels_up_to_1_16_or_255_become_1(tmp_path, code, top, white):
+    data, pixels = with_pixels(tmp_path, lambda array: array, code, top)
+    assert np.array_equal(np.concatenate([data.train.images, data.validation.images]), (pixels / white).astype("f"))
+    assert data.train.images.dtype == np.float32
+
+
+@pytest.mark.parametrize("code", [0x0D, 0x0E])
+def test_pixels_that_are_fractions_of_1_stay(tmp_path, code):
+    data, pixels = with_pixels(tmp_path, lambda array: array / 255 * 0.9, code)
+    read = np.concatenate([data.train.images, data.validation.images])
+    np.testing.assert_allclose(read, pixels / 255 * 0.9, rtol=1e-6)
+
+
+def test_pixels_of_16_bits_become_1(tmp_path):
+    data, _ = with_pixels(tmp_path, lambda array: array * 257, 0x0C)
+    assert data.train.images.max() == 1
+
+
+def test_the_test_images_are_scaled_as_the_training_images(tmp_path):
+    files = contents(n_train=30, n_test=6, shape=(3, 3))
+    files[TEST_IMAGES] = idx(np.full((6, 3, 3), 9))
+    test = mnist.load(write(tmp_path, files)).test
+    assert test is not None
+    assert test.images.max() == np.float32(9) / np.float32(255)
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [(np.nan, "nan"), (np.inf, "inf"), (-0.4, "-0.4"), (7e4, "70000.0")],
+)
+def test_pixels_of_a_file_that_are_none_are_named(tmp_path, value, found):
+    pixels = np.zeros((13, 3, 2))
+    pixels[7, 2, 1] = value
+    write(tmp_path, contents() | {TRAIN_IMAGES: typed(0x0E, pixels)})
+    assert_refused(tmp_path, f"{TRAIN_IMAGES}.gz: expected pixels from 0 ", f"{found} in image 7, row 2, column 1")
+
+
+def test_pixels_a_little_above_1_are_not_guessed_at(tmp_path):
+    write(
+        tmp_path,
+        contents() | {TRAIN_IMAGES: typed(0x0D, np.full((13, 3, 2), 1.5)), TEST_IMAGES: idx(np.ones((4, 3, 2)))},
+    )
+    assert_refused(tmp_path, "expected pixels up to one of .*, found 1.5 as the largest")
+
+
+OTHER_FILES = [
+    (lambda content: gzip.compress(gzip.compress(content)), "a file that was gzipped twice: gunzip it once"),
+    (lambda content: b"\n<!DOCTYPE html>\n<html><head><title>404 Not Found</title></head></html>", "a web page"),
+    (lambda content: b"\xef\xbb\xbf<html lang='en'>\xc3\xa4</html>", "a web page"),
+    (lambda content: b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "a web page"),
+    (lambda content: b"PK\3\4" + bytes(99), "a ZIP archive: unpack it"),
+    (lzma.compress, "an xz file: unpack it"),
+    (bz2.compress, "a bzip2 file: unpack it"),
+    (lambda content: b"\x93NUMPY\1\0" + content, "a .npy file"),
+    (lambda content: tarred(content), "a tar archive: unpack it"),
+    (lambda content: pickle.dumps([content]), "a pickle"),
+    (lambda content: b"label,pixel0,pixel1\n5,0,0\n", "text that begins with 'label,pixel0,pixel1 5,0,0'"),
+    (lambda content: b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a", "text .*'version https://git-lfs"),
+    (lambda content: b"Not Found", "text that begins with 'Not Found'"),
+]
+
+
+def tarred(content):
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        member = tarfile.TarInfo("train-images-idx3-ubyte")
+        member.size = len(content)
+        archive.addfile(member, io.BytesIO(content))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("gzipped", [False, True])
+@pytest.mark.parametrize("name", [TRAIN_IMAGES, TEST_LABELS])
+@pytest.mark.parametrize(("make", "what"), OTHER_FILES)
+def test_what_is_no_data_is_called_what_it_is(tmp_path, make, what, name, gzipped):
+    files = contents()
+    write(tmp_path, files)
+    content = make(files[name])
+    if content.startswith(b"\x1f\x8b"):
+        gzipped = False  # it is already, once
+    (tmp_path / f"{name}.gz").write_bytes(gzip.compress(content) if gzipped else content)
+    assert_refused(tmp_path, f"{name}.gz: expected ", f", found .*, {what}")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_what_is_no_file_is_not_waited_for(tmp_path):
+    write(tmp_path, contents())
+    (tmp_path / f"{TEST_LABELS}.gz").unlink()
+    os.mkfifo(tmp_path / f"{TEST_LABELS}.gz")
+    assert_refused(tmp_path, f"{TEST_LABELS}.gz: expected a whole file that can be read, found something other than a")
+
+
+# ---- Files sorted by class
+
+
+def sorted_files(directory, labels):
+    """Write a data set with these labels, whose images say which they are."""
+    n = len(labels)
+    numbers = np.arange(n)
+    images = np.stack([numbers // 250, numbers % 250, np.full(n, 255)], axis=1)[:, None, :]
+    write(directory, {TRAIN_IMAGES: idx(images), TRAIN_LABELS: idx(np.asarray(labels))})
+    data = mnist.load(directory)
+    splits = [np.rint(split.images @ [250 * 255, 255, 0]).astype(int) for split in (data.train, data.validation)]
+    for numbers_of_split, split in zip(splits, (data.train, data.validation), strict=True):
+        assert np.array_equal(np.asarray(labels)[numbers_of_split], split.labels)
+    assert sorted(np.concatenate(splits)) == list(range(n))
+    return data
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.repeat(np.arange(10), 6),
+        np.repeat(np.arange(10)[::-1], 600),
+        np.repeat([3, 1, 0, 2], 50),
+        np.repeat([0, 1], 60),  # all are trained on as they stand, but one alone would validate
+        np.repeat([0, 1, 2, 3], [500, 20, 300, 3]),
+        np.tile(np.repeat(np.arange(5), 40), 3),  # several sorted files, one after the other
+        np.concatenate([np.arange(600) % 4, np.full(100, 4), np.full(100, 5)]),  # classes that were added later
+        np.repeat([0, 1, 2], 4),
+    ],
+)
+def test_files_sorted_by_class_are_split_so_that_both_parts_have_all(tmp_path, labels):
+    data = sorted_files(tmp_path, labels)
+    assert len(data.validation) == len(labels) // 6
+    classes, counts = np.unique(labels, return_counts=True)
+    assert set(data.train.labels) == set(classes)
+    if len(data.validation) >= len(classes):
+        assert set(data.validation.labels) == set(classes)
+    for label, count in zip(classes, counts, strict=True):
+        assert abs(np.count_nonzero(data.validation.labels == label) - count / 6) <= 2
+    if len(labels) >= 60:
+        assert set(data.head(len(labels) // 2).train.labels) == set(classes)
+
+
+def test_a_class_of_one_image_is_trained_on(tmp_path):
+    data = sorted_files(tmp_path, np.repeat([0, 1, 2], [30, 29, 1]))
+    assert set(data.train.labels) == {0, 1, 2}
+    assert set(data.validation.labels) == {0, 1}
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.arange(60) % 10,
+        np.random.default_rng(0).integers(0, 10, 60),
+        np.repeat(np.arange(30), 1),
+        np.zeros(60, int),
+        np.append(np.random.default_rng(1).integers(0, 3, 59), 3),
+        np.repeat(np.tile([0, 1, 2], 40), 3),  # in threes, but no class is missing anywhere
+    ],
+)
+def test_other_files_keep_their_order(tmp_path, labels):
+    data = sorted_files(tmp_path, labels)
+    assert np.array_equal(np.concatenate([data.train.labels, data.validation.labels]), labels)
+
+
+# ---- Files made to harm
+
+
+def peak_of(function):
+    """Return what the function raised, and how many bytes more than before there were at most."""
+    tracemalloc.start()
+    try:
+        with pytest.raises((DataError, FileNotFoundError)) as caught:
+            function()
+        return str(caught.value), tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_bomb_behind_an_honest_header_is_not_unzipped_to_its_end(tmp_path, name):
+    files = contents()
+    write(tmp_path, files | {name: files[name] + bytes(50_000_000)})
+    message, peak = peak_of(lambda: mnist.load(tmp_path))
+    assert re.search(rf"{name}.gz: expected {len(files[name])} bytes, .*, found at least \d+ bytes", message)
+    assert peak < 4_000_000
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_header_that_claims_much_is_believed_only_as_far_as_there_is_data(tmp_path, name):
+    files = contents()
+    dims = 3 if "images" in name else 1
+    for shape in ([2**32 - 1] * dims, [10**9] + [1] * (dims - 1)):
+        write(tmp_path, files | {name: claiming(*shape)(files[name])})
+        message, peak = peak_of(lambda: mnist.load(tmp_path))
+        assert f"{name}.gz: expected {math.prod(shape) + 4 + 4 * dims} bytes" in message
+        assert peak < 4_000_000
+
+
+def test_a_bomb_that_claims_even_more_is_not_kept(tmp_path):
+    bomb = struct.pack(">4I", 0x0803, 13, 2**20, 2**20) + bytes(50_000_000)
+    write(tmp_path, contents() | {TRAIN_IMAGES: bomb})
+    message, peak = peak_of(lambda: mnist.load(tmp_path))
+    assert f"expected {13 * 2**40 + 16} bytes, as its header says 13 x 1048576 x 1048576, found 50000016 by" in message
+    assert peak < 5_000_000
+
+
+def test_a_bomb_that_claims_what_it_holds_is_not_read_for_labels_that_are_fewer(tmp_path):
+    bomb = struct.pack(">4I", 0x0803, 50_000, 20, 50) + bytes(50_000_000)
+    write(tmp_path, contents() | {TRAIN_IMAGES: bomb})
+    message, peak = peak_of(lambda: mnist.load(tmp_path))
+    assert f"expected 50000 labels, one per image of {TRAIN_IMAGES}.gz, found 13" in message
+    assert peak < 5_000_000
+
+
+def spoil(content, others, rng):
+    """Return a file with a fault drawn at random, mostly where it hurts: in the first bytes."""
+    place = int(rng.integers(min(len(content), 20 if rng.random() < 0.7 else len(content))))
+    word = struct.pack(">I", int(rng.choice([0, 1, 2, 7, 13, 2**16, 2**31, 2**32 - 1, rng.integers(2**32)])))
+    faults = [
+        lambda: content[:place] + bytes([rng.integers(256)]) + content[place + 1 :],
+        lambda: content[:place],
+        lambda: content[place:],
+        lambda: content[: place // 4 * 4] + word + content[place // 4 * 4 + 4 :],
+        lambda: content[:2] + bytes([rng.integers(16), rng.integers(5)]) + content[4:],
+        lambda: content + bytes(int(rng.integers(1, 300_000))),
+        lambda: rng.bytes(int(rng.integers(300))),
+        lambda: others[int(rng.integers(len(others)))],
+        lambda: gzip.compress(content),
+        lambda: typed(
+            int(rng.choice([9, 11, 12, 13, 14])), rng.normal(0, 300, rng.integers(1, 14, rng.integers(1, 4)))
+        ),
+    ]
+    return faults[int(rng.integers(len(faults)))]()
+
+
+def attempt(directory):
+    """Load a directory: None if that went well, else what was said."""
+    try:
+        data = mnist.load(directory)
+    except (DataError, FileNotFoundError) as error:
+        return str(error)
+    assert 0 <= data.train.images.min() <= data.train.images.max() <= 1
+    return None
+
+
+def test_spoilt_files_are_refused_in_a_line_or_read(tmp_path):
+    rng, said = np.random.default_rng(0), []
+    for _ in range(300):
+        files = contents(seed=int(rng.integers(9)))
+        name = NAMES[int(rng.integers(4))]
+        content = spoil(files[name], list(files.values()), rng)
+        zipped = gzip.compress(content, 1)
+        if rng.random() < 0.3:
+            zipped = spoil(zipped, [content], rng)
+        write(tmp_path, files)
+        (tmp_path / f"{name}.gz").write_bytes(zipped)
+        tracemalloc.start()
+        said.append(attempt(tmp_path))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 5_000_000
+    messages = [message for message in said if message is not None]
+    assert 200 < len(messages) < 300
+    for message in messages:
+        assert message.startswith(str(tmp_path))
+        assert "\n" not in message
 
 
 # ---- Batches
@@ -652,7 +1069,7 @@ def test_a_download_that_fails_leaves_nothing(tmp_path, files, fault, capsys):
     answers[f"/{TEST_IMAGES}.gz"] = faulty(fault, files)
     with serving(answers) as (url, _):
         assert mnist.main([str(tmp_path), "--mirror", url]) == 1
-    assert listing(tmp_path) == sorted(f"{name}.gz" for name in (TRAIN_IMAGES, TRAIN_LABELS))
+    assert listing(tmp_path) == []
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert re.match(
@@ -742,6 +1159,201 @@ def test_a_place_that_cannot_be_written_to_is_said_in_a_line(tmp_path, files, ca
         assert error.count("\n") == 1
 
 
+def snapshot(directory):
+    """Return all that is in a directory: names, whether they are directories, contents."""
+    return {path.relative_to(directory): path.is_file() and path.read_bytes() for path in directory.rglob("*")}
+
+
+@pytest.mark.parametrize("foreign", NAMES)
+@pytest.mark.parametrize("same_size", [True, False])
+def test_a_file_of_another_data_set_means_that_nothing_is_fetched(tmp_path, files, foreign, same_size, capsys):
+    other = contents(seed=1) if same_size else contents(n_train=7, n_test=2)
+    other |= {name: content[:8] + bytes([4]) + content[9:] for name, content in other.items() if "labels" in name}
+    write(tmp_path, {foreign: other[foreign]})
+    (tmp_path / "notes").write_text("mine")
+    before = snapshot(tmp_path)
+    with serving(mirror_of(files)) as (url, log):
+        assert mnist.main([str(tmp_path), "--mirror", url]) == 1
+    assert log == []
+    assert snapshot(tmp_path) == before
+    error = capsys.readouterr().err
+    assert f"{foreign}.gz: expected MNIST or nothing, found another data set; choose another directory" in error
+    assert ("or, if it is MNIST's with wrong bytes, delete it" in error) is same_size
+
+
+def test_a_damaged_file_beside_those_of_another_data_set_is_not_replaced_by_mnists(tmp_path, files):
+    write(tmp_path, contents(seed=1))
+    (tmp_path / f"{TRAIN_IMAGES}.gz").write_bytes(b"damaged")
+    before = snapshot(tmp_path)
+    with serving(mirror_of(files)) as (url, log), pytest.raises(DataError, match="another data set"):
+        mnist.download(tmp_path, url)
+    assert log == []
+    assert snapshot(tmp_path) == before
+
+
+def test_right_size_and_wrong_bytes_are_noticed(tmp_path, files, capsys):
+    wrong = files | {TEST_IMAGES: files[TEST_IMAGES][:-1] + bytes([files[TEST_IMAGES][-1] ^ 1])}
+    with serving(mirror_of(wrong)) as (url, _):
+        assert mnist.main([str(tmp_path), "--mirror", url]) == 1
+    assert re.search("t10k-images.*: expected SHA-256 .*, found ", capsys.readouterr().err)
+    assert listing(tmp_path) == []
+
+
+@pytest.mark.parametrize("failing", range(9))
+def test_a_failure_while_files_are_put_in_place_takes_all_back(tmp_path, files, failing, monkeypatch):
+    write(tmp_path, {TRAIN_LABELS: files[TRAIN_LABELS]})
+    (tmp_path / f"{TEST_IMAGES}.gz").write_bytes(b"damaged")
+    before, calls, replace = snapshot(tmp_path), itertools.count(), os.replace
+
+    def fail(source, target):
+        if next(calls) == failing:
+            raise OSError(errno.EIO, "Input/output error")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", fail)
+    with serving(mirror_of(files)) as (url, _):
+        if failing < 7:  # three files written, one of them moved out of the way, three put in place
+            with pytest.raises(OSError, match="Input/output error"):
+                mnist.download(tmp_path, url)
+            assert snapshot(tmp_path) == before
+        else:
+            mnist.download(tmp_path, url)
+            assert listing(tmp_path) == WHOLE
+
+
+def test_a_directory_in_place_of_a_file_stays(tmp_path, files, capsys):
+    (tmp_path / f"{TEST_LABELS}.gz").mkdir()
+    (tmp_path / f"{TEST_LABELS}.gz" / "notes").write_text("mine")
+    before = snapshot(tmp_path)
+    with serving(mirror_of(files)) as (url, _):
+        assert mnist.main([str(tmp_path), "--mirror", url]) == 1
+    assert snapshot(tmp_path) == before
+    assert f"{TEST_LABELS}.gz: is not a file that can be replaced; " in capsys.readouterr().err
+
+
+def test_directories_that_were_made_for_nothing_go_again(tmp_path, files):
+    with serving({}) as (url, _):
+        assert mnist.main([str(tmp_path / "a" / "b"), "--mirror", url]) == 1
+    assert listing(tmp_path) == []
+
+
+def test_without_a_directory_it_goes_where_data_is_looked_for(tmp_path, files, monkeypatch, capsys):
+    monkeypatch.setattr(mnist, "__file__", str(tmp_path / "site-packages" / "tinygrad_mnist" / "mnist.py"))
+    cache = tmp_path / "cache" / "tinygrad_mnist"
+    with serving(mirror_of(files)) as (url, log):
+        assert mnist.main(["--mirror", url]) == 0
+        assert mnist.load().source == cache
+        assert capsys.readouterr().out.splitlines()[-1] == f"MNIST is in {cache}: mnist.load() finds it"
+        monkeypatch.setenv("TINYGRAD_MNIST_DATA", str(tmp_path / "mine"))
+        assert mnist.main(["--mirror", url]) == 0
+        assert mnist.load().source == tmp_path / "mine"
+        assert len(log) == 8
+        monkeypatch.delenv("TINYGRAD_MNIST_DATA")
+        assert mnist.main(["--mirror", url]) == 0
+        assert len(log) == 8  # it is there already
+    assert listing(tmp_path) == ["cache", "mine"]
+
+
+def test_without_a_directory_data_that_comes_with_the_repository_is_enough(tmp_path, capsys):
+    assert mnist.main([]) == 0
+    output = capsys.readouterr().out
+    assert output.count("already there, verified\n") == 4
+    assert output.splitlines()[-1] == f"MNIST is in {DATA}: mnist.load() finds it"
+
+
+def dripping(where, stop):
+    """Serve one connection on loopback a byte at a time, the content alone or the headers too; returns URL, thread."""
+    server = socket.create_server(("127.0.0.1", 0))
+    server.settimeout(10)  # whoever should connect may have failed before
+
+    def serve():
+        with server, server.accept()[0] as connection, contextlib.suppress(OSError):
+            connection.recv(65_536)
+            head = b"HTTP/1.0 200 OK\r\n"
+            if where == "content":
+                connection.sendall(head + b"Content-Length: 100000\r\n\r\n")
+            else:
+                connection.sendall(head)
+            while not stop.wait(0.01):
+                connection.sendall(b"x")
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    return f"http://127.0.0.1:{server.getsockname()[1]}", thread
+
+
+@pytest.mark.parametrize("where", ["content", "headers"])
+def test_a_mirror_that_drips_is_given_up(tmp_path, files, where, capsys):
+    stop = threading.Event()
+    url, thread = dripping(where, stop)
+    try:
+        assert mnist.main([str(tmp_path), "--mirror", url, "--limit", "0.2"]) == 1
+    finally:
+        stop.set()
+        thread.join()
+    error = capsys.readouterr().err
+    assert re.match(r"error: \S+: .*not there after 0.2 s; check the network, or name another mirror", error)
+    assert error.count("\n") == 1
+    assert listing(tmp_path) == []
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "nan", "inf"])
+def test_a_limit_that_is_no_time_is_said_in_a_line(tmp_path, files, limit, capsys):
+    with serving(mirror_of(files)) as (url, log):
+        assert mnist.main([str(tmp_path / "new"), "--mirror", url, f"--limit={limit}"]) == 1
+    assert log == []
+    assert re.match(r"error: limit: expected a number of seconds, got .*; .*\n\Z", capsys.readouterr().err)
+    assert listing(tmp_path) == []
+
+
+# ---- Making a data set like MNIST of others
+
+
+def test_a_data_set_of_emnist_becomes_one_of_mnists_kind(tmp_path, capsys):
+    source, made = emnist(tmp_path / "gzip") / "emnist-letters", tmp_path / "letters"
+    assert mnist.main([str(made), "--from", str(source), "--transpose"]) == 0
+    assert listing(made) == sorted(NAMES)
+    assert_same(mnist.load(made), mnist.load(source, transpose=True))
+    assert (made / TRAIN_LABELS).read_bytes() == contents(seed=EMNIST.index("letters"))[TRAIN_LABELS]
+    output = capsys.readouterr()
+    assert (
+        output.out == f"the data set is in {made}: set TINYGRAD_MNIST_DATA={made}, or call mnist.load({str(made)!r})\n"
+    )
+    assert output.err == ""
+    before = snapshot(made)
+    assert mnist.main([str(made), "--from", str(source)]) == 1  # not over what is there
+    assert "expected no data set, found one; choose another directory" in capsys.readouterr().err
+    assert snapshot(made) == before
+
+
+@pytest.mark.parametrize("code", [0x09, 0x0B, 0x0C, 0x0D, 0x0E])
+def test_pixels_of_other_types_and_many_classes_are_kept(tmp_path, code):
+    files = contents() | {
+        TRAIN_IMAGES: typed(code, np.arange(78).reshape(13, 3, 2)),
+        TRAIN_LABELS: typed(0x0C, np.arange(13) * 300),
+    }
+    source = write(tmp_path / "source", {name: files[name] for name in (TRAIN_IMAGES, TRAIN_LABELS)})
+    mnist.convert(source, tmp_path / "made" / "here")
+    one, other = mnist.load(tmp_path / "made" / "here"), mnist.load(source)
+    assert np.array_equal(one.train.images, other.train.images)
+    assert np.array_equal(one.train.labels, other.train.labels)
+    assert one.n_classes == 3601
+
+
+@pytest.mark.parametrize("arguments", [["x", "--transpose"], ["--from", "y"], ["--from", "y", "--transpose"]])
+def test_what_is_to_be_made_of_what_must_be_said(tmp_path, arguments, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="2"):
+        mnist.main(arguments)
+    assert "--transpose needs --from SOURCE, and that needs DIR" in capsys.readouterr().err
+
+
+def test_a_source_that_is_none_makes_nothing(tmp_path, capsys):
+    assert mnist.main([str(tmp_path / "made"), "--from", str(tmp_path / "nowhere")]) == 1
+    assert re.match(r"error: no train-images-idx3-ubyte, .*nowhere \(not a directory\); ", capsys.readouterr().err)
+    assert listing(tmp_path) == []
+
+
 # ---- The command line, as a process of its own
 
 
@@ -760,11 +1372,11 @@ def test_the_command_fails_in_a_line(tmp_path):
         done = run("-m", "tinygrad_mnist.mnist", "new", "--mirror", url, cwd=tmp_path)
     assert done.returncode == 1
     assert re.match(r"error: .*404.*\n\Z", done.stderr)
-    assert listing(tmp_path / "new") == []
+    assert listing(tmp_path) == []
 
 
 def test_the_command_used_wrongly_exits_with_2(tmp_path):
-    done = run("-m", "tinygrad_mnist.mnist", cwd=tmp_path)
+    done = run("-m", "tinygrad_mnist.mnist", "new", "--mirrors", "two", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("usage: python -m tinygrad_mnist.mnist")
 
@@ -797,4 +1409,4 @@ def test_the_command_interrupted_exits_with_130(tmp_path):
             _, error = process.communicate(timeout=60)
     assert process.returncode == 130
     assert re.match(r"interrupted.*\n\Z", error)
-    assert listing(tmp_path / "new") == []
+    assert listing(tmp_path) == []

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import io
+import itertools
 import json
 import pickle
 import zipfile
@@ -23,6 +24,7 @@ from tinygrad_mnist.optim import SGD, Momentum, Nesterov, Optimizer, StepLR
 from tinygrad_mnist.train import CheckpointError, DivergedError, Epoch
 from zoo.custom import Adam
 
+from .helpers import refused
 from .reference import former_checkpoints
 
 
@@ -163,7 +165,13 @@ def test_the_number_of_epochs_is_the_total():
     data = made_up()
     assert run(data, epochs=0) == []
     assert [record.epoch for record in run(data, epochs=5, done=3)] == [4, 5]
-    assert run(data, epochs=5, done=7) == []
+    assert run(data, epochs=5, done=5) == []
+
+
+@pytest.mark.parametrize("done", [-1, 6, 2.0, True, None, "1"])
+def test_what_cannot_be_done_already_is_refused(done):
+    with refused(ValueError, "fit: done: expected a whole number from 0 to epochs, which is 5", repr(done)):
+        run(made_up(), epochs=5, done=done)
 
 
 def test_training_accuracy_is_that_of_a_sample(monkeypatch):
@@ -267,6 +275,157 @@ def test_progress_goes_through_the_batches():
 
     run(made_up(25), epochs=2, progress=progress)
     assert calls == [(3, "epoch 1/2"), (3, "epoch 2/2")]
+
+
+def first_steps(count):
+    return lambda batches, total, desc: itertools.islice(batches, count)
+
+
+def twice(batches, total, desc):
+    return itertools.chain.from_iterable((batch, batch) for batch in batches)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize(
+    ("progress", "handed_on"),
+    [
+        (first_steps(2), [0, 1]),
+        (first_steps(3), [0, 1, 2]),
+        (twice, [0, 0, 1, 1, 2, 2]),
+        (lambda batches, total, desc: list(batches)[::-1], [2, 1, 0]),
+    ],
+)
+def test_the_cost_is_the_mean_over_what_progress_handed_on(progress, handed_on, compiled):
+    data = made_up(25)
+    model = network(data)
+    records = run(data, model, SGD(model.parameters(), 0.0), epochs=1, progress=progress, compiled=compiled)
+    parts = np.split(np.random.default_rng(1).permutation(25), [10, 20])
+    costs = [quadratic_cost(model(data.train.images[part]), data.train.labels[part]).item() for part in parts]
+    weights = [len(parts[i]) for i in handed_on]
+    assert records[0].cost == pytest.approx(np.average([costs[i] for i in handed_on], weights=weights), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("progress", "words"),
+    [
+        (lambda batches, total, desc: None, "expected an iterable over the batches, got None"),
+        (lambda batches, total, desc: 3, "expected an iterable over the batches, got 3"),
+        (lambda batches, total, desc: [], "handed on no batch of epoch 1"),
+        (first_steps(0), "handed on no batch of epoch 1"),
+        (lambda batches, total, desc: enumerate(batches), "expected batches of images and labels"),
+        (lambda batches, total, desc: "abc", "expected batches of images and labels"),
+        (lambda batches, total, desc: ((x, y - 1) for x, y in batches), "] is -1"),
+        (lambda batches, total, desc: ((x, y + 1) for x, y in batches), "] is 3; expected 0 to 2"),
+        (lambda batches, total, desc: ((x[:-1], y) for x, y in batches), "one label per image, got 10 for 9"),
+        (lambda batches, total, desc: ((x[:0], y[:0]) for x, y in batches), "got another (it is empty)"),
+        (lambda batches, total, desc: ((x * np.nan, y) for x, y in batches), "images[0, 0] is nan"),
+    ],
+)
+def test_what_progress_may_not_return_is_said_in_a_line(progress, words):
+    with refused((TypeError, ValueError), "fit: progress: ", words):
+        run(made_up(60), progress=progress)
+
+
+def test_batches_may_be_changed_on_their_way():
+    data, seen = made_up(20), []
+
+    def cost(outputs, targets):
+        seen.extend(np.argmax(targets.data, 1).tolist())
+        return quadratic_cost(outputs, targets)
+
+    run(data, cost=cost, epochs=1, progress=lambda batches, total, desc: ((x.tolist(), y * 0 + 2) for x, y in batches))
+    assert seen == [2] * 20
+
+
+# ---- Data that cannot be trained on, and data that should not be
+
+
+def spoilt(name, place, value):
+    """A small data set with a value changed after it was made."""
+    data = made_up()
+    split, array = name.split(".")
+    getattr(getattr(data, split), array)[place] = value
+    return data
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "value", "words"),
+    [
+        ("train.labels", 17, -1, "train: labels[17] is -1"),
+        ("train.labels", 17, 3, "train: labels[17] is 3; expected 0 to 2"),
+        ("validation.labels", 9, 200, "validation: labels[9] is 200; expected 0 to 2"),
+        ("test.labels", 0, -5, "test: labels[0] is -5"),
+        ("train.images", (5, 2), np.nan, "train: images[5, 2] is nan; expected finite pixels"),
+        ("train.images", (59, 5), -np.inf, "train: images[59, 5] is -inf; expected finite pixels"),
+        ("test.images", (0, 1), np.inf, "test: images[0, 1] is inf; expected finite pixels"),
+    ],
+)
+def test_arrays_that_were_changed_are_looked_at_again(name, place, value, words):
+    data = spoilt(name, place, value)
+    with refused(ValueError, words):
+        run(data)
+
+
+def test_pixels_that_are_spoilt_while_training_are_not_blamed_on_the_rate():
+    data = made_up()
+    model = network(data)
+    records = train.fit(
+        model,
+        data,
+        cost=quadratic_cost,
+        optimizer=SGD(model.parameters(), 1.0),
+        epochs=2,
+        batch_size=60,
+        rng=np.random.default_rng(0),
+    )
+    next(records)
+    data.train.images[4, 4] = np.nan
+    with refused(ValueError, "fit: epoch 2, step 1: images[", ", 4] is nan; expected finite pixels"):
+        next(records)
+
+
+@pytest.mark.parametrize("labels", [[2, 2, 0, 1], np.array([2, 2, 0, 1], np.uint8)])
+def test_accuracy_of_a_perfect_model_is_1_whatever_holds_the_labels(labels):
+    split = Split(np.eye(3, dtype=np.float32)[labels], labels)
+    assert train.accuracy(lambda x: x, split) == 1.0
+
+
+def test_accuracy_compares_each_label_with_its_own_output_only():
+    split = Split(np.eye(3, dtype=np.float32), np.arange(3))
+    object.__setattr__(split, "labels", split.labels[:, None])
+    with refused(ValueError, "accuracy: expected outputs of shape"):
+        train.accuracy(lambda x: x, split)
+    with refused(ValueError, "accuracy: expected outputs of shape (3, classes), got (3,)"):
+        train.accuracy(lambda x: x.sum(1), Split(np.eye(3, dtype=np.float32), np.arange(3)))
+    with refused(TypeError, "accuracy: expected a Split, got tuple"):
+        train.accuracy(lambda x: x, (split.images, split.labels))  # type: ignore[arg-type]
+
+
+def test_classes_that_sorted_data_never_trains_on_are_mentioned():
+    whole = made_up(90).train
+    by_class = whole[np.argsort(whole.labels)]
+    data = dataclasses.replace(made_up(), train=by_class[:55], validation=by_class[55:])
+    with pytest.warns(UserWarning, match=r"fit: data: sorted by class: 2 in validation but never in train; ") as said:
+        run(data)
+    assert [(len(said), warning.filename) for warning in said] == [(1, __file__)]
+    run(dataclasses.replace(data, train=by_class[::2], validation=by_class[1::2]))  # sorted, and all are trained on
+    without = whole[whole.labels != 2]
+    run(dataclasses.replace(data, train=without, validation=whole[:9]))  # one class less, but not sorted
+
+
+@pytest.mark.parametrize(("dtype", "white"), [("f", 16), ("d", 255), ("f", 2), (np.uint8, 255)])
+def test_pixels_that_were_never_scaled_are_mentioned(dtype, white):
+    data = made_up()
+    whole = Split(np.rint(data.train.images * white).astype(dtype), data.train.labels)
+    whole.images[0, 0] = white
+    with pytest.warns(UserWarning, match=f"fit: data: the pixels are whole numbers up to {white}; divide them"):
+        run(dataclasses.replace(data, train=whole), epochs=1)
+
+
+@pytest.mark.parametrize("change", [np.rint, lambda x: (x - x.mean()) / x.std(), lambda x: x * 0.9])
+def test_pixels_that_are_scaled_are_not(change):
+    data = made_up()
+    assert len(run(dataclasses.replace(data, train=Split(change(data.train.images), data.train.labels)), epochs=1)) == 1
 
 
 def test_evaluation_in_chunks_is_the_same_and_records_nothing():
@@ -807,3 +966,19 @@ def test_a_former_checkpoint_of_several_arrays_in_one_is_refused_in_one_line_and
     checkpoint.restore(model, schedule=schedule)
     assert schedule.epoch == 3
     assert not np.array_equal(model.weight.data, before["weight"])
+
+
+@pytest.mark.parametrize(("size", "batches"), [(10, 6), (7, 9)])
+def test_the_end_of_a_compiled_training_is_audited(size, batches, caplog):
+    """An array as a number is what no replay looks at; without a smaller last batch and with one."""
+    data = made_up(60)
+    model = network(data)
+    scale = np.array(1.0)
+    optimizer = SGD(model.parameters(), 0.1)
+    options = {"epochs": 7, "batch_size": size, "rng": np.random.default_rng(0), "compiled": True}
+    cost = lambda outputs, targets: quadratic_cost(outputs, targets) * float(scale)  # noqa: E731
+    for record in train.fit(model, data, cost=cost, optimizer=optimizer, **options):
+        if record.epoch == 6:
+            assert not caplog.records
+            scale[()] = 2.0  # after the audit at the 32nd call, and before that at the 64th
+    assert f"at call {7 * batches - 1} of step the result is" in caplog.records[0].getMessage()

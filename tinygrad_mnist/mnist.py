@@ -1,38 +1,49 @@
-"""MNIST, or any data set in its format: reading, verifying and batching it; downloading it when asked to.
+"""MNIST, or any data set in its format: finding and reading it; downloading it when asked to.
 
     data = mnist.load()                                    # 50,000 / 10,000 / 10,000 digits
     for images, labels in mnist.batches(data.train, 10, np.random.default_rng(0)):
         ...                                                # float32 (10, 784) in [0, 1], int64 (10,)
 
-The format, IDX, is a header of big-endian 32-bit integers, then one byte per value:
-
-    images: 0x00000803, number of images, rows, columns; then the pixels, row by row, 0 = paper, 255 = ink
-    labels: 0x00000801, number of labels; then the labels
+The files are in the format of `idx.py`: images, number x rows x columns, where 0 is paper; and their labels.
 
 `python -m tinygrad_mnist.mnist DIR` downloads the four files of MNIST. Nothing else here touches the network.
 """
 
+from __future__ import annotations
+
 import argparse
+import contextlib
 import gzip
 import hashlib
 import io
 import math
 import os
-import struct
+import queue
+import re
+import shutil
 import sys
-import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from .command import guarded
+from . import idx
+from .command import guarded, uninterrupted
+from .dataset import Dataset as Dataset
+from .dataset import Split as Split
+from .dataset import batches as batches
+from .dataset import sorted_by_class
 from .files import whole
+from .idx import REMEDY as REMEDY
+from .idx import DataError as DataError
+from .idx import Values, bad
 
-__all__ = ["FILES", "MIRRORS", "DataError", "Dataset", "Split", "batches", "download", "load"]
+__all__ = ["FILES", "MIRRORS", "DataError", "Dataset", "Split", "batches", "convert", "download", "load"]
 
 # Size in bytes and SHA-256 of each file of MNIST, both uncompressed: mirrors may compress differently.
 FILES = {
@@ -46,129 +57,77 @@ MIRRORS = (
     "https://storage.googleapis.com/cvdf-datasets/mnist",
 )
 TIMEOUT = 30.0  # seconds of silence after which a mirror is given up
-REMEDY = "`python -m tinygrad_mnist.mnist DIR` downloads missing or damaged MNIST files into DIR"
-UNREADABLE = (OSError, EOFError, zlib.error)  # what reading a file, or gunzipping a damaged one, raises
-
-Bytes: TypeAlias = npt.NDArray[np.uint8]
-
-
-class DataError(ValueError):
-    """A data file is not what it should be: one line says which, what was expected and found, a remedy."""
-
-
-# ---- What a data set is
-
-
-@dataclass(frozen=True, eq=False)
-class Split:
-    """Images and their labels, `len(split)` of them. The arrays of those that `load` returns are read-only.
-
-    images: float32 (n, rows * columns), pixels in [0, 1]
-    labels: int64 (n,), in 0 .. n_classes - 1
-    """
-
-    images: npt.NDArray[np.float32]
-    labels: npt.NDArray[np.int64]
-
-    def __post_init__(self) -> None:
-        if len(self.images) != len(self.labels):
-            raise ValueError(f"expected one label per image, got {len(self.labels)} for {len(self.images)}")
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __repr__(self) -> str:
-        return f"Split(images={self.images.shape}, labels={self.labels.shape})"
-
-
-@dataclass(frozen=True, eq=False)
-class Dataset:
-    """What `load` returns."""
-
-    train: Split
-    validation: Split  # empty where there are fewer than six training images
-    test: Split | None  # None where there are no test files
-    n_classes: int  # the largest label of all files, plus one
-    image_shape: tuple[int, int]  # rows, columns
-    source: Path  # the directory that it was read from
-
-    def head(self, n: int) -> "Dataset":
-        """Return the data set with only its first `n` training images, 1 <= n <= len(train); copies nothing.
-
-        >>> some = Split(np.zeros((50, 4), np.float32), np.arange(50))
-        >>> data = Dataset(some, some, None, n_classes=50, image_shape=(2, 2), source=Path())
-        >>> len(data.head(20).train), len(data.head(20).validation)
-        (20, 50)
-        """
-        _check_count("the number of training images", n)
-        if n > len(self.train):
-            raise ValueError(f"{n} training images asked for, {self.source} has {len(self.train)}; ask for fewer")
-        return replace(self, train=Split(self.train.images[:n], self.train.labels[:n]))
-
-
-def batches(
-    split: Split, batch_size: int, rng: np.random.Generator | None = None
-) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]]:
-    """Iterate over one epoch: each example once, in (images, labels) of `batch_size`; the last may be fewer.
-
-    The order is drawn from `rng` at the call, so the same seed gives the same batches; None keeps the order.
-    Batches are copies, and `split` stays as it is. ValueError: `batch_size` is not an integer of at least 1.
-
-    >>> split = Split(np.eye(5, dtype=np.float32), np.arange(5))
-    >>> [labels.tolist() for images, labels in batches(split, 2)]
-    [[0, 1], [2, 3], [4]]
-    >>> [labels.tolist() for images, labels in batches(split, 2, np.random.default_rng(1))]
-    [[4, 0], [1, 2], [3]]
-    """
-    _check_count("batch_size", batch_size)
-    if not isinstance(rng, np.random.Generator | None):
-        raise TypeError(f"rng must be None or a Generator such as numpy.random.default_rng(0), got {rng!r}")
-    images, labels, n = split.images, split.labels, len(split)
-    order = np.arange(n) if rng is None else rng.permutation(n)
-    chunks = (order[start : start + batch_size] for start in range(0, n, batch_size))
-    # An epoch of 50,000 digits in tens: take 19 ms, images[chunk] 24 ms, one shuffled copy of it all 41 ms.
-    return ((images.take(chunk, axis=0), labels.take(chunk)) for chunk in chunks)
-
-
-def _check_count(what: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise ValueError(f"{what} must be an integer of at least 1, got {value!r}")
+LIMIT = 600.0  # seconds after which it is given up, whatever it sends: the largest file needs 17 kB/s
+CLASSES = 4096  # at most: training makes a table of their square, 64 MB
+WHITES = (1, 16, 255, 65_535)  # what pixels may go up to: bits; the 8 x 8 digits of UCI; bytes; 16 bits
 
 
 # ---- Finding and reading it
 
 
-def load(path: str | os.PathLike[str] | None = None) -> Dataset:
+def load(path: str | os.PathLike[str] | None = None, *, transpose: bool = False) -> Dataset:
     """Read MNIST, or whatever data set of its format the directory `path` holds.
 
     A given `path` is the only place looked at; else the environment variable TINYGRAD_MNIST_DATA, if set;
     else this repository's data/, then the user's cache, tinygrad_mnist in $XDG_CACHE_HOME or ~/.cache.
-    Files may be gzipped or not, images of any size, classes 1 to 256. The last sixth of the training images,
-    rounded down and at most 10,000, validates. The arrays are read-only: copy them to change them.
+
+    Files may be gzipped or not, and have a name before MNIST's, as those of EMNIST and QMNIST; where there are several
+    data sets in a directory, DIR/emnist-digits is one of them. `transpose` turns EMNIST's images, which lie on their
+    side, upright. Images may be of any size, of bytes or numbers up to 1, 16, 255 or 65535, all of which become 1.
+
+    The last sixth of the training images, rounded down and at most 10,000, validates; where classes would be missing
+    from it or from the rest because the files are sorted by class, the last sixth of each class.
+    The arrays are read-only: copy them to change them.
 
     FileNotFoundError: a file is missing. DataError: a file is not what it should be.
     """
-    places = _places(path)
-    for source in places:
-        if (train := _read_pair(source, "train")) is not None:
-            break
-    else:
-        looked = " or ".join(str(at) if os.path.isdir(at) else f"{at} (not a directory)" for at in places)
-        raise FileNotFoundError(f"no train-images-idx3-ubyte, gzipped or not, in {looked}; {REMEDY}")
-    images, labels = train
-    rows, columns = images.shape[1:]
-    test = _read_pair(source, "t10k")
-    if test is not None and test[0].shape[1:] != (rows, columns):
-        raise _bad(source, f"test images of {(rows, columns)}, as for training", test[0].shape[1:])
+    train, test, source = _read_all(path, transpose)
+    images, labels = train.images, train.labels
     n = len(images) - min(len(images) // 6, 10_000)
+    if (order := _mixed(labels, n)) is not None:
+        images, labels = images[order], labels[order]
+    white = _white(source, images, *(() if test is None else (test.images,)))
+    rows, columns = images.shape[1:]
     return Dataset(
-        train=_split(images[:n], labels[:n]),
-        validation=_split(images[n:], labels[n:]),
-        test=None if test is None else _split(*test),
-        n_classes=1 + max(int(pair[1].max()) for pair in (train, test) if pair is not None),
+        train=_split(images[:n], labels[:n], white),
+        validation=_split(images[n:], labels[n:], white),
+        test=None if test is None else _split(test.images, test.labels, white),
+        n_classes=1 + max(int(pair.labels.max()) for pair in (train, test) if pair is not None),
         image_shape=(rows, columns),
         source=source,
     )
+
+
+class _Pair(NamedTuple):
+    """Images (n, rows, columns), and their labels (n,), as they are in the files."""
+
+    images: Values
+    labels: npt.NDArray[np.int64]
+
+
+def _read_all(path: str | os.PathLike[str] | None, transpose: bool) -> tuple[_Pair, _Pair | None, Path]:
+    """Return what is to train on and to test on, and where it was found."""
+    places = _places(path)
+    for source in places:
+        files, name = _chosen(source)
+        if (train := _read_pair(source, files, name, "train")) is not None:
+            break
+    else:
+        looked = " or ".join(str(at) if os.path.isdir(at) else f"{at} (not a directory)" for at in places)
+        raise FileNotFoundError(
+            f"no train-images-idx3-ubyte, gzipped or not, in {looked}; "
+            "`python -m tinygrad_mnist.mnist DIR` downloads MNIST"
+        )
+    test = _read_pair(source, files, name, "t10k")
+    shape = train.images.shape[1:]
+    if test is not None and test.images.shape[1:] != shape:
+        raise bad(source, f"test images of {shape}, as for training", test.images.shape[1:])
+    if transpose:
+        train, test = (
+            None if pair is None else pair._replace(images=pair.images.transpose(0, 2, 1)) for pair in (train, test)
+        )
+    assert train is not None
+    return train, test, source
 
 
 def _places(path: str | os.PathLike[str] | None) -> list[Path]:
@@ -181,115 +140,224 @@ def _places(path: str | os.PathLike[str] | None) -> list[Path]:
     return [Path(__file__).resolve().parent.parent / "data", Path(cache, "tinygrad_mnist")]
 
 
-def _find(place: Path, name: str) -> Path | None:
-    """Return the file `name` of `place`, or None. Gzipped goes first, so that what was downloaded is used."""
-    spellings = name, name.replace("-idx", ".idx")  # train-images.idx3-ubyte is current too
-    paths = [place / f"{spelling}{suffix}" for spelling in spellings for suffix in (".gz", "")]
-    there = filter(os.path.exists, paths)
-    return max(there, key=os.path.isfile, default=None)  # the first file; only if there is none, a directory
+# train-images-idx3-ubyte, train-images.idx3-ubyte, emnist-digits-test-labels-idx1-ubyte.gz, qmnist-test-labels-idx2-int
+NAME = re.compile(r"((?:[^.].*[-_.])?)(train|t10k|test)[-_.](images|labels)[-_.]idx\d[-_.]\w+?(?:\.gz)*", re.IGNORECASE)
 
 
-def _read_pair(place: Path, part: str) -> tuple[Bytes, Bytes] | None:
-    """Return images (n, rows, columns) and labels (n,) of "train" or "t10k"; None where there are none."""
-    names = f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte"
-    images_path, labels_path = (_find(place, name) for name in names)
+def _sets(place: Path) -> dict[str, dict[str, Path]]:
+    """Return the files of each data set in a directory as {"emnist-digits-": {"train-images": path, ...}}.
+
+    Of several files for one purpose MNIST's own spelling goes first, and the gzipped file, so that what was downloaded
+    is used; a directory of that name only if there is no file.
+    """
+    found = []
+    for path in place.iterdir() if os.path.isdir(place) else ():
+        if match := NAME.fullmatch(path.name):
+            name, part, kind = match.groups()
+            test, gzipped = part.lower() == "test", path.suffix == ".gz"
+            rank = not path.is_file(), test, ".idx" in path.name, not gzipped, path.name
+            found.append((rank, name, f"{'t10k' if test else part}-{kind}".lower(), path))
+    sets: dict[str, dict[str, Path]] = {}
+    for _, name, purpose, path in sorted(found):
+        sets.setdefault(name, {}).setdefault(purpose, path)
+    return sets
+
+
+def _chosen(place: Path) -> tuple[dict[str, Path], str]:
+    """Return the files of the data set that `place` names, perhaps none, and what their names begin with."""
+    if not os.path.isdir(place):  # DIR/emnist-digits
+        for name, files in _sets(place.parent).items():
+            if name and name[:-1] == place.name:
+                return files, name
+        return {}, ""
+    sets = {name: files for name, files in _sets(place).items() if "train-images" in files or "train-labels" in files}
+    if len(sets) > 1 and "" not in sets:
+        names = sorted(name[:-1] for name in sets)
+        raise DataError(
+            f"{place}: expected one data set, found {len(names)}, {', '.join(names)}; name one, as {place / names[0]}"
+        )
+    name = "" if "" in sets else next(iter(sets), "")
+    return sets.get(name, {}), name
+
+
+def _read_pair(place: Path, files: Mapping[str, Path], name: str, part: str) -> _Pair | None:
+    """Return what is to train on or to test on, "train" or "t10k"; None where there is none."""
+    images_path, labels_path = files.get(f"{part}-images"), files.get(f"{part}-labels")
     if images_path is None and labels_path is None:
         return None
     if images_path is None or labels_path is None:
+        start = f"{name}test" if name and part == "t10k" else name + part
+        names = f"{start}-images-idx3-ubyte", f"{start}-labels-idx1-ubyte"
         missing = names[0] if images_path is None else names[1]
         raise FileNotFoundError(f"{place}: expected {' and '.join(names)}, {missing} is missing; {REMEDY}")
-    images = _parse(images_path, _read(images_path), n_dims=3)
-    labels = _parse(labels_path, _read(labels_path), n_dims=1)
-    if len(images) != len(labels):
-        raise _bad(labels_path, f"{len(images)} labels, one per image of {images_path.name}", len(labels))
-    return images, labels
+    n, found = idx.header_of(images_path, 3).shape[0], idx.header_of(labels_path, 1, 2).shape[0]
+    if n != found:  # before anything of a size that may not be true is read into memory
+        idx.verify(images_path, 3)
+        idx.verify(labels_path, 1, 2)
+        raise bad(labels_path, f"{n} labels, one per image of {images_path.name}", found)
+    return _Pair(_read_images(images_path), _read_labels(labels_path))
 
 
-def _read(path: Path) -> bytes:
-    """Return the content of a file, uncompressed."""
-    try:
-        return _unzip(path.read_bytes())
-    except UNREADABLE as error:
-        raise _bad(path, "a whole file that can be read", error) from error
+def _read_images(path: Path) -> Values:
+    images = idx.read(path, 3)
+    if images.dtype.kind != "u":
+        wrong = ~((images >= 0) & (images <= WHITES[-1]))
+        if wrong.any():
+            image, row, column = np.unravel_index(int(wrong.argmax()), wrong.shape)
+            found = f"{images[image, row, column]} in image {image}, row {row}, column {column}"
+            raise bad(path, f"pixels from 0 to one of {WHITES}", found)
+    return images
 
 
-def _unzip(content: bytes, most: int = -1) -> bytes:
-    """Return `content`; if it is gzipped, whatever its name, `most` bytes of what it unzips to (-1: all)."""
-    if not content.startswith(b"\x1f\x8b"):
-        return content
-    with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
-        return stream.read(most)
+def _read_labels(path: Path) -> npt.NDArray[np.int64]:
+    labels = idx.read(path, 1, 2)
+    if labels.ndim == 2:
+        if labels.shape[1] != 1 and not (labels.shape[1] == 8 and labels.dtype.itemsize == 4):
+            raise bad(path, "a label for each image, or QMNIST's 8 numbers of which it is the first", labels.shape)
+        labels = labels[:, 0]
+    wrong = ~((labels >= 0) & (labels < CLASSES)) | (labels != np.floor(labels))
+    if wrong.any():
+        image = int(wrong.argmax())
+        raise bad(path, f"labels of 0 to {CLASSES - 1}", f"{labels[image]} for image {image}")
+    return labels.astype(np.int64)
 
 
-def _parse(path: Path, content: bytes, n_dims: int) -> Bytes:
-    """Return the array in the IDX `content` of `path`: `n_dims` is 3 for images, 1 for labels."""
-    magic, header = 0x0800 | n_dims, 4 + 4 * n_dims  # 0x08: the values are unsigned bytes
-    if len(content) < header:
-        raise _bad(path, f"a header of {header} bytes", f"{len(content)} bytes in all")
-    found, *shape = struct.unpack_from(f">{1 + n_dims}I", content)
-    if found != magic:
-        raise _bad(path, f"the magic number {magic:#010x}", f"{found:#010x}")
-    claim, total = " x ".join(map(str, shape)), header + math.prod(shape)
-    if 0 in shape:
-        raise _bad(path, "at least one value", f"a header that says {claim}")
-    if len(content) != total:  # a header may claim what it likes: nothing is allocated on its word
-        raise _bad(path, f"{total} bytes, as its header says {claim}", f"{len(content)} bytes")
-    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+def _white(source: Path, *images: Values) -> int:
+    """Return the value of full ink, the smallest of `WHITES` that no pixel exceeds."""
+    largest = max(float(array.max()) for array in images)
+    if images[0].dtype.kind == "u" and sum(array.size for array in images) < 16:
+        return 255  # the largest of so few bytes says nothing
+    if images[0].dtype.kind == "f" and 1 < largest < 2:
+        raise bad(source, f"pixels up to one of {WHITES}", f"{largest} as the largest")
+    return next(white for white in WHITES if largest <= white)
 
 
-def _split(images: Bytes, labels: Bytes) -> Split:
-    """Turn images (n, rows, columns) of bytes, and their labels, into a read-only Split."""
+def _mixed(labels: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.intp] | None:
+    """Return an order in which the first `n` and the rest have all classes, or None if there is no need of it.
+
+    There is where a class of several images is missing from one of the two because the files are sorted by class.
+    """
+    counts, first, last = (np.bincount(part, minlength=labels.max() + 1) for part in (labels, labels[:n], labels[n:]))
+    if n == len(labels) or not ((counts > 1) & ((first == 0) | (last == 0))).any():
+        return None
+    if not sorted_by_class(labels):
+        return None
+    # Each class is spread evenly from 0, its first image, to 1, its last.
+    by_class = np.argsort(labels, kind="stable")
+    rank = np.empty(len(labels))
+    rank[by_class] = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.argsort(rank / np.maximum(counts - 1, 1)[labels], kind="stable")
+
+
+def _split(images: Values, labels: npt.NDArray[np.int64], white: int) -> Split:
+    """Turn images (n, rows, columns), and their labels, into a read-only Split."""
     flat = images.reshape(len(images), math.prod(images.shape[1:]))
     # In one pass: 41 ms for 60,000 digits. A table of the 256 floats takes 143 ms; gunzipping, 160 ms.
-    split = Split(np.divide(flat, np.float32(255), dtype=np.float32), labels.astype(np.int64))
+    split = Split(np.divide(flat, np.float32(white), dtype=np.float32), labels.copy())
     split.images.flags.writeable = split.labels.flags.writeable = False
     return split
 
 
-def _bad(path: Path, expected: str, found: object) -> DataError:
-    return DataError(f"{path}: expected {expected}, found {found}; {REMEDY}")
+# ---- Downloading it, when asked to; and making others alike
 
 
-# ---- Downloading it, when asked to
-
-
-def download(directory: str | os.PathLike[str], mirror: str | None = None) -> None:
+def download(directory: str | os.PathLike[str], mirror: str | None = None, *, limit: float = LIMIT) -> None:
     """Fetch the files of MNIST into `directory`, made if missing, from the URL `mirror`, else from MIRRORS.
 
-    Each is verified by its checksum, and written whole or not at all. A file already there and right is kept,
-    a damaged one replaced, a sound one of another data set never touched. Prints a line at each step.
+    Each is verified by its checksum. A file already there and right is kept, a damaged one replaced. Unless all four
+    are right in the end, `directory` is left exactly as it was, as it is where a sound file of another data set is.
+    A mirror is given up after `limit` seconds a file. Prints a line at each step.
 
     DataError: no mirror sent the right file, or another data set is there. OSError: cannot write there.
     """
     directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    for name in FILES:
-        there, path = _find(directory, name), directory / f"{name}.gz"
-        if there is not None and _is_mnist(there, name):
-            print(f"{there}: already there, verified", flush=True)
-            continue
-        content = _fetch(name, MIRRORS if mirror is None else [mirror])
-        with whole(path) as part:
-            part.write_bytes(content)
-        print(f"{path}: {len(content):,} bytes, verified", flush=True)
+    if not 0 < limit <= threading.TIMEOUT_MAX:
+        raise ValueError(f"limit: expected a number of seconds, got {limit!r}; name one with --limit SECONDS")
+    with _made(directory):
+        there, contents = _sets(directory).get("", {}), {}
+        wanted = [name for name in FILES if not _is_mnist(there.get(name.partition("-idx")[0]), name)]
+        for name in wanted:
+            contents[f"{name}.gz"] = content = _fetch(name, MIRRORS if mirror is None else [mirror], limit)
+            print(f"{name}.gz: {len(content):,} bytes, verified", flush=True)
+        _put(directory, contents)
 
 
-def _is_mnist(path: Path, name: str) -> bool:
-    """Return whether `path` is MNIST's `name`: False if it is damaged; raise if it is another data set's."""
+def convert(source: str | os.PathLike[str], directory: str | os.PathLike[str], *, transpose: bool = False) -> None:
+    """Write the data set that `load(source, transpose=transpose)` reads into `directory`, under MNIST's names.
+
+    DataError: there is one already, or `source` is none. OSError: cannot write there.
+    """
+    train, test, _ = _read_all(source, transpose)
+    directory, contents = Path(directory), {}
+    if "" in _sets(directory):
+        raise DataError(f"{directory}: expected no data set, found one; choose another directory")
+    for part, pair in (("train", train), ("t10k", test)):
+        if pair is not None:
+            labels = pair.labels.astype(np.uint8 if pair.labels.max() < 256 else np.int32)
+            contents[f"{part}-images-idx3-ubyte"] = idx.packed(pair.images)
+            contents[f"{part}-labels-idx1-ubyte"] = idx.packed(labels)
+    with _made(directory):
+        _put(directory, contents)
+
+
+@contextlib.contextmanager
+def _made(directory: Path) -> Iterator[None]:
+    """Make a directory, and take it away again if anything goes wrong."""
+    missing = [path for path in (directory, *directory.parents) if not path.exists()]
     try:
-        content = _read(path)
-        if hashlib.sha256(content).hexdigest() == FILES[name][1]:
+        directory.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for path in missing:
+            with contextlib.suppress(OSError):  # somebody else has put something there
+                path.rmdir()
+        raise
+
+
+def _put(directory: Path, contents: Mapping[str, bytes]) -> None:
+    """Write files into a directory, in place of those of their names: all, or none."""
+    paths = {directory / name: content for name, content in contents.items()}
+    for path in paths:
+        if path.exists() and not path.is_file():
+            raise OSError(f"{path}: is not a file that can be replaced")
+    room = Path(tempfile.mkdtemp(prefix=".", dir=directory))
+    try:
+        for path, content in paths.items():
+            with whole(room / path.name) as part:
+                part.write_bytes(content)
+        with uninterrupted(), contextlib.ExitStack() as undo:
+            for path in paths:
+                if os.path.lexists(path):
+                    os.replace(path, former := room / f"{path.name}.former")
+                    undo.callback(os.replace, former, path)
+                os.replace(room / path.name, path)
+                undo.callback(path.unlink)
+            undo.pop_all()
+    finally:
+        shutil.rmtree(room, ignore_errors=True)
+
+
+def _is_mnist(path: Path | None, name: str) -> bool:
+    """Return whether `path` is MNIST's `name`: False if it is missing or damaged; raise if it is another data set's."""
+    if path is None:
+        return False
+    size, digest = FILES[name]
+    try:
+        with idx.opened(path) as stream:
+            content = stream.read(size + 1)
+        if hashlib.sha256(content).hexdigest() == digest:
+            print(f"{path}: already there, verified", flush=True)
             return True
-        _parse(path, content, n_dims=3 if "images" in name else 1)
+        idx.verify(path, 3 if "images" in name else 1)
     except DataError:
         return False
-    raise DataError(f"{path}: expected MNIST or nothing, found another data set; choose another directory")
+    remedy = ", or, if it is MNIST's with wrong bytes, delete it" if len(content) == size else ""
+    raise DataError(f"{path}: expected MNIST or nothing, found another data set; choose another directory{remedy}")
 
 
-def _fetch(name: str, mirrors: Sequence[str]) -> bytes:
+def _fetch(name: str, mirrors: Sequence[str], limit: float) -> bytes:
     """Return the gzipped file `name`, from the first of `mirrors` that sends the right one."""
-    import http.client  # only a download waits for these two: 35 ms, half as long as importing NumPy
-    import urllib.request
+    import http.client  # only a download waits for it: 35 ms, half as long as importing NumPy
 
     size, digest = FILES[name]
     faults = []
@@ -297,10 +365,12 @@ def _fetch(name: str, mirrors: Sequence[str]) -> bytes:
         url = f"{mirror.rstrip('/')}/{name}.gz"
         print(f"{url}: fetching", flush=True)
         try:
-            with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
-                content: bytes = response.read(size + 65_536)  # never more: gzip adds at most a little
-            unzipped = _unzip(content, most=size + 1)
-        except (*UNREADABLE, http.client.HTTPException, ValueError) as error:  # ValueError: not a URL
+            content = _get(url, size + 65_536, limit)  # never more: gzip adds at most a little
+            unzipped = content
+            if content.startswith(idx.GZIP):
+                with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
+                    unzipped = stream.read(size + 1)
+        except (*idx.UNREADABLE, http.client.HTTPException, ValueError) as error:  # ValueError: not a URL
             faults.append(f"{url}: {error}")
             continue
         found = hashlib.sha256(unzipped).hexdigest()
@@ -310,28 +380,92 @@ def _fetch(name: str, mirrors: Sequence[str]) -> bytes:
     raise DataError(f"{'; '.join(faults)}; check the network, or name another mirror with --mirror URL")
 
 
+def _get(url: str, most: int, limit: float) -> bytes:
+    """Return at most `most` bytes of what is at a URL; a TimeoutError if that takes more than `limit` seconds.
+
+    In a thread of its own, as name servers, redirections and headers can drip too, not the content alone.
+    """
+    import urllib.request
+
+    answer: queue.SimpleQueue[bytes | Exception] = queue.SimpleQueue()
+    end, late = time.monotonic() + limit, TimeoutError(f"not there after {limit:g} s")
+
+    def get() -> None:
+        content = bytearray()
+        try:
+            with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
+                while len(content) < most and (piece := response.read1(most - len(content))):
+                    content += piece
+                    if time.monotonic() > end:  # nobody waits any more
+                        raise late
+            answer.put(bytes(content))
+        except Exception as error:
+            answer.put(error)
+
+    threading.Thread(target=get, daemon=True).start()
+    try:
+        got = answer.get(timeout=limit)
+    except queue.Empty:
+        raise late from None
+    if isinstance(got, bytes):
+        return got
+    try:
+        raise got
+    finally:
+        del got  # an error that keeps this frame keeps its socket open
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return 0, 1 for what went wrong, 130 for Ctrl-C. Wrong usage exits with 2."""
     parser = argparse.ArgumentParser(
         prog="python -m tinygrad_mnist.mnist",
-        description="Download MNIST (four files, 12 MB) into DIR, verified. What is there already is kept.",
+        description="Download MNIST (four files, 12 MB) into DIR, verified. What is there already is kept; unless all "
+        "goes well, DIR is left as it was.",
     )
-    parser.add_argument("directory", metavar="DIR", help="where to put the files; made if missing")
+    parser.add_argument(
+        "directory", metavar="DIR", nargs="?", help="where to put the files (default: where mnist.load() looks)"
+    )
     parser.add_argument("--mirror", metavar="URL", help="where to get them instead of the public mirrors")
+    parser.add_argument(
+        "--limit", metavar="SECONDS", type=float, default=LIMIT, help="give a mirror up after that long (default: 600)"
+    )
+    parser.add_argument(
+        "--from",
+        dest="source",
+        metavar="SOURCE",
+        help="download nothing, but write the data set in SOURCE into DIR, under MNIST's names; SOURCE is a directory, "
+        "or one of several data sets in it, as gzip/emnist-digits",
+    )
+    parser.add_argument("--transpose", action="store_true", help="turn EMNIST's images upright; needs --from")
 
     def command() -> int:
         options = parser.parse_args(arguments)
+        if (options.transpose and options.source is None) or (options.source is not None and options.directory is None):
+            parser.error("--transpose needs --from SOURCE, and that needs DIR")
+        where = os.path.abspath(_usual() if options.directory is None else options.directory)
         try:
-            download(options.directory, options.mirror)
-        except BrokenPipeError:
+            if options.source is None:
+                download(where, options.mirror, limit=options.limit)
+            else:
+                convert(options.source, where, transpose=options.transpose)
+        except (BrokenPipeError, FileNotFoundError):
             raise
         except OSError as error:
             raise OSError(f"{error}; choose a DIR that can be written to") from None
-        where = os.path.abspath(options.directory)
-        print(f"MNIST is in {where}: set TINYGRAD_MNIST_DATA={where}, or call mnist.load({where!r})")
+        what = "MNIST" if options.source is None else "the data set"
+        if Path(where) == _usual():
+            print(f"{what} is in {where}: mnist.load() finds it")
+        else:
+            print(f"{what} is in {where}: set TINYGRAD_MNIST_DATA={where}, or call mnist.load({where!r})")
         return 0
 
     return guarded(command)
+
+
+def _usual() -> Path:
+    """Return where `load` finds data without being told; where there is none yet, the last place that it looks in."""
+    places = _places(None)
+    return next((place for place in places if _sets(place)), places[-1]).absolute()
 
 
 if __name__ == "__main__":

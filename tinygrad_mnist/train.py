@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -25,12 +27,13 @@ from .checkpoint import CheckpointError as CheckpointError
 from .checkpoint import Epoch as Epoch
 from .checkpoint import load as load
 from .checkpoint import save as save
+from .dataset import check_classes, check_finite, sorted_by_class
 from .losses import softmax_cross_entropy
 from .mode import no_grad
 from .nn import Module
 from .ops import softmax
 from .optim import Optimizer, StepLR
-from .replay import compile
+from .replay import Compiled, compile
 from .tensor import Array, Tensor, leaf, values
 
 SAMPLE = 10_000
@@ -66,17 +69,24 @@ def fit(
         epochs: how many in all, those already done included.
         batch_size: examples per step; the last of an epoch may have fewer.
         rng: draws a new order for every epoch.
-        done: how many epochs the model has behind it.
+        done: how many epochs the model has behind it, at most `epochs`.
         compiled: train with `compile(step)`: the same bits, if the model is made of ops, in 0.6 to 0.8 of the time of
-            an epoch for small networks.
+            an epoch for small networks. The last two steps of the training are audited.
         progress: called as progress(batches, total=steps, desc="epoch 1/30") at every epoch; what it returns is gone
-            through in place of the batches, as with tqdm.
+            through in place of the batches, as with tqdm. It may hand on fewer or others: the epoch's cost is the mean
+            over the examples that were trained on.
+
+    Warns, once, if data sorted by class has classes to validate on that are never trained on, or if pixels are whole
+    numbers up to more than 1.
 
     Raises:
+        ValueError: a label or a pixel of `data` is not what it should be; it says which and where.
         DivergedError: the cost, or an output after the epoch, became infinite or not a number. The parameters are
             spoilt by then: make the model anew, or load a checkpoint.
     """
-    _check(model, data, cost, optimizer, epochs)
+    _check(model, data, cost, optimizer, epochs, done)
+    for doubt in _doubts(data):
+        warnings.warn(doubt, stacklevel=2)
     rows = np.eye(data.n_classes, dtype=optimizer.groups[0]["params"][0].dtype)
 
     def step(images: Tensor, targets: Tensor) -> Tensor:
@@ -93,8 +103,11 @@ def fit(
         start, lr = time.perf_counter(), optimizer.groups[0]["lr"]
         batches: Iterable[Any] = mnist.batches(data.train, batch_size, rng)
         if progress is not None:
-            batches = progress(batches, total=math.ceil(len(data.train) / batch_size), desc=f"epoch {number}/{epochs}")
-        total, steps = 0.0, 0
+            steps = math.ceil(len(data.train) / batch_size)
+            batches = _handed_on(progress, batches, data.n_classes, total=steps, desc=f"epoch {number}/{epochs}")
+        if isinstance(train_on, Compiled) and number == epochs:
+            batches = _audited_at_their_end(batches, train_on)
+        total, seen, steps = 0.0, 0, 0
         if isinstance(model, Module):
             model.train()
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows shows in the cost
@@ -102,33 +115,106 @@ def fit(
                 steps += 1
                 value = train_on(leaf(images), leaf(rows.take(labels, 0))).item()
                 if not math.isfinite(value):
+                    check_finite(f"fit: epoch {number}, step {steps}: images", images)
                     raise DivergedError(
                         f"epoch {number}, step {steps}: the cost is {value}; try a learning rate below {lr:g}"
                     )
                 total += value * len(labels)
+                seen += len(labels)
+        if not seen:
+            raise ValueError(
+                f"fit: progress: handed on no batch of epoch {number}; return the batches that it is given"
+            )
         if isinstance(model, Module):
             model.eval()
-        record = _measure(model, data, cost, number, total / len(data.train), lr, start)
+        record = _measure(model, data, cost, number, total / seen, lr, start)
         if schedule is not None:
             schedule.step()
         yield record
 
 
-def _check(model: Any, data: Any, cost: Any, optimizer: Any, epochs: Any) -> None:
+def _audited_at_their_end(batches: Iterable[Any], step: Compiled) -> Iterator[Any]:
+    """The batches; at the last two, of which one may be smaller, the step itself runs beside its replay."""
+    held: deque[Any] = deque()
+    for batch in batches:
+        held.append(batch)
+        if len(held) > 2:
+            yield held.popleft()
+    step.audit_next()
+    yield from held
+
+
+def _check(model: Any, data: Any, cost: Any, optimizer: Any, epochs: Any, done: Any) -> None:
     if not isinstance(data, mnist.Dataset):
         raise TypeError(f"fit: data: expected a Dataset, got {type(data).__name__}; mnist.load() makes one")
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"fit: optimizer: expected an Optimizer such as SGD, got {optimizer!r:.60}")
     if not callable(cost):
         raise TypeError(f"fit: cost: expected a function of outputs and targets, got {cost!r:.60}")
-    if not isinstance(epochs, int | np.integer) or epochs < 0:
+    if not _whole_number(epochs):
         raise ValueError(f"fit: epochs: expected a whole number of at least 0, got {epochs!r}")
+    if not _whole_number(done) or done > epochs:
+        raise ValueError(f"fit: done: expected a whole number from 0 to epochs, which is {epochs}, got {done!r}")
     if len(data.train) == 0:
         raise ValueError("fit: data: there are no training images")
+    data.check()  # 25 ms for MNIST
     if isinstance(model, Module):
         own = {id(p) for p in model.parameters()}
         if not any(id(p) in own for group in optimizer.groups for p in group["params"]):
             raise ValueError("fit: the optimizer has none of the model's parameters; pass it model.parameters()")
+
+
+def _whole_number(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= 0)
+
+
+def _doubts(data: mnist.Dataset) -> Iterator[str]:
+    """What may be wrong with data that can be trained on all the same."""
+    unseen = np.setdiff1d(data.validation.labels, data.train.labels)
+    if len(unseen) and sorted_by_class(np.concatenate([data.train.labels, data.validation.labels])):
+        yield (
+            f"fit: data: sorted by class: {', '.join(map(str, unseen[:10]))} in validation but never in train; "
+            "shuffle images and labels together before they are split"
+        )
+    images = data.train.images[:1000]
+    largest = images.max()
+    if images.dtype.kind in "fu" and 1 < largest < 2**16 and not (images % 1).any():
+        yield f"fit: data: the pixels are whole numbers up to {largest:g}; divide them, as networks learn from 0 to 1"
+
+
+def _handed_on(
+    progress: Callable[..., Iterable[Any]], batches: Iterable[Any], n_classes: int, **about: Any
+) -> Iterator[Any]:
+    """Return an iterator over what `progress` makes of the batches; those that are not the given ones are checked."""
+    given = None
+
+    def noted(batch: Any) -> Any:
+        nonlocal given
+        given = batch
+        return batch
+
+    def checked(batch: Any) -> Any:
+        return batch if batch is given else _checked_batch(batch, n_classes)
+
+    returned = progress(map(noted, batches), **about)
+    try:
+        return map(checked, returned)
+    except TypeError:
+        raise TypeError(
+            f"fit: progress: expected an iterable over the batches, got {returned!r:.60}; return the batches"
+        ) from None
+
+
+def _checked_batch(batch: Any, n_classes: int) -> tuple[Array, Array]:
+    try:
+        images, labels = batch
+        split = mnist.Split(images, labels)
+        check_classes("labels", split.labels, n_classes)
+        if len(split) == 0:
+            raise ValueError("it is empty")
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"fit: progress: expected batches of images and labels, got another ({error})") from None
+    return split.images, split.labels
 
 
 def _measure(model: Any, data: mnist.Dataset, cost: Any, number: int, mean: float, lr: float, start: float) -> Epoch:
@@ -142,7 +228,7 @@ def _measure(model: Any, data: mnist.Dataset, cost: Any, number: int, mean: floa
     return Epoch(
         epoch=number,
         cost=mean,
-        training=float(np.mean(outputs.argmax(1) == labels)),
+        training=_share_right(outputs, labels),
         validation=accuracy(model, data.validation),
         test=accuracy(model, data.test),
         lr=lr,
@@ -160,6 +246,14 @@ def evaluate(model: Callable[[Any], Any], images: Array, chunk: int = 1000) -> A
 
 def accuracy(model: Callable[[Any], Any], split: mnist.Split | None) -> float | None:
     """The share of examples whose largest output is at their label; None if there are none."""
+    if not isinstance(split, mnist.Split | None):
+        raise TypeError(f"accuracy: expected a Split, got {type(split).__name__}; use mnist.Split(images, labels)")
     if split is None or len(split) == 0:
         return None
-    return float(np.mean(evaluate(model, split.images).argmax(1) == split.labels))
+    return _share_right(evaluate(model, split.images), split.labels)
+
+
+def _share_right(outputs: Array, labels: Array) -> float:
+    if outputs.ndim != 2 or labels.shape != outputs.shape[:1]:  # (n, 1) would be compared each with each
+        raise ValueError(f"accuracy: expected outputs of shape ({len(labels)}, classes), got {outputs.shape}")
+    return float(np.mean(outputs.argmax(1) == labels))

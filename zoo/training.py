@@ -99,7 +99,7 @@ class Training:
             epochs=self.network.epochs,
             batch_size=self.network.digits_a_step,
             rng=self.rng,
-            done=len(self.history),
+            done=min(len(self.history), self.network.epochs),  # a checkpoint may have more behind it
             compiled=compiled,
             progress=progress,
         ):
