@@ -1,0 +1,199 @@
+"""Find the drawing on a picture: which pixels are ink, and which are paper, shadow, table, line or speck.
+
+Paper is a smooth surface through most of the pixels; ink is what differs from it, in whatever colour. The largest piece
+of ink is the drawing, with those near enough to belong to it; what runs along the border or from one side to the other
+is not part of it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Self
+
+import numpy as np
+
+from tinygrad_mnist.tensor import Array
+
+LEVELS = (0.25, 0.4, 0.55, 0.15, 0.08, 0.04)
+"""Where ink begins, in shares of the largest difference from the paper, in the order in which they are tried. The
+higher ones part a digit from the lines of ruled paper; the lower ones find pencil beside a dark table."""
+
+
+class Drawing(NamedTuple):
+    """Ink, from 0 to 1 in every pixel of the picture, and whether it seems to be of several digits."""
+
+    ink: Array
+    several: bool
+    piece: "Piece"
+
+
+class Piece(NamedTuple):
+    """Pixels that hang together, and the box around them: below `bottom` and right of `right` there are none."""
+
+    mask: Array
+    area: int
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+    @classmethod
+    def of(cls, mask: Array) -> Self:
+        """The piece with these pixels."""
+        rows, columns = mask.any(1).nonzero()[0], mask.any(0).nonzero()[0]
+        return cls(mask, int(mask.sum()), int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1)
+
+    @property
+    def height(self) -> int:
+        """Rows of the box."""
+        return self.bottom - self.top
+
+    @property
+    def width(self) -> int:
+        """Columns of the box."""
+        return self.right - self.left
+
+    @property
+    def extent(self) -> int:
+        """The longer side of the box."""
+        return max(self.height, self.width)
+
+
+def find(values: Array) -> Drawing:
+    """Find the drawing on a picture of about 112 x 112 pixels: rows, columns and colours.
+
+    Raises:
+        ValueError: there is none.
+    """
+    difference = values - _plane(values)
+    size = np.sqrt((difference**2).sum(-1))
+    piece, _ = _drawing(size)
+    direction = difference[piece.mask].mean(0)
+    strength = difference @ (direction / np.sqrt(direction @ direction))
+    stroke = max(1, round(0.12 * np.sqrt(strength.size)))
+    local = strength - grown(-grown(-strength, stroke), stroke)
+    local -= np.median(local)
+    again, several = _drawing(local)
+    if again.extent < 0.6 * piece.extent:
+        local = strength
+        again, several = _drawing(size)
+    peak = np.quantile(local[again.mask], 0.9)
+    ink = local / peak
+    if strength.size > 56 * 56:
+        ink = (ink - 0.25) / 0.5
+    ink = np.clip(ink, 0, 1)
+    ink[~grown(again.mask, 2) | (local < _limit(local) / 2)] = 0
+    return Drawing(ink, several, again)
+
+
+def _limit(size: Array) -> float:
+    """What noise does not exceed."""
+    return max(4.5 * 1.48 * float(np.median(np.abs(size))), 1e-6 * float(np.abs(size).max()), 1e-9)
+
+
+def _plane(values: Array) -> Array:
+    """What the picture would be without a drawing: the plane of the least absolute distance, as light falls from one side.
+
+    It does not follow what covers less than about a half. The border counts less: there may be a frame, or a table.
+    """
+    height, width, _ = values.shape
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    basis = np.stack([np.ones_like(x), x, y], -1)
+    middle = 1 - 0.6 * np.maximum(abs(x), abs(y))
+    weights = middle
+    for _ in range(20):
+        fitted = _fit(basis, values, weights)
+        away = np.sqrt(((values - fitted) ** 2).sum(-1))
+        weights = middle / np.maximum(away, 1e-3 * away.max() + 1e-9)
+    return fitted
+
+
+def _fit(basis: Array, values: Array, weights: Array) -> Array:
+    """The weighted sums of the basis that are nearest to the values, in weighted least squares."""
+    flat, colours = basis.reshape(-1, basis.shape[-1]), values.reshape(-1, values.shape[-1])
+    weighted = flat * (weights / weights.sum()).reshape(-1, 1)
+    coefficients = np.linalg.lstsq(weighted.T @ flat, weighted.T @ colours)[0]
+    return (flat @ coefficients).reshape(values.shape)
+
+
+def _drawing(size: Array) -> tuple[Piece, bool]:
+    """The drawing in a picture of differences from the paper, and whether there is a second digit beside it."""
+    limit = _limit(size)
+    found: list[tuple[Piece, list[Piece]]] = []
+    thresholds = dict.fromkeys(max(level * float(size.max()), limit) for level in LEVELS)
+    for surroundings in (False, True):
+        for threshold in thresholds:
+            all_of_them = pieces(size > threshold)
+            if not surroundings:
+                all_of_them = [piece for piece in all_of_them if not _surrounds(piece)]
+            if all_of_them:
+                found.append((all_of_them[0], all_of_them))
+        if found:
+            largest = max(piece.extent for piece, _ in found)
+            if surroundings or 16 * largest >= max(size.shape):
+                break
+    if not found:
+        raise ValueError("there is nothing on this image; draw a digit that stands out from its paper")
+    main, others = next(pair for pair in found if pair[0].extent >= 0.8 * largest)
+    return _whole(main, others)
+
+
+def _surrounds(piece: Piece) -> bool:
+    """Whether a piece is no drawing, but what is around one: a frame, a table, a line across the paper."""
+    height, width = piece.mask.shape
+    across = piece.height == height or piece.width == width
+    border = piece.mask[0].sum() + piece.mask[-1].sum() + piece.mask[:, 0].sum() + piece.mask[:, -1].sum()
+    return bool(across or border > min(height, width) / 2)
+
+
+def _whole(main: Piece, others: list[Piece]) -> tuple[Piece, bool]:
+    """The largest piece with those that belong to it, such as the bar of a 5; and whether another is a second digit."""
+    others = [piece for piece in others if piece is not main and piece.area >= 0.04 * main.area]
+    digits = [piece for piece in others if _second_digit(main, piece)]
+    mask = main.mask.copy()
+    reach = max(1, round(0.15 * main.extent))
+    for piece in others:
+        if not any(piece is digit for digit in digits) and (grown(main.mask, reach) & piece.mask).any():
+            mask |= piece.mask
+    whole = Piece.of(mask)
+    return whole, bool(digits) or whole.width > 1.6 * whole.height
+
+
+def _second_digit(one: Piece, other: Piece) -> bool:
+    """Whether two pieces are two digits, and not two pieces of one: as tall, and beside or below one another."""
+    low, high = sorted([one.height, other.height])
+    across = max(one.left, other.left) - min(one.right, other.right)  # the gap between them; negative if they overlap
+    down = max(one.top, other.top) - min(one.bottom, other.bottom)
+    together = max(one.right, other.right) - min(one.left, other.left)
+    beside = across > -0.25 * min(one.width, other.width) and (together > 0.9 * high or across > 0.12 * high)
+    below = down > 0.1 * high
+    return low >= 0.6 * high and other.area >= 0.2 * one.area and (beside or below)
+
+
+def pieces(mask: Array) -> list[Piece]:
+    """The pieces of a mask, whose pixels touch at sides or corners; of very many the twenty largest."""
+    labels = np.where(mask, np.arange(1, mask.size + 1).reshape(mask.shape), 0)
+    while True:
+        spread = np.where(mask, _largest_near(labels), 0)
+        if np.array_equal(spread, labels):
+            break
+        labels = np.append(0, spread)[spread]  # a label is the place of a pixel of the piece, which may know a larger
+    names, areas = np.unique(labels[mask], return_counts=True)
+    return [Piece.of(labels == names[i]) for i in np.argsort(-areas, kind="stable")[:20]]
+
+
+def grown(mask: Array, by: int = 1) -> Array:
+    """The mask with the pixels around it."""
+    for _ in range(by):
+        mask = _largest_near(mask)
+    return mask
+
+
+def _largest_near(values: Array) -> Array:
+    """The largest of the nine values around each."""
+    rows = values.copy()
+    np.maximum(rows[1:], values[:-1], out=rows[1:])
+    np.maximum(rows[:-1], values[1:], out=rows[:-1])
+    result = rows.copy()
+    np.maximum(result[:, 1:], rows[:, :-1], out=result[:, 1:])
+    np.maximum(result[:, :-1], rows[:, 1:], out=result[:, :-1])
+    return result
