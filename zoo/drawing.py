@@ -18,12 +18,16 @@ LEVELS = (0.25, 0.4, 0.55, 0.15, 0.08, 0.04)
 higher ones part a digit from the lines of ruled paper; the lower ones find pencil beside a dark table."""
 
 
+SMALLEST = 4000
+"""A piece of less than the picture's pixels divided by this is a speck, or noise."""
+
+
 class Drawing(NamedTuple):
-    """Ink, from 0 to 1 in every pixel of the picture, and whether it seems to be of several digits."""
+    """Ink, from 0 to 1 in every pixel of the picture; its box; and whether there seem to be several digits."""
 
     ink: Array
+    piece: Piece
     several: bool
-    piece: "Piece"
 
 
 class Piece(NamedTuple):
@@ -39,7 +43,7 @@ class Piece(NamedTuple):
     @classmethod
     def of(cls, mask: Array) -> Self:
         """The piece with these pixels."""
-        rows, columns = mask.any(1).nonzero()[0], mask.any(0).nonzero()[0]
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         return cls(mask, int(mask.sum()), int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1)
 
     @property
@@ -82,7 +86,7 @@ def find(values: Array) -> Drawing:
         ink = (ink - 0.25) / 0.5
     ink = np.clip(ink, 0, 1)
     ink[~grown(again.mask, 2) | (local < _limit(local) / 2)] = 0
-    return Drawing(ink, several, again)
+    return Drawing(ink, again, several)
 
 
 def _limit(size: Array) -> float:
@@ -91,28 +95,23 @@ def _limit(size: Array) -> float:
 
 
 def _plane(values: Array) -> Array:
-    """What the picture would be without a drawing: the plane of the least absolute distance, as light falls from one side.
+    """What the picture would be without a drawing: the plane nearest to most of its pixels.
 
     It does not follow what covers less than about a half. The border counts less: there may be a frame, or a table.
     """
     height, width, _ = values.shape
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
-    basis = np.stack([np.ones_like(x), x, y], -1)
+    plane = np.stack([np.ones_like(x), x, y], -1)
     middle = 1 - 0.6 * np.maximum(abs(x), abs(y))
-    weights = middle
-    for _ in range(20):
-        fitted = _fit(basis, values, weights)
-        away = np.sqrt(((values - fitted) ** 2).sum(-1))
-        weights = middle / np.maximum(away, 1e-3 * away.max() + 1e-9)
-    return fitted
-
-
-def _fit(basis: Array, values: Array, weights: Array) -> Array:
-    """The weighted sums of the basis that are nearest to the values, in weighted least squares."""
-    flat, colours = basis.reshape(-1, basis.shape[-1]), values.reshape(-1, values.shape[-1])
-    weighted = flat * (weights / weights.sum()).reshape(-1, 1)
-    coefficients = np.linalg.lstsq(weighted.T @ flat, weighted.T @ colours)[0]
-    return (flat @ coefficients).reshape(values.shape)
+    step = 1 + len(x) // 60  # every second pixel does
+    basis, sample = plane[::step, ::step].reshape(-1, 3), values[::step, ::step].reshape(-1, values.shape[-1])
+    nearness = middle[::step, ::step].reshape(-1, 1)
+    weights = nearness
+    for _ in range(15):
+        coefficients = np.linalg.lstsq((weights * basis).T @ basis, (weights * basis).T @ sample)[0]
+        away = np.sqrt(((sample - basis @ coefficients) ** 2).sum(-1, keepdims=True))
+        weights = nearness / np.maximum(away, 1e-3 * away.max() + 1e-9)
+    return np.asarray(plane @ coefficients)
 
 
 def _drawing(size: Array) -> tuple[Piece, bool]:
@@ -171,14 +170,30 @@ def _second_digit(one: Piece, other: Piece) -> bool:
 
 def pieces(mask: Array) -> list[Piece]:
     """The pieces of a mask, whose pixels touch at sides or corners; of very many the twenty largest."""
-    labels = np.where(mask, np.arange(1, mask.size + 1).reshape(mask.shape), 0)
-    while True:
-        spread = np.where(mask, _largest_near(labels), 0)
-        if np.array_equal(spread, labels):
-            break
-        labels = np.append(0, spread)[spread]  # a label is the place of a pixel of the piece, which may know a larger
-    names, areas = np.unique(labels[mask], return_counts=True)
-    return [Piece.of(labels == names[i]) for i in np.argsort(-areas, kind="stable")[:20]]
+    edges = np.diff(np.pad(mask, ((0, 0), (1, 1))).astype(np.int8), axis=1)
+    rows, starts = np.nonzero(edges == 1)  # runs of pixels, in the order in which mask[mask] has these
+    ends = np.nonzero(edges == -1)[1]
+    joined = list(range(len(rows)))
+
+    def root(run: int) -> int:
+        while joined[run] != run:
+            joined[run] = run = joined[joined[run]]
+        return run
+
+    above, runs = 0, list(zip(rows.tolist(), starts.tolist(), ends.tolist(), strict=True))
+    for this, (row, start, end) in enumerate(runs):
+        while runs[above][0] < row - 1 or (runs[above][0] == row - 1 and runs[above][2] < start):
+            above += 1
+        other = above
+        while runs[other][0] == row - 1 and runs[other][1] <= end:
+            joined[root(other)] = root(this)
+            other += 1
+    roots = np.array([root(run) for run in range(len(runs))], dtype=np.intp)
+    labels = np.full(mask.shape, -1)
+    labels[mask] = np.repeat(roots, ends - starts)
+    areas = np.bincount(roots, ends - starts)
+    largest = np.argsort(-areas, kind="stable")[:20]
+    return [Piece.of(labels == label) for label in largest if areas[label] >= max(1, mask.size / SMALLEST)]
 
 
 def grown(mask: Array, by: int = 1) -> Array:

@@ -6,6 +6,7 @@ for, cut out, scaled into 20 of the 28 pixels, and placed with its centre of mas
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import warnings
@@ -16,7 +17,7 @@ import numpy as np
 
 from tinygrad_mnist.tensor import Array
 
-from .drawing import find
+from .drawing import Drawing, find
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -24,11 +25,8 @@ if TYPE_CHECKING:
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 """Pictures of pixels, which Pillow decodes itself. Others are programs (EPS, which it has Ghostscript run) or pages."""
 
-BYTES = {"WEBP": 20, "TIFF": 12, "PPM": 12}
-"""What decoding takes for each pixel at most, where it is more than the pixel's own four bytes."""
-
 MEMORY = 280_000_000
-"""How many bytes decoding may take: 70 megapixels at four bytes, as a square of 8,000 x 8,000 has 64."""
+"""How many bytes decoding may take: 70 million pixels of four bytes, which leaves room for 8,000 x 8,000."""
 
 READ = 800 * 800
 """A picture of more pixels is read smaller."""
@@ -51,7 +49,7 @@ def read_image(path: str | os.PathLike[str], shape: tuple[int, int] = (28, 28)) 
     """
     values = _values(path)
     try:
-        drawing = find(_looked_at(values))
+        drawing = _drawing(values)
         pixels = prepare(drawing.ink, shape).ravel()
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
@@ -110,16 +108,12 @@ def _suffixes() -> set[str]:
 
 def _reduced(image: Image.Image) -> Array:
     """The picture in at most about `READ` pixels, each the mean of a square; a strip at a time, to save memory."""
-    taken = image.width * image.height * BYTES.get(image.format or "", 4)
-    if image.format == "JPEG" and not image.info.get("progressive"):
-        side = max(1, round(max(image.size) * (READ / (image.width * image.height)) ** 0.5))
-        image.draft(None, (side, side))  # decoded at a half, a quarter or an eighth, without the whole in memory
-    elif taken > MEMORY:
-        at_most = MEMORY / BYTES.get(image.format or "", 4) / 1e6
+    if image.width * image.height * (each := _bytes_a_pixel(image)) > MEMORY:
         raise ValueError(
-            f"{image.width} x {image.height} pixels, expected at most {at_most:.0f} million of {image.format}; "
-            "scale it down"
+            f"{image.width} x {image.height} pixels, expected at most {MEMORY / each / 1e6:.0f} million; scale it down"
         )
+    side = round(max(image.size) * (READ / (image.width * image.height)) ** 0.5)
+    image.draft(None, (side, side))  # of a JPEG, decoded at a half, a quarter or an eighth; nothing for other formats
     image.load()
     width, height = image.size
     factor = next(n for n in itertools.count(1) if -(-width // n) * -(-height // n) <= READ)
@@ -131,8 +125,22 @@ def _reduced(image: Image.Image) -> Array:
     return _on_paper(values) if values.shape[-1] == 4 else values
 
 
+def _bytes_a_pixel(image: Image.Image) -> float:
+    """What decoding takes, measured with Pillow 13 (peaks for 8,000 x 8,000 pixels)."""
+    if image.format == "WEBP":
+        return 17
+    if image.format == "JPEG":
+        return 7 if image.info.get("progressive") else 1  # all coefficients; else a line of blocks at a time
+    if image.format == "TIFF":
+        tags = getattr(image, "tag_v2", {})
+        strip = min(1, tags.get(278, image.height) / image.height)  # what is compressed at once
+        return 4 + 4 * strip + 4 * (tags.get(274, 1) != 1)  # turned upright, in a copy
+    plain = [tile[0] for tile in getattr(image, "tile", [])] == ["ppm_plain"]  # numbers as text
+    return 12 if plain else 4
+
+
 def _as_numbers(strip: Image.Image, factor: int) -> Array:
-    """The means of squares of a strip: rows, columns, and grey, or three colours, or these times opacity and opacity."""
+    """The means of squares of a strip: grey, or three colours, or these times opacity, and opacity."""
     from PIL import Image
 
     if strip.mode in ("I", "F") or strip.mode.startswith("I;"):  # 16 bits and more, in any range
@@ -164,6 +172,20 @@ def _upright(values: Array, orientation: int | None) -> Array:
 
 
 # --- From numbers to a digit ---
+
+
+def _drawing(values: Array) -> Drawing:
+    """The drawing, which is looked at more closely where it is small."""
+    small = _looked_at(values)
+    drawing = find(small)
+    piece, scale = drawing.piece, len(values) / len(small)
+    if scale > 1.2 and piece.extent < 0.4 * len(small):
+        margin = piece.extent / 2 + 2
+        top, bottom = (max(0, round(edge * scale)) for edge in (piece.top - margin, piece.bottom + margin))
+        left, right = (max(0, round(edge * scale)) for edge in (piece.left - margin, piece.right + margin))
+        with contextlib.suppress(ValueError):  # it was only seen from afar
+            return drawing._replace(ink=find(_looked_at(values[top:bottom, left:right])).ink)
+    return drawing
 
 
 def _looked_at(values: Array) -> Array:
