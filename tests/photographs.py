@@ -9,7 +9,7 @@ import io
 import itertools
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import matplotlib
@@ -36,10 +36,10 @@ def rendered(text: str, font: str = "DejaVuSans", size: int = 200) -> Image.Imag
     return picture
 
 
-def digits(size: int) -> Iterator[tuple[str, str, Image.Image]]:
-    """Ten digits in five fonts: digit, font and picture."""
+def digits(size: int) -> Iterator[Image.Image]:
+    """Ten digits in five fonts."""
     for font, digit in itertools.product(FONTS, "0123456789"):
-        yield digit, font, rendered(digit, font, size)
+        yield rendered(digit, font, size)
 
 
 def picture_of(pixels: Array) -> Image.Image:
@@ -134,9 +134,11 @@ SPOILT: dict[str, Spoil] = {
 }
 
 
-def counts(answer: Callable[[Image.Image], int], size: int, names: list[str]) -> dict[str, int]:
-    """For each way of spoiling pictures, how many of the 50 get the same answer as the clean one."""
-    clean = [(np.asarray(picture, float), answer(picture)) for _, _, picture in digits(size)]
+def counts(answer: Callable[[Image.Image], int], size: int, names: Iterable[str], every: int = 1) -> dict[str, int]:
+    """For each way of spoiling pictures, how many of the 50, or of every third, get the same answer as the clean one."""
+    clean = [
+        (np.asarray(picture, float), answer(picture)) for picture in itertools.islice(digits(size), 0, None, every)
+    ]
     result = {}
     for name in names:
         rng = np.random.default_rng(0)
@@ -158,7 +160,7 @@ def main(model: str) -> None:
             return int(activations(network, layers, read_image(file)[None]).argmax())
 
         for size in (200, 800):
-            for name, count in counts(answer, size, [*SPOILT]).items():
+            for name, count in counts(answer, size, SPOILT).items():
                 print(f"{size} x {size} pixels, {name}: {count} of 50")
 
 

@@ -28,7 +28,7 @@ FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 MEMORY = 280_000_000
 """How many bytes decoding may take: 70 million pixels of four bytes, which leaves room for 8,000 x 8,000."""
 
-READ = 800 * 800
+READ = 448 * 448
 """A picture of more pixels is read smaller."""
 
 LOOKED_AT = 112 * 112
@@ -199,7 +199,7 @@ def _looked_at(values: Array) -> Array:
     shape = max(1, round(height * scale)), max(1, round(width * scale))
     colours = []
     for colour in np.moveaxis(values.astype(np.float32), -1, 0):
-        if scale < 2 / 3:  # each pixel within its neighbours, save two: a speck goes, a thin line stays
+        if 1 / 3 < scale < 2 / 3:  # each pixel within its neighbours, save two: a speck goes, a thin line stays
             picture = Image.fromarray(colour)
             low, high = (np.asarray(picture.filter(ImageFilter.RankFilter(3, rank))) for rank in (2, 6))
             colour = np.clip(colour, low, high)
