@@ -135,7 +135,7 @@ SPOILT: dict[str, Spoil] = {
 
 
 def counts(answer: Callable[[Image.Image], int], size: int, names: Iterable[str], every: int = 1) -> dict[str, int]:
-    """For each way of spoiling pictures, how many of the 50, or of every third, get the same answer as the clean one."""
+    """For each way of spoiling pictures, how many of the 50, or of every third, stay what they were."""
     clean = [
         (np.asarray(picture, float), answer(picture)) for picture in itertools.islice(digits(size), 0, None, every)
     ]

@@ -112,9 +112,10 @@ def _on_a_sheet(values: Array, sheet: Piece) -> Drawing | None:
 
 def _ink(strength: Array, piece: Piece) -> Array:
     """How dark each pixel of the piece is, and of its rim, from 0 to 1."""
-    ink = strength / np.quantile(strength[piece.mask], 0.9)
-    if strength.size > 56 * 56:  # small pictures keep their soft borders, as those of MNIST
-        ink = (ink - 0.33) / 0.33
+    if strength.size <= 56 * 56:  # small pictures keep their soft borders, as those of MNIST
+        ink = strength / strength[piece.mask].max()
+    else:
+        ink = (strength / np.quantile(strength[piece.mask], 0.9) - 0.33) / 0.33
     return np.where(grown(piece.mask, 2) & (strength >= _limit(strength) / 2), np.clip(ink, 0, 1), 0)
 
 

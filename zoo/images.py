@@ -28,7 +28,7 @@ FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 MEMORY = 280_000_000
 """How many bytes decoding may take: 70 million pixels of four bytes, which leaves room for 8,000 x 8,000."""
 
-READ = 448 * 448
+READ = 800 * 800
 """A picture of more pixels is read smaller."""
 
 LOOKED_AT = 112 * 112
