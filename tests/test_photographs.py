@@ -114,6 +114,12 @@ def test_orientations_transparency_and_depth_do_not_matter(read):
     assert alike(read(clean.convert("RGB").quantize(8), "gif"), expected)
 
 
+def test_pictures_of_mnists_own_size_keep_their_pixels(read):
+    images = mnist.load(ROOT / "data").train.images[:200].reshape(-1, 28, 28)
+    same = [np.abs(read(picture_of(255 * image), "bmp") - image).max() <= 0.1 for image in images]
+    assert np.mean(same) > 0.97
+
+
 # ---- What is no drawing
 
 

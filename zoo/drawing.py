@@ -23,6 +23,10 @@ SMALLEST = 4000
 """A piece of less than the picture's pixels divided by this is a speck, or noise."""
 
 
+SMALL = 56 * 56
+"""A picture of no more pixels is no photograph: it keeps thick strokes and soft borders, as those of MNIST."""
+
+
 class Drawing(NamedTuple):
     """Ink, from 0 to 1 in every pixel of the picture; its box; and whether there seem to be several digits."""
 
@@ -77,7 +81,7 @@ def find(values: Array) -> Drawing:
         return drawing
     direction = difference[piece.mask].mean(0)
     strength = difference @ (direction / np.sqrt(direction @ direction))
-    local = _above_surroundings(strength)
+    local = _above_surroundings(strength) if strength.size > SMALL else strength
     with contextlib.suppress(ValueError):
         again, several_again = _drawing(local)
         if again.extent >= 0.6 * piece.extent:
@@ -112,7 +116,7 @@ def _on_a_sheet(values: Array, sheet: Piece) -> Drawing | None:
 
 def _ink(strength: Array, piece: Piece) -> Array:
     """How dark each pixel of the piece is, and of its rim, from 0 to 1."""
-    if strength.size <= 56 * 56:  # small pictures keep their soft borders, as those of MNIST
+    if strength.size <= SMALL:
         ink = strength / strength[piece.mask].max()
     else:
         ink = (strength / np.quantile(strength[piece.mask], 0.9) - 0.33) / 0.33
@@ -212,7 +216,7 @@ def _whole(main: Piece, others: list[Piece]) -> tuple[Piece, bool]:
     others = [piece for piece in others if piece is not main and piece.area >= 0.04 * main.area]
     digits = [piece for piece in others if _second_digit(main, piece)]
     mask = main.mask.copy()
-    reach = max(1, round(0.15 * main.extent))
+    reach = max(1, round(0.25 * main.extent))
     for piece in others:
         if not any(piece is digit for digit in digits) and (grown(main.mask, reach) & piece.mask).any():
             mask |= piece.mask
