@@ -1,16 +1,18 @@
 """Say which digit an image shows, with a trained network.
 
     python -m zoo.network2 --save model.npz
-    python -m zoo.predict model.npz seven.png photo.jpg     images: PNG, JPEG
+    python -m zoo.predict model.npz zoo/drawings/two.png    images: PNG, JPEG, GIF, BMP, TIFF, WebP, PPM
     python -m zoo.predict model.npz 0 1 2                   test digits, by their index
 
-An image may be a drawing of any size, dark on light or light on dark. It is prepared as MNIST's digits were: what is
-drawn is cut out, scaled into 20 of the 28 pixels, and placed with its centre of mass in the middle. `--draw` shows it.
+An image may be a drawing or a photograph of one digit, of any size and in any colours. It is prepared as MNIST's digits
+were: what is drawn is cut out, scaled into 20 of the 28 pixels, and placed with its centre of mass in the middle.
+`--draw` shows it.
 """
 
 import argparse
 import os
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -48,15 +50,19 @@ def _run(options: argparse.Namespace) -> int:
     data: mnist.Dataset | None = None
     for given in options.images:
         label: int | None = None
+        doubts: list[warnings.WarningMessage] = []
         if given.isdecimal() and not os.path.exists(given):
             if data is None:
                 data = mnist.load(options.data if options.data is not None else checkpoint.settings.get("source"))
             pixels, label = _test_image(data, int(given), shape)
             name = f"test image {given}"
         else:
-            pixels, name = read_image(given, shape), given
+            with warnings.catch_warnings(record=True, action="always") as doubts:
+                pixels, name = read_image(given, shape), given
         outputs = activations(network, model, pixels[None])[0]
-        print(f"{name}: {_answer(outputs, label)}")
+        print(f"{name}: {_answer(outputs, label)}", flush=True)
+        for doubt in doubts:
+            print("warning:", " ".join(str(doubt.message).split()), file=sys.stderr)
         if options.draw:
             from tinygrad_mnist import visualize
 
