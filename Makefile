@@ -2,6 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
+# Tests that take long are left out; `make test SLOW=1` runs them too.
+SLOW :=
+SOME := $(if $(SLOW),,-m "not slow")
+
 .PHONY: train test clean
 
 train: .venv/run
@@ -11,7 +15,7 @@ test: .venv/dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto $(SOME)
 
 # Installed anew when the requirements change. Editable, so that a change of the source needs no new installation.
 .venv/run: pyproject.toml

@@ -62,16 +62,19 @@ def read(tmp_path):
 EVERYDAY = ("grey paper", "noise 5", "noise 8", "noise 12", "three specks", "corners darker by 30 %")
 
 
+@pytest.mark.slow
 def test_small_photographs_are_read_like_clean_pictures(answer):
     found = counts(answer, 200, EVERYDAY)
     assert {name: count for name, count in found.items() if count < 46} == {}
 
 
+@pytest.mark.slow
 def test_large_photographs_are_read_like_clean_pictures(answer):
     found = counts(answer, 800, ["noise 12", "three specks"])
     assert {name: count for name, count in found.items() if count < 46} == {}
 
 
+@pytest.mark.slow
 def test_photographs_of_worse_kinds_are_nearly_always(answer):
     found = counts(answer, 200, SPOILT.keys() - set(EVERYDAY), every=3)
     assert {name: count for name, count in found.items() if count < 14} == {}  # of 17
@@ -162,6 +165,7 @@ def test_the_longest_way_through_a_piece_is_followed():
 # ---- Several digits
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("font", FONTS)
 @pytest.mark.parametrize("text", ["42", "10", "17", "88", "99", "365"])
 def test_several_digits_earn_a_warning(read, text, font):
@@ -169,6 +173,7 @@ def test_several_digits_earn_a_warning(read, text, font):
         read(rendered(text, font, 400))
 
 
+@pytest.mark.slow
 def test_single_digits_earn_none(read):
     rng = np.random.default_rng(0)
     for picture in digits(200):
@@ -176,6 +181,7 @@ def test_single_digits_earn_none(read):
         read(picture_of(SPOILT["three specks"](np.asarray(picture, float), rng)), "bmp")
 
 
+@pytest.mark.slow
 def test_handwritten_digits_earn_none(tmp_path):
     images = mnist.load(ROOT / "data").train.images[:200].reshape(-1, 28, 28)
     warned = 0
@@ -302,6 +308,7 @@ LINUX = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the p
 
 
 @LINUX
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mode", "suffix", "options"),
     [
