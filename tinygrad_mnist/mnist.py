@@ -12,7 +12,6 @@ The format, IDX, is a header of big-endian 32-bit integers, then one byte per va
 `python -m tinygrad_mnist.mnist DIR` downloads the four files of MNIST. Nothing else here touches the network.
 """
 
-import argparse
 import gzip
 import hashlib
 import io
@@ -29,7 +28,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from .command import guarded
+from .command import Parser, guarded
 from .files import whole
 
 __all__ = ["FILES", "MIRRORS", "DataError", "Dataset", "Split", "batches", "download", "load"]
@@ -312,10 +311,8 @@ def _fetch(name: str, mirrors: Sequence[str]) -> bytes:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return 0, 1 for what went wrong, 130 for Ctrl-C. Wrong usage exits with 2."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tinygrad_mnist.mnist",
-        description="Download MNIST (four files, 12 MB) into DIR, verified. What is there already is kept.",
-    )
+    what = "Download MNIST (four files, 12 MB) into DIR, verified. What is there already is kept."
+    parser = Parser("python -m tinygrad_mnist.mnist", what)
     parser.add_argument("directory", metavar="DIR", help="where to put the files; made if missing")
     parser.add_argument("--mirror", metavar="URL", help="where to get them instead of the public mirrors")
 
