@@ -126,6 +126,8 @@ class BaseNetwork:
                 object.__setattr__(self, name, None)
             else:
                 option.check(name, said[name])
+        if not isinstance(self.per_example, bool):
+            raise ValueError(f"per_example: expected True or False, got {self.per_example!r}")
         if self.lr is None:
             object.__setattr__(self, "lr", self.RATES[self.cost])
 
