@@ -104,20 +104,18 @@ def test_what_settings_claim_is_not_made(file, honest, name):
         assert status == 1 or (command, name) in [(predicted, "many digits"), (predicted, "a name of 3 MB")], error
 
 
-def packed(content, name="junk.npy", size=100 * MEGABYTE):
-    """A checkpoint with one more member, of many zeros, packed."""
+def member(size):
+    """An array of zeros as the bytes of a file."""
+    file = io.BytesIO()
+    np.save(file, np.zeros(size, np.uint8))
+    return file.getvalue()
+
+
+def packed(content):
+    """A checkpoint with one more member, of many zeros, which is packed."""
     file = io.BytesIO(content)
     with zipfile.ZipFile(file, "a") as archive:
-        with archive.open(zipfile.ZipInfo(name), "w", force_zip64=True) as member:
-            np.lib.format.write_array_header_1_0(member, {"descr": "|u1", "fortran_order": False, "shape": (size,)})
-        info = archive.filelist[-1]
-        info.compress_type = zipfile.ZIP_DEFLATED
-    with zipfile.ZipFile(file, "a") as archive:
-        info = zipfile.ZipInfo(f"2{name}")
-        info.compress_type = zipfile.ZIP_DEFLATED
-        with archive.open(info, "w") as member:
-            for _ in range(size // MEGABYTE):
-                member.write(bytes(MEGABYTE))
+        archive.writestr("junk.npy", member(100 * MEGABYTE), zipfile.ZIP_DEFLATED)
     return file.getvalue()
 
 
@@ -135,25 +133,19 @@ def claiming(content):
     file = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(content)) as before, zipfile.ZipFile(file, "w") as after:
         for name in before.namelist():
-            member = before.read(name)
-            after.writestr(name, member.replace(b"(784, 30)", b"(9**9,)  ").replace(b"(30, 10)", b"(10**9,)"))
+            after.writestr(name, before.read(name).replace(b"(784, 30), }  ", b"(99999999,), }"))
     return file.getvalue()
 
 
-def overlapping(content):
-    """A large member, which a hundred names stand for."""
+def doubled(content):
+    """A name that stands for two members."""
     file = io.BytesIO(content)
-    with zipfile.ZipFile(file, "a") as archive:
-        archive.writestr("model/a.npy", bytes(2 * MEGABYTE))
-        for i in range(100):
-            info = zipfile.ZipInfo(f"model/b{i}.npy")
-            for name in ("header_offset", "file_size", "compress_size", "CRC"):
-                setattr(info, name, getattr(archive.getinfo("model/a.npy"), name))
-            archive.filelist.append(info)
+    with zipfile.ZipFile(file, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        archive.writestr("model/layers.0.bias.npy", archive.read("model/layers.0.bias.npy"))
     return file.getvalue()
 
 
-@pytest.mark.parametrize("make", [packed, deflated, claiming, overlapping])
+@pytest.mark.parametrize("make", [packed, deflated, claiming, doubled])
 def test_no_more_is_read_than_the_file_is_large(file, honest, make):
     file.write_bytes(make(file.read_bytes()))
     with refused(CheckpointError, "m.npz: expected a checkpoint of tinygrad_mnist"):
