@@ -48,7 +48,7 @@ ODD: tuple[Any, ...] = (
 TEXTS = (
     "", " ", "--", "-", "-1", "0", "1", "2", "00", "1e3", "1e-400", "1e400", "nan", "inf", "-inf", "0x10", "1_000",
     "1,000", "9" * 30, "9" * 5000, "x", "x" * 300_000, "a\nb", "ü", "٣", "²", "\udcff", "[" * 9999, "%s%n{}", ".", "..",
-    "/", "/dev/null", "/dev/zero", "/nowhere/m.npz", "pipe", "m.npz", "m.npz/", "m.png", "none.gv", ".png", "~", "*",
+    "/", "/dev/null", "/dev/zero", "nowhere/m.npz", "pipe", "m.npz", "m.npz/", "m.png", "none.gv", ".png", "~", "*",
     "network", "softmax",
 )
 # fmt: on

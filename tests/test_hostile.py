@@ -162,6 +162,13 @@ def test_what_is_no_file_is_not_waited_for(tmp_path):
             train.load(tmp_path / name)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a pipe")
+def test_an_image_that_is_no_file_is_not_waited_for(file):
+    os.mkfifo("pipe")
+    status, error, *_ = spoilt.checked(predict, ["m.npz", "pipe"])
+    assert (status, error[:47]) == (1, "error: pipe: not an image that can be read, but")
+
+
 @pytest.mark.parametrize(
     ("bits", "name", "value"), [("MT19937", "pos", 10**6), ("MT19937", "pos", -1), ("Philox", "buffer_pos", -(10**6))]
 )

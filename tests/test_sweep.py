@@ -16,10 +16,13 @@ import numpy as np
 import pytest
 
 from graphs import commandline
+from graphs.figure import picture
 from graphs.runs import train_network
 from graphs.sweep import SweepError, forget, processes, sweep
 from tinygrad_mnist import mnist
 from tinygrad_mnist.files import claimed
+
+from .spoilt import TEXTS
 
 ROOT = Path(__file__).parent.parent
 FIGURES = ("batches_graph", "eta_graph1", "eta_graph2", "L2_graph", "learning", "compare", "saturation",
@@ -268,10 +271,15 @@ def drawn(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setattr(commandline, "HERE", tmp_path / "published")
     monkeypatch.setattr(commandline, "processes", Here)
+    monkeypatch.setattr(commandline, "picture", lambda figure, record, path: path.write_text("drawn"))
+    monkeypatch.setattr(commandline, "describe", lambda data: len(data.train))  # which takes 0.1 s for all digits
     monkeypatch.setattr(learning, "FIGURE", dataclasses.replace(learning.FIGURE, run=small_run))
 
     def run(*arguments):
-        status = commandline.command("learning", [*map(str, arguments), "--jobs", "1"])
+        try:
+            status: object = commandline.command("learning", ["--jobs", "1", *map(str, arguments)])
+        except SystemExit as usage:
+            status = usage.code
         return status, *capsys.readouterr()
 
     assert run()[0] == 0
@@ -298,7 +306,8 @@ def test_what_is_smaller_than_the_published_figure_goes_to_the_current_directory
 
 def test_of_fewer_digits_it_is_smaller_too(drawn, tmp_path, monkeypatch):
     before = contents(tmp_path / "published")
-    monkeypatch.setattr(commandline, "digits", lambda: mnist.load().head(100))
+    fewer = mnist.load().head(100)
+    monkeypatch.setattr(commandline, "digits", lambda: fewer)
     for more in ((), ("--output", tmp_path / "published")):
         assert drawn(*more)[0] == (1 if more else 0)
         assert contents(tmp_path / "published") == before
@@ -319,6 +328,22 @@ def test_the_whole_figure_is_published_and_larger_ones_are_not_overwritten_unask
     assert contents(tmp_path / "published") != before
 
 
+@pytest.mark.parametrize("option", ["--epochs", "--seeds", "--jobs", "--output", "--cluster", "--quick", "--replot"])
+def test_odd_options_are_a_line_and_a_status(drawn, monkeypatch, option):
+    def nobody(address):
+        raise ValueError(f"no scheduler answers at {address}")
+
+    monkeypatch.setattr(commandline, "on_cluster", nobody)
+    for text in TEXTS:
+        if (option == "--epochs" and text.isdecimal() and 9 < len(text) < 999) or text in ("/", ".."):
+            continue  # epochs that nobody can wait for, and directories that are not the test's
+        for arguments in ([f"{option}={text}"], [option, text]):
+            status, _, error = drawn("--epochs", 1, "--seeds", 0, *arguments)
+            assert status in (0, 1, 2)
+            assert error.count("\n") == status or status == 2
+            assert len(error) < 3000
+
+
 def test_a_picture_of_something_else_is_not_overwritten(drawn):
     Path("learning.png").write_text("of days")
     assert "learning.png: already exists" in drawn("--seeds", 0)[2]
@@ -332,7 +357,8 @@ def test_two_commands_do_not_write_one_figure_at_a_time(drawn, tmp_path):
 
 
 @pytest.mark.parametrize("text", ["[" * 9999, '{"result": 5}', '{"result": {"epochs": [5]}}', "{}", "5", "\udcff"])
-def test_a_cache_of_garbage_is_run_anew_or_named_and_never_published(drawn, tmp_path, text):
+def test_a_cache_of_garbage_is_run_anew_or_named_and_never_published(drawn, tmp_path, monkeypatch, text):
+    monkeypatch.setattr(commandline, "picture", picture)
     before = contents(tmp_path / "published")
     assert drawn("--seeds", 0, 77)[0] == 1
     (kept,) = (tmp_path / "published" / ".runs").iterdir()

@@ -115,7 +115,7 @@ class Checkpoint:
                     schedule.load_state_dict(self.schedule or {})
             except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
                 raise CheckpointError(
-                    f"{self.path}: does not fit: {error}; restore into what it was saved from"
+                    f"{self.path}: does not fit: {error!s:.500}; restore into what it was saved from"
                 ) from None
             if optimizer is not None and schedule is not None:  # a rate that was set by hand is not the schedule's
                 for group, saved in zip(optimizer.groups, self.optimizer["groups"], strict=True):

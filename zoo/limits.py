@@ -29,7 +29,7 @@ class Limit:
         if not self.allows(value := self.read(text)):
             hint = "; separate several by spaces" if value is None and "," in text else ""
             hint += ", which is not finite" if value in (math.inf, -math.inf) else ""
-            raise argparse.ArgumentTypeError(f"expected {self.expected}, got {text!r}{hint}")
+            raise argparse.ArgumentTypeError(f"expected {self.expected}, got {text!r:.60}{hint}")
         return value
 
 

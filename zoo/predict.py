@@ -55,6 +55,8 @@ def _run(options: argparse.Namespace) -> int:
             pixels, label = _test_image(data, int(given), shape)
             name = f"test image {given}"
         else:
+            if os.path.exists(given) and not os.path.isfile(given):  # a pipe would be waited for
+                raise OSError(f"{given}: not an image that can be read, but a directory or no file; name a PNG file")
             pixels, name = read_image(given, shape), given
         with np.errstate(all="ignore"):  # what overflows shows in the outputs
             outputs = activations(network, model, pixels[None])[0]

@@ -33,7 +33,7 @@ def network_class(name: str) -> type[BaseNetwork]:
         for found in vars(importlib.import_module(f"zoo.{name}")).values():
             if isinstance(found, type) and issubclass(found, BaseNetwork) and network_name(found) == name:
                 return found
-    raise ValueError(f"there is no network {name!r}; a network is a class with the name of its module in zoo/")
+    raise ValueError(f"there is no network {name!r:.60}; a network is a class with the name of its module in zoo/")
 
 
 def network_name(network: BaseNetwork | type[BaseNetwork]) -> str:
@@ -57,7 +57,7 @@ def settings_of(checkpoint: Checkpoint) -> BaseNetwork:
         return network_class(saved["network"])(**given)
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(
-            f"{checkpoint.path}: expected a network of the zoo, found another checkpoint ({error})"
+            f"{checkpoint.path}: expected a network of the zoo, found another checkpoint ({error!s:.300})"
         ) from None
 
 
