@@ -99,7 +99,8 @@ def guarded(command: Callable[[], int], name: str = "error") -> int:
 
 def _terminate(*event: Any) -> None:
     for number in ENDING:  # once is enough: a terminal that is closed may send both
-        signal.signal(number, signal.SIG_IGN)
+        if signal.getsignal(number) is _terminate:
+            signal.signal(number, signal.SIG_IGN)
     raise Terminated
 
 

@@ -323,7 +323,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except BrokenPipeError:
             raise
         except OSError as error:
-            raise OSError(f"{error}; choose a DIR that can be written to") from None
+            what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+            raise OSError(f"{what}; choose a DIR that can be written to") from None
         where = os.path.abspath(options.directory)
         print(f"MNIST is in {where}: set TINYGRAD_MNIST_DATA={where}, or call mnist.load({where!r})")
         return 0
