@@ -42,6 +42,19 @@ def test_a_finished_model_is_not_overwritten_unasked(here, name, option):
     assert len(train.load("m.npz").history) == 2
 
 
+def test_going_on_in_another_file_keeps_what_is_there(here):
+    for name in ("a.npz", "b.npz"):
+        assert here("zoo.network1", *ONCE, "--save", name)[0] == 0
+    os.symlink("b.npz", "link.npz")
+    before = Path("b.npz").read_bytes()
+    common = ("zoo.network1", "--resume", "a.npz", "--epochs", 2, "--quiet", "--save")
+    for name in ("b.npz", "link.npz"):
+        assert here(*common, name)[2].startswith(f"error: {name}: holds a finished network1 of 1 epochs; ")
+        assert Path("b.npz").read_bytes() == before
+    assert here(*common, "link.npz", "--overwrite")[0] == 0
+    assert (len(train.load("a.npz").history), len(train.load("b.npz").history)) == (1, 2)
+
+
 @pytest.mark.parametrize(
     ("option", "file"), [("--save", "m.npz"), ("--history", "h.json"), ("--plot", "p.png"), ("--graph", "g.gv")]
 )

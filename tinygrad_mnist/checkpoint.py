@@ -125,12 +125,10 @@ class Checkpoint:
 
 def _check_position(state: Mapping[str, Any]) -> None:
     """Raise if a generator's next number is not in its memory: NumPy takes such a state, and reads what is beyond."""
-    for name, place, size in (
-        ("pos", state["state"].get("pos", 0), 624),
-        ("buffer_pos", state.get("buffer_pos", 0), 4),
-    ):
-        if not 0 <= place <= size:
-            raise ValueError(f"the generator's {name} is {place}, not one of 0 to {size}")
+    name, size = {"MT19937": ("pos", 624), "Philox": ("buffer_pos", 4)}.get(state["bit_generator"], ("", 0))
+    place = (state["state"] if name == "pos" else state)[name] if name else 0
+    if not 0 <= place <= size:
+        raise ValueError(f"the generator's {name} is {place}, not one of 0 to {size}")
 
 
 def _names(model: Module, optimizer: Optimizer) -> list[list[str | None]]:
