@@ -169,6 +169,9 @@ class Training:
             network: `settings_of(checkpoint)`, perhaps with more epochs.
             data: the same as before; a CheckpointError if it is not.
             source: as for `Training`.
+
+        Raises:
+            CheckpointError: it is of other data, larger than it holds arrays for, or contradicts itself.
         """
         if (saved := checkpoint.settings["data"]) != (about := describe(data)):
             raise CheckpointError(
