@@ -5,11 +5,12 @@ import pkgutil
 import sys
 
 import graphs
-from tinygrad_mnist.command import guarded
+from tinygrad_mnist.command import Parser, guarded
 
 
 def main() -> int:
     """Print a line for each figure and its command."""
+    Parser("python -m graphs", __doc__).parse_args()
     for module in sorted(pkgutil.iter_modules(graphs.__path__), key=lambda module: module.name.lower()):
         if module.name != "__main__":
             figure = getattr(importlib.import_module(f"graphs.{module.name}"), "FIGURE", None)

@@ -15,10 +15,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tinygrad_mnist.command import guarded
+from tinygrad_mnist.command import Parser, guarded, one_line, status_of
+from tinygrad_mnist.files import claimed
+from zoo.limits import whole_number
 from zoo.training import describe
 
-from .figure import Figure, picture, record_of, write
+from .figure import DIGITS, Figure, holds_more, picture, record_of, write
 from .panel import Results
 from .runs import digits
 from .sweep import Setting, SweepError, forget, processes, sweep
@@ -35,34 +37,19 @@ def command(name: str, arguments: Sequence[str] | None = None) -> int:
         options = _parser(name, module.__doc__ or "").parse_args(arguments)
         try:
             return _run(name, module.FIGURE, options)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interruption:
             print("interrupted; finished runs are kept, the same command goes on with the others", file=sys.stderr)
-            return 130
+            return status_of(interruption)
         except SweepError as error:  # a line for each run that failed
-            print(error, file=sys.stderr)
+            print(*map(one_line, str(error).splitlines()), sep="\n", file=sys.stderr)
             return 1
 
     return guarded(run, f"graphs.{name}")
 
 
 def _parser(name: str, text: str) -> argparse.ArgumentParser:
-    def positive(given: str) -> int:
-        if not given.isdecimal() or int(given) < 1:
-            raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {given!r}")
-        return int(given)
-
-    def seed(given: str) -> int:
-        if not given.isdecimal():
-            raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, got {given!r}")
-        return int(given)
-
-    parser = argparse.ArgumentParser(
-        prog=f"python -m graphs.{name}",
-        description=text,
-        epilog=EPILOG if "original" in text else None,
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    positive, seed = whole_number(1), whole_number(0)
+    parser = Parser(f"python -m graphs.{name}", text, EPILOG if "original" in text else None)
     parser.add_argument(
         "--quick",
         action="store_true",
@@ -81,40 +68,65 @@ def _parser(name: str, text: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--cluster", metavar="ADDRESS", help="the scheduler of a dask.distributed cluster to run on, tcp://host:port"
     )
-    parser.add_argument("--output", type=Path, metavar="DIR", help="where JSON and PNG go (default: beside the script)")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="where JSON and PNG go (default: beside the script; of a smaller version, into the current directory)",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace results of more epochs, digits or seeds")
     return parser
 
 
 def _run(name: str, figure: Figure, options: argparse.Namespace) -> int:
-    folder: Path = options.output or (Path() if options.quick else HERE)
+    changed = {**(figure.quick if options.quick else {}), **({"epochs": options.epochs} if options.epochs else {})}
+    seeds = tuple(dict.fromkeys(options.seeds or figure.seeds))
+    published = not changed and {*figure.seeds} <= {*seeds}
+    if published and not options.replot:
+        published = len(digits().train) >= DIGITS
+    folder: Path = options.output or (HERE if published or (options.replot and not options.quick) else Path())
     if options.output and not options.replot and not folder.exists():
         folder.mkdir(parents=True)
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise ValueError(f"{folder} is not a directory that can be written to; name another with --output DIR")
     stem = f"{name}-quick" if options.quick else name
-    file = folder / f"{stem}.json"
-    if options.replot:
-        try:
-            record = json.loads(file.read_text(encoding="utf-8"))
-            picture(figure, record, folder / f"{stem}.png")
-        except FileNotFoundError:
-            raise ValueError(f"--replot: there is no {file}; run the command without --replot first") from None
-        except (LookupError, TypeError, ValueError) as error:
-            raise ValueError(f"{file}: not the results of this figure ({error}); run without --replot") from None
-    else:
-        changed = {**(figure.quick if options.quick else {}), **({"epochs": options.epochs} if options.epochs else {})}
-        if "train_size" in changed:
-            changed["train_size"] = min(changed["train_size"], len(digits().train))
-        settings = {label: {**setting, **changed} for label, setting in figure.settings.items()}
-        seeds = tuple(dict.fromkeys(options.seeds or figure.seeds))
-        with _swept(name, figure, settings, seeds, options) as (results, seconds):
-            record = record_of(name, results, settings, seeds, seconds, _trial(changed))
-            write(record, file)
-        picture(figure, record, folder / f"{stem}.png")
-        print(last_accuracies(record))
-        print(f"written: {file}")
-    print(f"written: {folder / f'{stem}.png'}")
+    file, drawing = folder / f"{stem}.json", folder / f"{stem}.png"
+    with claimed(file, drawing):
+        if options.replot:
+            try:
+                picture(figure, json.loads(file.read_text(encoding="utf-8")), drawing)
+            except FileNotFoundError:
+                raise ValueError(f"--replot: there is no {file}; run the command without --replot first") from None
+            except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+                raise ValueError(f"{file}: not the results of this figure ({error}); run without --replot") from None
+        else:
+            if "train_size" in changed:
+                changed["train_size"] = min(changed["train_size"], len(digits().train))
+            settings = {label: {**setting, **changed} for label, setting in figure.settings.items()}
+            if not options.overwrite:
+                _refuse_to_lose(file, drawing, settings, seeds)
+            with _swept(name, figure, settings, seeds, options) as (results, seconds):
+                record = record_of(name, results, settings, seeds, seconds, _trial(changed), len(digits().train))
+                picture(figure, record, drawing)  # first, as what cannot be drawn is not to replace what could
+                text = last_accuracies(record)
+                write(record, file)
+            print(text)
+            print(f"written: {file}")
+    print(f"written: {drawing}")
     return 0
+
+
+def _refuse_to_lose(file: Path, drawing: Path, settings: Mapping[str, Setting], seeds: Sequence[int]) -> None:
+    """Raise if there are results that these runs would not come to again, or something else."""
+    try:
+        more = holds_more(json.loads(file.read_text(encoding="utf-8")), settings, seeds, len(digits().train))
+    except FileNotFoundError:
+        more, file = drawing.exists(), drawing
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError):
+        more = True
+    if more:
+        remedy = "name another directory with --output DIR, or add --overwrite"
+        raise ValueError(f"{file}: already exists, and is more than, or other than, what these runs come to; {remedy}")
 
 
 def _trial(changed: Mapping[str, Any]) -> str:
@@ -132,8 +144,8 @@ def _swept(
 
     about = describe(digits())  # without data, one error now instead of one per run
     start = time.perf_counter()
-    kept = next((place for place in (HERE, Path.cwd()) if os.access(place, os.W_OK)), Path(tempfile.gettempdir()))
-    kept /= ".runs"
+    places = (place for place in (HERE, Path.cwd()) if os.access(place, os.W_OK))
+    kept = next(places, Path(tempfile.gettempdir())) / ".runs"
     with contextlib.ExitStack() as stack:
         make, workers = processes, options.jobs
         if options.cluster:
@@ -151,7 +163,13 @@ def _swept(
             finished=partial(bar.update, 1),
             context=about,
         )
-    yield results, time.perf_counter() - start
+    try:
+        yield results, time.perf_counter() - start
+    except (LookupError, TypeError, AttributeError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise ValueError(
+            f"{kept}: holds results that are not of this figure ({what}); remove it, and begin anew"
+        ) from None
     forget(kept, figure.run, settings, seeds, context=about)
 
 

@@ -21,6 +21,9 @@ from .panel import Results, draw_accuracy
 from .runs import train_network
 from .sweep import Run, Setting
 
+DIGITS = 50_000
+"""How many training digits the figures are made with, but for settings that take fewer."""
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -79,8 +82,9 @@ def record_of(
     seeds: Sequence[int],
     seconds: float,
     trial: str = "",
+    n: int = DIGITS,
 ) -> Any:
-    """All that a figure is drawn from, for its JSON file; of a `trial`, what it has less of."""
+    """All that a figure is drawn from, for its JSON file; of a `trial`, what it has less of; `n` digits there were."""
     versions = {"numpy": np.__version__}
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # in a checkout that is not installed
         versions["tinygrad_mnist"] = importlib.metadata.version("tinygrad_mnist")
@@ -88,6 +92,7 @@ def record_of(
         "figure": name,
         "seeds": list(seeds),
         **({"trial": trial} if trial else {}),
+        "digits": n,
         "seconds": round(seconds, 1),
         "versions": {"python": platform.python_version(), **versions},
         "runs": [
@@ -96,6 +101,16 @@ def record_of(
             for seed, result in zip(seeds, runs, strict=True)
         ],
     }
+
+
+def holds_more(record: Mapping[str, Any], settings: Mapping[str, Setting], seeds: Sequence[int], n: int) -> bool:
+    """Whether a record is of seeds that these runs on n digits are not of, or of more epochs or digits."""
+    for run in record["runs"]:
+        before, now = run["setting"], settings.get(run["label"], run["setting"])
+        digits = before.get("train_size", record.get("digits", DIGITS)), min(now.get("train_size", n), n)
+        if run["seed"] not in seeds or before["epochs"] > now["epochs"] or digits[0] > digits[1]:
+            return True
+    return False
 
 
 def write(record: Any, path: Path) -> None:

@@ -6,7 +6,6 @@ vanishing.svg: eight sigmoid layers with weights from N(0, 1/fan_in), coloured b
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from tinygrad_mnist import Tensor, mnist, nn, sigmoid, visualize
-from tinygrad_mnist.command import guarded
+from tinygrad_mnist.command import Parser, guarded
 from tinygrad_mnist.losses import quadratic_cost
 
 HERE = Path(__file__).parent / "pictures"
@@ -45,12 +44,7 @@ class Layer(nn.Module):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Make both pictures; return the exit status of the command."""
-    parser = argparse.ArgumentParser(
-        prog="python -m graphs.pictures",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser("python -m graphs.pictures", __doc__)
     parser.add_argument(
         "--output", type=Path, metavar="DIR", default=HERE, help="directory for the pictures (default: graphs/pictures)"
     )

@@ -7,6 +7,7 @@ that it was at. Nothing here knows what is run, or why.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import multiprocessing
@@ -155,12 +156,19 @@ def _outcomes(run: Run, tasks: Sequence[Task], executor: Callable[[], Executor],
         thread.start()
     try:
         for _ in tasks:
-            yield outcomes.get()
+            yield _heard(outcomes)
     finally:
         stopped.set()
         if not waiting.empty() or any(thread.is_alive() for thread in threads):
             for child in multiprocessing.active_children():
                 child.terminate()
+
+
+def _heard(outcomes: queue.SimpleQueue[Any]) -> Any:
+    """The next outcome, waited for so that a signal is heard which the system gave to another thread."""
+    while True:
+        with contextlib.suppress(queue.Empty):
+            return outcomes.get(timeout=0.5)
 
 
 def _key(run: Run, setting: Setting, seed: int, context: Any) -> str:
@@ -173,5 +181,5 @@ def _kept(file: Path) -> Any:
     """The result in a file; None if there is none, or the file is damaged."""
     try:
         return json.loads(file.read_text(encoding="utf-8"))["result"]
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None

@@ -5,16 +5,25 @@
     pytest --hypothesis-profile=explore
 """
 
+import subprocess
+import sys
 from collections.abc import Iterator
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tinygrad_mnist import OPS
+from tinygrad_mnist import OPS, mnist
 from tinygrad_mnist.op import Op
 from tinygrad_mnist.testing.cases import own_operands
+from zoo.__main__ import main as all_four
+from zoo.commandline import main
+from zoo.training import network_class
 
 pytest.register_assert_rewrite("tests.helpers")  # so that its assertions show what they compared
+
+from .helpers import ROOT, environment, write_data  # noqa: E402
 
 settings.register_profile("ci", derandomize=True, deadline=None, database=None, print_blob=True, max_examples=50)
 settings.register_profile(
@@ -31,3 +40,64 @@ def table() -> Iterator[dict[str, Op]]:
     for name in set(OPS) - before:
         del OPS[name]
         own_operands.pop(name, None)
+
+
+def pixels(split, n):
+    return np.rint(split.images[:n] * 255).astype(np.uint8).reshape(n, 28, 28)
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory):
+    """A directory with 1,000 real digits to train on, 200 to validate and 200 to test on."""
+    data = mnist.load(ROOT / "data")
+    assert data.test is not None
+    return write_data(
+        tmp_path_factory.mktemp("digits"),
+        pixels(data.train, 1200),
+        data.train.labels[:1200],
+        pixels(data.test, 200),
+        data.test.labels[:200],
+    )
+
+
+@pytest.fixture
+def zoo(digits, tmp_path):
+    """Run a command of the zoo in an empty directory, on the small subset."""
+
+    def run(module, *arguments, status=0, data=digits, **options):
+        done = subprocess.run(
+            [sys.executable, "-m", module, *map(str, arguments)],
+            cwd=tmp_path,
+            env=environment(data),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            encoding="utf-8",
+            **options,
+        )
+        assert done.returncode == status, done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+        if status != 2:
+            assert done.stderr.count("\n") == (status != 0), done.stderr
+        return done
+
+    return run
+
+
+@pytest.fixture
+def here(digits, tmp_path, monkeypatch, capsys):
+    """Run a command in this process, where many runs are quick; return its status, output and error."""
+    monkeypatch.setenv("TINYGRAD_MNIST_DATA", str(digits))
+    monkeypatch.chdir(tmp_path)
+
+    def run(module, *arguments):
+        texts = [str(argument) for argument in arguments]
+        try:
+            status: Any = (
+                all_four(texts) if module == "zoo" else main(network_class(module.removeprefix("zoo.")), texts)
+            )
+        except SystemExit as usage:
+            status = usage.code
+        return status, *capsys.readouterr()
+
+    return run

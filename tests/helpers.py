@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import functools
+import os
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +19,7 @@ from hypothesis import given, settings
 from tinygrad_mnist import Tensor
 from tinygrad_mnist.testing import operands
 
+ROOT = Path(__file__).resolve().parent.parent
 FLOATS = [np.float16, np.float32, np.float64, np.longdouble]
 
 
@@ -72,3 +76,37 @@ def write_data(directory: Path, images: Any, labels: Any, test_images: Any = Non
         write_idx(directory / "t10k-images-idx3-ubyte", test_images)
         write_idx(directory / "t10k-labels-idx1-ubyte", test_labels)
     return directory
+
+
+def environment(data):
+    chosen = {"PYTHONPATH": str(ROOT), "TINYGRAD_MNIST_DATA": str(data), "OPENBLAS_NUM_THREADS": "1"}
+    return os.environ | chosen | {"PYTHONIOENCODING": "utf-8"}
+
+
+def start(module, *arguments, data, cwd, hearing=False):
+    """Start a command whose output can be read line by line."""
+    program = [
+        "-c",
+        "import runpy, signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background jobs are deaf to Ctrl-C
+        "del sys.argv[0]\n"
+        "runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)\n",
+        module,
+    ]
+    return subprocess.Popen(
+        [sys.executable, *(program if hearing else ["-m", module]), *map(str, arguments)],
+        cwd=cwd,
+        env=environment(data),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+    )
+
+
+def read_until(process, text):
+    """Read lines up to one that starts with the text; what follows is done right after it was printed."""
+    for found in process.stdout:
+        if found.startswith(text):
+            return
+    pytest.fail(f"the command ended without {text!r}: {process.stderr.read()}")

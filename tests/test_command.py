@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tinygrad_mnist.command import guarded, uninterrupted
+from tinygrad_mnist.command import ENDING, LONGEST, Parser, guarded, uninterrupted
 
 
 def ended(body, redirected="", **options):
@@ -31,6 +31,9 @@ def ended(body, redirected="", **options):
         ("raise MemoryError", 1, "error: MemoryError\n"),
         ("raise KeyboardInterrupt", 130, "interrupted\n"),
         ("raise SystemExit(2)", 2, ""),
+        ("import signal; signal.raise_signal(signal.SIGTERM)", 143, "interrupted\n"),
+        ("raise ValueError('a' * 300_000 + ' remedy')", 1, f"error: {'a' * 500} ... {'a' * 493} remedy\n"),
+        ("open('b' * 300_000)", 1, f"error: {'b' * 500} ... {'b' * 480}: File name too long\n"),
     ],
 )
 def test_what_goes_wrong_is_a_line_and_a_status(body, status, error):
@@ -74,6 +77,61 @@ def test_an_interruption_waits_for_the_end_of_the_block():
         block()
     assert done == ["all of it"]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs POSIX's signals")
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_terminal_that_is_closed_ends_a_command_unless_that_is_ignored(ignored):
+    body = "import signal; signal.raise_signal(signal.SIGHUP)"
+    status, _, error = ended(
+        body, preexec_fn=(lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)) if ignored else None
+    )
+    assert (status, error) == ((0, "") if ignored else (143, "interrupted\n"))
+
+
+def test_signals_are_heard_as_before_when_a_command_is_done():
+    before = [signal.getsignal(number) for number in ENDING]
+
+    def command():
+        assert all(callable(signal.getsignal(number)) for number in ENDING)
+        with uninterrupted():
+            for number in ENDING:
+                signal.raise_signal(number)
+            done.append("all of it")
+        return 0
+
+    done: list[str] = []
+    assert (guarded(command), done) == (143, ["all of it"])
+    assert [signal.getsignal(number) for number in ENDING] == before
+
+
+def test_a_second_signal_does_not_disturb_what_the_first_began():
+    body = "import signal\n    try:\n        signal.raise_signal(signal.SIGTERM)\n    finally:\n"
+    body += "        signal.raise_signal(signal.SIGTERM); print('saved')"
+    assert ended(body) == (143, "saved\n", "interrupted\n")
+
+
+@pytest.mark.parametrize("text", ["--save=--", "--sizes=--", "--no-such=--", "-x=--"])
+def test_two_dashes_are_no_value(text, capsys):
+    parser = Parser("program", None)
+    parser.add_argument("--save")
+    parser.add_argument("--sizes", nargs="+")
+    parser.add_argument("rest", nargs="*")
+    with pytest.raises(SystemExit) as usage:
+        parser.parse_args([text, "--", "a"])
+    assert usage.value.code == 2
+    expected = f"argument {text[:-3]}: expected a value, got '--'\n"
+    assert capsys.readouterr().err.splitlines(keepends=True)[-1].endswith(expected)
+    assert parser.parse_args(["a", "--", "--save=--"]).rest == ["a", "--save=--"]
+
+
+def test_wrong_usage_of_any_length_is_said_in_a_short_line(capsys):
+    parser = Parser("program", None)
+    parser.add_argument("--number", type=int)
+    for arguments in (["--number", "9x" * 150_000], ["--other\n" + "x" * 300_000]):
+        with pytest.raises(SystemExit):
+            parser.parse_args(arguments)
+        assert len(capsys.readouterr().err) < 2 * LONGEST
 
 
 def test_a_command_returns_its_status_to_a_caller_in_python():

@@ -1,8 +1,10 @@
 """The sweep engine: what is kept, what is named, what a killed worker costs; and that figures are drawn from files."""
 
+import dataclasses
 import functools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,8 +16,13 @@ import numpy as np
 import pytest
 
 from graphs import commandline
+from graphs.figure import picture
 from graphs.runs import train_network
 from graphs.sweep import SweepError, forget, processes, sweep
+from tinygrad_mnist import mnist
+from tinygrad_mnist.files import claimed
+
+from .spoilt import TEXTS
 
 ROOT = Path(__file__).parent.parent
 FIGURES = ("batches_graph", "eta_graph1", "eta_graph2", "L2_graph", "learning", "compare", "saturation",
@@ -122,6 +129,7 @@ def test_workers_have_one_blas_thread():
 SLOW = """
 import pathlib, sys, time
 from graphs.sweep import processes, sweep
+from tinygrad_mnist.command import guarded
 
 def run(setting, seed):
     pathlib.Path(setting["folder"], f"started-{seed}").write_text("x")
@@ -130,25 +138,24 @@ def run(setting, seed):
 
 if __name__ == "__main__":
     folder = pathlib.Path(sys.argv[1])
-    try:
-        sweep(run, {"all": {"folder": str(folder)}}, range(4), folder=folder / "kept", executor=processes, workers=2)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    settings = {"all": {"folder": str(folder)}}
+    sys.exit(guarded(lambda: sweep(run, settings, range(4), folder=folder / "kept", executor=processes, workers=2)))
 """
 
 
-def test_an_interrupted_sweep_ends_at_once_and_keeps_what_was_done(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_sweep_ends_at_once_and_keeps_what_was_done(tmp_path, number):
     script = tmp_path / "slow.py"
     script.write_text(SLOW)
     with subprocess.Popen([sys.executable, str(script), str(tmp_path)], env=os.environ | {"PYTHONPATH": str(ROOT)},
                           stderr=subprocess.PIPE, text=True) as process:  # fmt: skip
         for _ in range(2400):  # it ends as soon as all is as it should be, on a busy machine later
-            if len(started(tmp_path)) == 4 and len([*(tmp_path / "kept").iterdir()]) == 2:
+            if len(started(tmp_path)) == 4 and len([*(tmp_path / "kept").glob("[!.]*")]) == 2:  # whole ones
                 break
             time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, errors = process.communicate(timeout=30)
-    assert (process.returncode, errors) == (130, "")
+    assert (process.returncode, errors) == (130 if number == signal.SIGINT else 143, "interrupted\n")
     assert len([*(tmp_path / "kept").iterdir()]) == 2
 
 
@@ -228,6 +235,143 @@ def test_a_damaged_json_is_named(tmp_path, capsys):
     (tmp_path / "learning.json").write_text('{"runs": [1]}')
     assert commandline.command("learning", ["--replot", "--output", str(tmp_path)]) == 1
     assert "not the results of this figure" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 5000, '{"runs": {"a": 1}}', "[]", '{"figure": 5, "seeds": 5, "runs": [5]}', "\x00"]
+)
+@pytest.mark.parametrize("arguments", [["--replot"], ["--epochs", "1", "--seeds", "0"]])
+def test_a_json_of_garbage_is_one_line(tmp_path, capsys, text, arguments):
+    (tmp_path / "learning.json").write_text(text)
+    assert commandline.command("learning", [*arguments, "--output", str(tmp_path)]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert error.startswith(f"graphs.learning: {tmp_path}/learning.json: ")
+    assert (tmp_path / "learning.json").read_text() == text
+
+
+# --- what took a user's time ---
+
+
+def small_run(setting, seed):
+    """In place of a training, as long ones are meant."""
+    if seed == 77:
+        raise ArithmeticError
+    epoch = dict.fromkeys(("cost", "training", "validation", "test"), 0.5)
+    return {"epochs": [epoch] * setting["epochs"], "lost_classes": [], "diverged": None}
+
+
+@pytest.fixture
+def drawn(tmp_path, monkeypatch, capsys):
+    """Run the command of a figure that is published in `published`, from an empty directory."""
+    from graphs import learning
+
+    (tmp_path / "published").mkdir()
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr(commandline, "HERE", tmp_path / "published")
+    monkeypatch.setattr(commandline, "processes", Here)
+    monkeypatch.setattr(commandline, "picture", lambda figure, record, path: path.write_text("drawn"))
+    monkeypatch.setattr(commandline, "describe", lambda data: len(data.train))  # which takes 0.1 s for all digits
+    monkeypatch.setattr(learning, "FIGURE", dataclasses.replace(learning.FIGURE, run=small_run))
+
+    def run(*arguments):
+        try:
+            status: object = commandline.command("learning", ["--jobs", "1", *map(str, arguments)])
+        except SystemExit as usage:
+            status = usage.code
+        return status, *capsys.readouterr()
+
+    assert run()[0] == 0
+    assert contents(tmp_path / "published").keys() == {"learning.json", "learning.png"}
+    return run
+
+
+def contents(folder):
+    return {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--epochs", 1, "--seeds", 0], ["--epochs", 1], ["--seeds", 0], ["--seeds", 3, 4, 5], ["--quick"]],
+)
+def test_what_is_smaller_than_the_published_figure_goes_to_the_current_directory(drawn, tmp_path, arguments):
+    before = contents(tmp_path / "published")
+    status, output, _ = drawn(*arguments)
+    stem = "learning-quick" if "--quick" in arguments else "learning"
+    assert (status, output.splitlines()[-2:]) == (0, [f"written: {stem}.json", f"written: {stem}.png"])
+    assert contents(tmp_path / "published") == before
+    assert sorted(contents(Path())) == [f"{stem}.json", f"{stem}.png"]
+
+
+def test_of_fewer_digits_it_is_smaller_too(drawn, tmp_path, monkeypatch):
+    before = contents(tmp_path / "published")
+    fewer = mnist.load().head(100)
+    monkeypatch.setattr(commandline, "digits", lambda: fewer)
+    for more in ((), ("--output", tmp_path / "published")):
+        assert drawn(*more)[0] == (1 if more else 0)
+        assert contents(tmp_path / "published") == before
+    assert json.loads(Path("learning.json").read_text())["digits"] == 100
+
+
+def test_the_whole_figure_is_published_and_larger_ones_are_not_overwritten_unasked(drawn, tmp_path, monkeypatch):
+    assert drawn("--seeds", 0, 1, 2, 3)[0] == 0
+    before = contents(tmp_path / "published")
+    assert json.loads(before["learning.json"])["seeds"] == [0, 1, 2, 3]
+    monkeypatch.chdir(tmp_path / "published")
+    for arguments in ([], ["--seeds", 0], ["--epochs", 1, "--output", tmp_path / "published"], ["--seeds", 5, 6, 7, 8]):
+        status, output, error = drawn(*arguments)
+        assert (status, output, error.count("\n")) == (1, "", 1)
+        assert "learning.json: already exists, and is more than, or other than, what these runs come to" in error
+        assert contents(tmp_path / "published") == before
+    assert drawn("--overwrite")[0] == 0
+    assert contents(tmp_path / "published") != before
+
+
+@pytest.mark.parametrize("option", ["--epochs", "--seeds", "--jobs", "--output", "--cluster", "--quick", "--replot"])
+def test_odd_options_are_a_line_and_a_status(drawn, monkeypatch, option):
+    def nobody(address):
+        raise ValueError(f"no scheduler answers at {address}")
+
+    monkeypatch.setattr(commandline, "on_cluster", nobody)
+    for text in TEXTS:
+        if (option == "--epochs" and text.isdecimal() and 9 < len(text) < 999) or text in ("/", ".."):
+            continue  # epochs that nobody can wait for, and directories that are not the test's
+        for arguments in ([f"{option}={text}"], [option, text]):
+            status, _, error = drawn("--epochs", 1, "--seeds", 0, *arguments)
+            assert status in (0, 1, 2)
+            assert error.count("\n") == status or status == 2
+            assert len(error) < 3000
+
+
+def test_a_picture_of_something_else_is_not_overwritten(drawn):
+    Path("learning.png").write_text("of days")
+    assert "learning.png: already exists" in drawn("--seeds", 0)[2]
+    assert contents(Path()) == {"learning.png": b"of days"}
+
+
+def test_two_commands_do_not_write_one_figure_at_a_time(drawn, tmp_path):
+    with claimed(tmp_path / "published" / "learning.json"):
+        assert "learning.json: another run is writing it" in drawn()[2]
+        assert drawn("--replot")[0] == 1
+
+
+@pytest.mark.parametrize("text", ["[" * 9999, '{"result": 5}', '{"result": {"epochs": [5]}}', "{}", "5", "\udcff"])
+def test_a_cache_of_garbage_is_run_anew_or_named_and_never_published(drawn, tmp_path, monkeypatch, text):
+    monkeypatch.setattr(commandline, "picture", picture)
+    before = contents(tmp_path / "published")
+    assert drawn("--seeds", 0, 77)[0] == 1
+    (kept,) = (tmp_path / "published" / ".runs").iterdir()
+    kept.write_bytes(text.encode("utf-8", "surrogateescape"))
+    status, _, error = drawn("--seeds", 0)
+    if status:
+        assert re.match(
+            r"graphs.learning: .*/\.runs: holds results that are not of this figure \(.*\); remove it", error
+        )
+        assert error.count("\n") == 1
+    assert status == ("result" in text)
+    assert contents(tmp_path / "published") == before
+    assert status == (not Path("learning.json").exists())
 
 
 def test_results_for_other_data_are_not_taken_for_these(tmp_path):

@@ -589,6 +589,13 @@ def test_a_failure_in_the_middle_leaves_the_old_file(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["m.npz"]
 
 
+def test_a_directory_that_is_not_there_is_named_and_no_hidden_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    _, model, optimizer, *_ = trained(0)
+    with pytest.raises(FileNotFoundError, match=r"there is no directory nodir; make it.*: 'nodir/m\.npz'$"):
+        train.save("nodir/m.npz", model, optimizer)
+
+
 def test_a_link_stays_a_link(tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "link.npz").symlink_to(tmp_path / "real" / "m.npz")

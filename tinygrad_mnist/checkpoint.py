@@ -6,19 +6,24 @@
 
 Files are .npz: arrays, and all else as JSON. What an optimizer keeps for a parameter is found again by the name that
 the model has for it, so that parameters may come in another order. Parameters that the model does not have are known
-by their group and their place in it.
+by their group and their place in it. A file may come from anywhere: reading it takes no more memory than it is large.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
 import itertools
 import json
+import math
 import os
+import warnings
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -97,6 +102,7 @@ class Checkpoint:
         with contextlib.ExitStack() as undo:
             try:
                 if rng is not None:
+                    _check_position(self.rng or {})
                     undo.callback(setattr, rng.bit_generator, "state", rng.bit_generator.state)
                     rng.bit_generator.state = dict(self.rng or {})
                 undo.callback(model.load_state_dict, model.state_dict())
@@ -109,12 +115,20 @@ class Checkpoint:
                     schedule.load_state_dict(self.schedule or {})
             except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
                 raise CheckpointError(
-                    f"{self.path}: does not fit: {error}; restore into what it was saved from"
+                    f"{self.path}: does not fit: {error!s:.500}; restore into what it was saved from"
                 ) from None
             if optimizer is not None and schedule is not None:  # a rate that was set by hand is not the schedule's
                 for group, saved in zip(optimizer.groups, self.optimizer["groups"], strict=True):
                     group["lr"] = saved["lr"]
             undo.pop_all()
+
+
+def _check_position(state: Mapping[str, Any]) -> None:
+    """Raise if a generator's next number is not in its memory: NumPy takes such a state, and reads what is beyond."""
+    name, size = {"MT19937": ("pos", 624), "Philox": ("buffer_pos", 4)}.get(state["bit_generator"], ("", 0))
+    place = (state["state"] if name == "pos" else state)[name] if name else 0
+    if not 0 <= place <= size:
+        raise ValueError(f"the generator's {name} is {place}, not one of 0 to {size}")
 
 
 def _names(model: Module, optimizer: Optimizer) -> list[list[str | None]]:
@@ -196,17 +210,28 @@ def _epoch(record: Mapping[str, Any]) -> Epoch:
     epoch = Epoch(**record)
     missing = ("validation", "test", "saturated")
     numbers = {key: value for key, value in record.items() if value is not None or key not in missing}
-    if any(type(value) not in (int, float) for value in numbers.values()):
+    if type(epoch.epoch) is not int or any(type(value) not in (int, float) for value in numbers.values()):
         raise ValueError(record)
+    for value in numbers.values():
+        float(value)  # an OverflowError, if it has too many digits
     return epoch
 
 
 def _by_name(optimizer: Mapping[str, Any], arrays: Mapping[str, Array]) -> dict[str, Any]:
-    """The state of an optimizer, with its arrays under their names."""
+    """The state of an optimizer, with its arrays under their names; a ValueError if it contradicts itself."""
+    names = [name for group in optimizer["names"] for name in group]
+    shapes = [tuple(shape) for shape in optimizer["shapes"]]
     state = {
-        int(i): {str(name): arrays[f"state/{i}/{k}"] for k, name in enumerate(names)}
-        for i, names in optimizer["state"].items()
+        int(i): {str(name): arrays[f"state/{i}/{k}"] for k, name in enumerate(kept)}
+        for i, kept in optimizer["state"].items()
     }
+    if (
+        (len(optimizer["names"]), len(names)) != (len(optimizer["groups"]), len(shapes))
+        or any(name is not None and arrays[f"model/{name}"].shape != shapes[i] for i, name in enumerate(names))
+        or not all(0 <= i < len(names) for i in state)
+        or sum(map(len, state.values())) != sum(name.startswith("state/") for name in arrays)
+    ):
+        raise ValueError(optimizer)
     return {**{key: optimizer[key] for key in ("groups", "shapes", "names")}, "state": state}
 
 
@@ -216,12 +241,42 @@ def _former(notes: dict[str, Any], arrays: Mapping[str, Array]) -> dict[str, Any
     return {"groups": notes.pop("groups"), "velocity": velocity}
 
 
+def _read(file: BinaryIO) -> dict[str, Array]:
+    """The arrays of a checkpoint by name. Nothing that the file says is believed before it is seen to be there."""
+    with zipfile.ZipFile(file) as archive:
+        members = archive.infolist()
+        # As `save` writes them, members are as large as they say: one that is packed may be a thousand times as large.
+        if (
+            any(member.compress_type != zipfile.ZIP_STORED for member in members)
+            or sum(member.file_size for member in members) > file.seek(0, os.SEEK_END)
+            or len({member.filename for member in members}) < len(members)
+        ):
+            raise ValueError(members)
+        arrays = {member.filename.removesuffix(".npy"): _array(archive.read(member)) for member in members}
+    if any(name != "notes" and name.partition("/")[0] not in ("model", "state", "velocity") for name in arrays):
+        raise ValueError(list(arrays))
+    return arrays
+
+
+def _array(content: bytes) -> Array:
+    """An array in NumPy's format, of the size that its header says."""
+    file = io.BytesIO(content)
+    header = np.lib.format.read_array_header_2_0 if content[6] == 2 else np.lib.format.read_array_header_1_0
+    np.lib.format.read_magic(file)
+    shape, _, dtype = header(file)
+    if dtype.kind not in "biufU" or dtype.itemsize * math.prod(shape) != len(content) - file.tell():
+        raise ValueError(shape)
+    return np.load(io.BytesIO(content), allow_pickle=False)
+
+
 def load(path: str | os.PathLike[str]) -> Checkpoint:
     """Read a checkpoint; a CheckpointError if it is damaged or something else. Pickled objects are never loaded."""
     path = Path(path)
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise OSError(f"{path}: is a directory, or no file; name a checkpoint")
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
+        with open(path, "rb") as file, warnings.catch_warnings(action="ignore"):  # of a header, whatever stands in it
+            arrays = _read(file)
         notes = json.loads(str(arrays.pop("notes")))
         if (written := notes.pop("format")) not in (_FORMAT, _FORMER):
             raise ValueError
@@ -232,9 +287,9 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
             history=[_epoch(epoch) for epoch in notes.pop("history")],
             **notes,
         )
-    except OSError:
-        raise
-    except Exception:  # damaged or foreign files make NumPy, zipfile, zlib and json raise whatever they can
+    except Exception as error:  # damaged or foreign files make NumPy, zipfile and json raise whatever they can
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # which is to go to before the file's beginning
+            raise
         raise CheckpointError(
             f"{path}: expected a checkpoint of tinygrad_mnist, found a file that is damaged, of another kind, or "
             "pickled (never loaded); name another"

@@ -11,7 +11,6 @@ The files are in the format of `idx.py`: images, number x rows x columns, where 
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import gzip
 import hashlib
@@ -33,7 +32,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import idx
-from .command import guarded, uninterrupted
+from .command import Parser, guarded, uninterrupted
 from .dataset import Dataset as Dataset
 from .dataset import Split as Split
 from .dataset import batches as batches
@@ -417,11 +416,11 @@ def _get(url: str, most: int, limit: float) -> bytes:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return 0, 1 for what went wrong, 130 for Ctrl-C. Wrong usage exits with 2."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tinygrad_mnist.mnist",
-        description="Download MNIST (four files, 12 MB) into DIR, verified. What is there already is kept; unless all "
-        "goes well, DIR is left as it was.",
+    what = (
+        "Download MNIST (four files, 12 MB) into DIR, verified. What is there already is kept; unless all goes well, "
+        "DIR is left as it was."
     )
+    parser = Parser("python -m tinygrad_mnist.mnist", what)
     parser.add_argument(
         "directory", metavar="DIR", nargs="?", help="where to put the files (default: where mnist.load() looks)"
     )
@@ -451,7 +450,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except (BrokenPipeError, FileNotFoundError):
             raise
         except OSError as error:
-            raise OSError(f"{error}; choose a DIR that can be written to") from None
+            told = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+            raise OSError(f"{told}; choose a DIR that can be written to") from None
         what = "MNIST" if options.source is None else "the data set"
         if Path(where) == _usual():
             print(f"{what} is in {where}: mnist.load() finds it")

@@ -13,9 +13,10 @@ import sys
 from pathlib import Path
 
 from tinygrad_mnist.command import guarded
+from tinygrad_mnist.files import claimed
 
 from .base import BaseNetwork
-from .commandline import progress_bar, refuse_unwritable, write_json
+from .commandline import progress_bar, refuse_to_lose, refuse_unwritable, write_json
 from .limits import whole_number
 from .options import DATA, Run, add_options, add_recipe, command_line, load_data, parse
 from .training import NAMES, Training, network_class, network_name
@@ -38,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
     add_options(result.add_argument_group("data"), Run, DATA)
     files = result.add_argument_group("files and what is shown")
     files.add_argument("--history", metavar="FILE.json", type=Path, help="every epoch of every run, as JSON")
+    add_options(files, Run, ["overwrite"])
     files.add_argument("--quiet", action="store_true", help="the table only")
     return result
 
@@ -48,7 +50,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(asked: Run) -> int:
+    with claimed(*asked.written):
+        return _all(asked)
+
+
+def _all(asked: Run) -> int:
     refuse_unwritable(asked.history)
+    if asked.history and not asked.overwrite:
+        refuse_to_lose(asked.history)
     data = load_data(asked.data, asked.train_size)
     print(sizes(data), flush=True)
     runs: list[Training] = []

@@ -49,7 +49,7 @@ class Option:
             expected = self.limit.expected
             good = self.limit.allows(value) or value is self.default is None
         if not good:
-            raise ValueError(f"{name}: expected {expected}, got {value!r}")
+            raise ValueError(f"{name}: expected {expected}, got {value!r:.60}")
 
 
 def setting(default: Any, help: str, limit: Limit | None = None, metavar: str | None = None, **more: str) -> Any:
@@ -126,6 +126,8 @@ class BaseNetwork:
                 object.__setattr__(self, name, None)
             else:
                 option.check(name, said[name])
+        if not isinstance(self.per_example, bool):
+            raise ValueError(f"per_example: expected True or False, got {self.per_example!r:.60}")
         if self.lr is None:
             object.__setattr__(self, "lr", self.RATES[self.cost])
 

@@ -1,6 +1,6 @@
 """What a network's command does: train, say how it goes, and lose nothing. The options are in `options.py`.
 
-Exit status: 0; 1 for what went wrong, with one line on stderr; 2 for wrong usage; 130 for Ctrl-C.
+Exit status: 0; 1 for what went wrong, with one line on stderr; 2 for wrong usage; 130 for Ctrl-C; 143 for SIGTERM.
 """
 
 import functools
@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from tinygrad_mnist import mnist, train
-from tinygrad_mnist.command import guarded, uninterrupted
-from tinygrad_mnist.files import whole
+from tinygrad_mnist.command import guarded, status_of, uninterrupted
+from tinygrad_mnist.files import claimed, whole
 from tinygrad_mnist.train import CheckpointError
 
 from .base import BaseNetwork
@@ -32,7 +32,9 @@ def main(network: type[BaseNetwork], arguments: list[str] | None = None) -> int:
     def command() -> int:
         kind = network_class(network_name(network))  # as others find it, which a class of another name would not be
         parser = parser_of(kind, sys.modules[kind.__module__].__doc__ or "")
-        return _run(kind, parse(parser, kind, arguments))
+        run = parse(parser, kind, arguments)
+        with claimed(*run.written):  # before what is there is looked at
+            return _run(kind, run)
 
     return guarded(command)
 
@@ -42,11 +44,14 @@ def _run(network: type[BaseNetwork], run: Run) -> int:
 
     for file in (run.save, run.history, run.plot, run.graph):
         refuse_unwritable(file)
-        refuse_to_lose(file, network_name(network) if file == run.save else None)
+        if file and not run.overwrite and not (run.resume and file == run.history):
+            refuse_to_lose(file, network_name(network) if file == run.save else None)
     for module in ["matplotlib"] * bool(run.plot) + ["graphviz"] * bool(run.graph):
         require(module)
     if run.resume:
         training = _resumed(network, run, run.resume)
+        if run.history and not run.overwrite and not _goes_on(training, run.history):
+            refuse_to_lose(run.history)
     else:
         training = Training(run.network(network), load_data(run.data, run.train_size), _absolute(run.data))
     if not run.quiet:
@@ -97,24 +102,43 @@ def require(module: str) -> Any:
         ) from None
 
 
-def refuse_to_lose(file: Path | None, name: str | None = None) -> None:
-    """Raise if a new run would overwrite one that was interrupted; and if the network `name` would save over others."""
-    if file is None or not file.exists():
+def refuse_to_lose(file: Path, name: str | None = None) -> None:
+    """Raise if there is a file already, and say what it holds; `name` is the network that would be saved to it."""
+    if not file.exists():
         return
     try:
         checkpoint = train.load(file)
         saved = settings_of(checkpoint)
     except (CheckpointError, OSError):
         if name is None:
-            return
+            raise ValueError(f"{file}: already exists; name another file, or add --overwrite to replace it") from None
         raise CheckpointError(f"{file}: already exists and is not a checkpoint of the zoo; name another file") from None
-    if (done := len(checkpoint.history)) < saved.epochs:
-        raise CheckpointError(
-            f"{file}: holds {done} of {saved.epochs} epochs of {network_name(saved)}; `{_go_on(saved, file)}` "
-            "goes on with them; to begin anew, remove it or name another file"
+    done, kind = len(checkpoint.history), network_name(saved)
+    anew = "to begin anew, name another file or add --overwrite"
+    if done < saved.epochs:
+        there = f"{done} of {saved.epochs} epochs of {kind}"
+        raise CheckpointError(f"{file}: holds {there}; `{_go_on(saved, file)}` goes on with them; {anew}")
+    if name != kind:
+        raise CheckpointError(f"{file}: already exists and holds a zoo.{kind}; name another file")
+    raise CheckpointError(
+        f"{file}: holds a finished {kind} of {done} epochs; `{_go_on(saved, file)} --epochs N` goes on to N; {anew}"
+    )
+
+
+def _goes_on(training: Training, file: Path) -> bool:
+    """Whether a file is missing, or holds the history of this training as far as it was."""
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+        ours = json.loads(json.dumps(training.record()))  # with lists for tuples
+        known = record["epochs"]
+        ours["settings"]["epochs"] = record["settings"]["epochs"]
+        return (
+            all(record[key] == ours[key] for key in ("network", "settings")) and known == ours["epochs"][: len(known)]
         )
-    if name is not None and network_name(saved) != name:
-        raise CheckpointError(f"{file}: already exists and holds a zoo.{network_name(saved)}; name another file")
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return False
 
 
 def _absolute(path: Path | None) -> str | None:
@@ -148,7 +172,7 @@ def _resumed(network: type[BaseNetwork], run: Run, file: Path) -> Training:
 
 
 def _train(training: Training, run: Run) -> int:
-    """Train to the end, saving after every epoch; 130 after Ctrl-C."""
+    """Train to the end, saving after every epoch; 130 after Ctrl-C, 143 after SIGTERM."""
     epochs = training.network.epochs
     file, saved = run.resume or run.save, len(training.history)  # the checkpoint to go on with, if need be
     if run.history:
@@ -164,27 +188,27 @@ def _train(training: Training, run: Run) -> int:
                 if not run.quiet:
                     print(line(epoch, epochs), flush=True)
     except train.DivergedError as error:
-        raise train.DivergedError(f"{error}; {_saved(file, saved, training)}") from None
+        raise train.DivergedError(f"{error}; {_saved(file, saved)}") from None  # and would again, from what was saved
     except BrokenPipeError:
         raise
     except OSError as error:
-        what = f"{error.filename or run.checkpoint or run.history or 'output'}: {error.strerror or error}"
-        raise OSError(f"{what}; {_saved(file, saved, training)}") from None
-    except KeyboardInterrupt:
+        what = f"{error.filename or 'standard output'}: {error.strerror}" if error.strerror else str(error)
+        raise OSError(f"{what}; {_saved(file, saved, training.network)}") from None
+    except KeyboardInterrupt as interruption:
         doing = min(len(training.history) + 1, epochs)
-        print(f"interrupted in epoch {doing} of {epochs}; {_saved(file, saved, training)}", file=sys.stderr)
-        return 130
+        print(f"interrupted in epoch {doing} of {epochs}; {_saved(file, saved, training.network)}", file=sys.stderr)
+        return status_of(interruption)
     return 0
 
 
-def _saved(file: Path | None, epochs: int, training: Training) -> str:
-    """What is in the checkpoint, and how to go on with it."""
+def _saved(file: Path | None, epochs: int, network: BaseNetwork | None = None) -> str:
+    """What is in the checkpoint, and how the network goes on with it."""
     if file is None:
         return "nothing was saved: --save FILE would have kept every finished epoch"
     if epochs == 0:
         return f"nothing was saved in {file}: no epoch was finished"
     done = "the first epoch" if epochs == 1 else f"the first {epochs} epochs"
-    return f"{file} holds {done}; `{_go_on(training.network, file)}` goes on"
+    return f"{file} holds {done}" + (f"; `{_go_on(network, file)}` goes on" if network else "")
 
 
 def _go_on(network: BaseNetwork, file: Path) -> str:

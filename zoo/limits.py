@@ -29,7 +29,7 @@ class Limit:
         if not self.allows(value := self.read(text)):
             hint = "; separate several by spaces" if value is None and "," in text else ""
             hint += ", which is not finite" if value in (math.inf, -math.inf) else ""
-            raise argparse.ArgumentTypeError(f"expected {self.expected}, got {text!r}{hint}")
+            raise argparse.ArgumentTypeError(f"expected {self.expected}, got {text!r:.60}{hint}")
         return value
 
 
@@ -38,7 +38,7 @@ def whole_number(low: int) -> Limit:
 
     def read(text: str) -> int | None:
         plain = text.replace(",", "") if re.fullmatch(r"\d{1,3}(,\d{3})+", text) else text
-        return int(plain) if plain.isdecimal() else None
+        return int(plain) if plain.isdecimal() and len(plain) < 1000 else None  # Python reads no more than 4,300
 
     return Limit(f"a whole number of at least {low}", read, lambda value: type(value) is int and value >= low)
 

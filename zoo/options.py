@@ -15,6 +15,7 @@ from typing import Any
 
 import zoo
 from tinygrad_mnist import mnist
+from tinygrad_mnist.command import Parser
 
 from .base import BaseNetwork, options_of, setting
 from .limits import file_name, whole_number
@@ -57,6 +58,7 @@ class Run:
         file_name(".svg", ".png", ".pdf", ".gv", ".dot"),
         "FILE.svg",
     )
+    overwrite: bool = setting(False, "replace files that are there already, which a new run refuses to do")
     draw: int = setting(0, "draw N test digits at the end", whole_number(1), "N")
     draw_wrong: int = setting(0, "draw N test digits that it gets wrong", whole_number(1), "N")
     quiet: bool = setting(False, "only the last epoch's line, and what else was asked for")
@@ -65,6 +67,11 @@ class Run:
     def network(self, kind: type[BaseNetwork], **more: Any) -> BaseNetwork:
         """A network with the settings that were given, and by the recipe."""
         return (kind.original if self.recipe == "original" else kind)(**self.given, **more)
+
+    @property
+    def written(self) -> list[Path]:
+        """The files that it writes."""
+        return [file for file in (self.checkpoint, self.history, self.plot, self.graph) if file]
 
     @property
     def checkpoint(self) -> Path | None:
@@ -83,15 +90,9 @@ def flag(setting: str) -> str:
     return f"--{setting.replace('_', '-')}"
 
 
-def command_line(name: str, description: str | None, epilog: str | None = None) -> argparse.ArgumentParser:
+def command_line(name: str, description: str | None, epilog: str | None = None) -> Parser:
     """An empty command line of `python -m NAME`."""
-    return argparse.ArgumentParser(
-        prog=f"python -m {name}",
-        description=description,
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    return Parser(f"python -m {name}", description, epilog)
 
 
 def add_options(
@@ -137,7 +138,7 @@ def parser_of(network: type[BaseNetwork], description: str) -> argparse.Argument
     add_recipe(learning, ", ".join(f"{key.replace('_', '-')} {value}" for key, value in network.ORIGINAL.items()))
     add_options(learning, Run, ["eager"])
     add_options(parser.add_argument_group("data"), Run, DATA)
-    add_options(parser.add_argument_group("files"), Run, FILES)
+    add_options(parser.add_argument_group("files"), Run, [*FILES, "overwrite"])
     add_options(parser.add_argument_group("what is shown"), Run, ["draw", "draw_wrong", "quiet"])
     return parser
 

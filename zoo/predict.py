@@ -20,7 +20,9 @@ import numpy as np
 from tinygrad_mnist import mnist, train
 from tinygrad_mnist.command import guarded
 from tinygrad_mnist.tensor import Array
+from tinygrad_mnist.train import CheckpointError
 
+from .consistency import model_of
 from .images import read_image
 from .options import command_line
 from .training import activations, settings_of
@@ -44,9 +46,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     checkpoint = train.load(options.model)
     network, about = settings_of(checkpoint), checkpoint.settings["data"]
-    shape, n_classes = tuple(about["image_shape"]), about["n_classes"]
-    model = network.model(shape[0] * shape[1], n_classes, np.random.default_rng(0))
-    checkpoint.restore(model)
+    shape = tuple(about["image_shape"])
+    model = model_of(checkpoint, network)
     data: mnist.Dataset | None = None
     for given in options.images:
         label: int | None = None
@@ -57,9 +58,16 @@ def _run(options: argparse.Namespace) -> int:
             pixels, label = _test_image(data, int(given), shape)
             name = f"test image {given}"
         else:
+            if os.path.exists(given) and not os.path.isfile(given):  # a pipe would be waited for
+                raise OSError(f"{given}: not an image that can be read, but a directory or no file; name a PNG file")
             with warnings.catch_warnings(record=True, action="always") as doubts:
                 pixels, name = read_image(given, shape), given
-        outputs = activations(network, model, pixels[None])[0]
+        with np.errstate(all="ignore"):  # what overflows shows in the outputs
+            outputs = activations(network, model, pixels[None])[0]
+        if not np.isfinite(outputs).all():
+            raise CheckpointError(
+                f"{options.model}: its answers are not finite numbers; train anew, with a smaller --lr"
+            )
         print(f"{name}: {_answer(outputs, label)}", flush=True)
         for doubt in doubts:
             print("warning:", " ".join(str(doubt.message).split()), file=sys.stderr)

@@ -1,5 +1,6 @@
 """A network of the zoo in training on its data: made from settings, or gone on with from a file."""
 
+import functools
 import importlib
 import os
 import pkgutil
@@ -16,6 +17,7 @@ from tinygrad_mnist.tensor import Array
 from tinygrad_mnist.train import Checkpoint, CheckpointError, Epoch
 
 from .base import COSTS, BaseNetwork
+from .consistency import Expected, model_of
 from .words import of_data
 
 NAMES = ("network", "network1", "network2", "network3")
@@ -31,7 +33,7 @@ def network_class(name: str) -> type[BaseNetwork]:
         for found in vars(importlib.import_module(f"zoo.{name}")).values():
             if isinstance(found, type) and issubclass(found, BaseNetwork) and network_name(found) == name:
                 return found
-    raise ValueError(f"there is no network {name!r}; a network is a class with the name of its module in zoo/")
+    raise ValueError(f"there is no network {name!r:.60}; a network is a class with the name of its module in zoo/")
 
 
 def network_name(network: BaseNetwork | type[BaseNetwork]) -> str:
@@ -44,8 +46,8 @@ def settings_of(checkpoint: Checkpoint) -> BaseNetwork:
     saved = checkpoint.settings
     try:
         about = saved["data"]
-        counts = [about["n"], about["n_classes"], about["checksum"], *about["image_shape"]]
-        if len(counts) != 5 or any(type(n) is not int for n in counts):
+        counts = [about["n"], about["n_classes"], *about["image_shape"]]
+        if len(counts) != 4 or any(type(n) is not int or n < 1 for n in counts) or type(about["checksum"]) is not int:
             raise ValueError(f"it says of its data {about}")
         if not isinstance(saved["source"], str | None):
             raise ValueError(f"its data came from {saved['source']!r}")
@@ -53,9 +55,9 @@ def settings_of(checkpoint: Checkpoint) -> BaseNetwork:
             name: tuple(value) if isinstance(value, list) else value for name, value in saved["settings"].items()
         }
         return network_class(saved["network"])(**given)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(
-            f"{checkpoint.path}: expected a network of the zoo, found another checkpoint ({error})"
+            f"{checkpoint.path}: expected a network of the zoo, found another checkpoint ({error!s:.300})"
         ) from None
 
 
@@ -81,12 +83,16 @@ class Training:
 
     def __init__(self, network: BaseNetwork, data: mnist.Dataset, source: str | None = None) -> None:
         self.network, self.data, self.source = network, data, source
-        self.about = describe(data)
         self.model_rng, self.rng = (np.random.default_rng([purpose, network.seed]) for purpose in (0, 1))
         self.model = network.model(data.train.images.shape[1], data.n_classes, self.model_rng)
         self.optimizer = network.optimizer(self.model, len(data.train))
         self.schedule = network.schedule(self.optimizer)
         self.history: list[Epoch] = []
+
+    @functools.cached_property
+    def about(self) -> dict[str, Any]:
+        """What distinguishes the data from others."""
+        return describe(self.data)
 
     def fit(self, progress: Callable[..., Iterable[Any]] | None = None, *, compiled: bool = True) -> Iterator[Epoch]:
         """Train up to `network.epochs`, and yield a record for every epoch: `train.fit` with these settings."""
@@ -140,6 +146,7 @@ class Training:
             "data": self.about,
             "source": self.source,
             "model_rng": self.model_rng.bit_generator.state,
+            "numpy": np.__version__,
         }
         train.save(
             path,
@@ -162,17 +169,25 @@ class Training:
             network: `settings_of(checkpoint)`, perhaps with more epochs.
             data: the same as before; a CheckpointError if it is not.
             source: as for `Training`.
+
+        Raises:
+            CheckpointError: it is of other data, larger than it holds arrays for, or contradicts itself.
         """
-        training = cls(network, data, source)
-        if (saved := checkpoint.settings["data"]) != training.about:
+        if (saved := checkpoint.settings["data"]) != (about := describe(data)):
             raise CheckpointError(
                 f"{checkpoint.path}: was trained on other data ({of_data(saved)}) than given "
-                f"({of_data(training.about)}); name the same with --data and --train-size"
+                f"({of_data(about)}); name the same with --data and --train-size"
             )
+        model_of(checkpoint, network)  # before it is made for training, as its settings may claim anything
+        training = cls(network, data, source)
+        training.about = about
+        expected = Expected(training.model, training.optimizer, training.schedule, training.rng)
         checkpoint.restore(training.model, training.optimizer, schedule=training.schedule, rng=training.rng)
         if drawn := checkpoint.settings.get("model_rng"):  # not in older ones, whose models drew their weights only
             replace(checkpoint, rng=drawn).restore(training.model, rng=training.model_rng)
         training.history = list(checkpoint.history)
+        if wrong := expected.contradiction(checkpoint, training.optimizer):
+            raise CheckpointError(f"{checkpoint.path}: contradicts itself: {wrong}; name another, or train anew")
         return training
 
 

@@ -7,11 +7,12 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from graphs import speed
-from tinygrad_mnist.command import guarded
+from tinygrad_mnist.command import Parser, guarded
 from tinygrad_mnist.files import whole
 
 from . import measure, report
@@ -19,42 +20,48 @@ from .contestants import CONTESTANTS, installed
 from .fairness import largest_difference
 from .picture import draw
 
-BATCHES, HIDDEN = (1, 10, 32, 100, 1000), (30, 100, 1000)
+BATCHES, HIDDEN, EXAMPLES = (1, 10, 32, 100, 1000), (30, 100, 1000), 10_000
 HERE = Path(__file__).parent
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark from the command line; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m graphs.speed", description=(speed.__doc__ or "").partition("\n")[0]
-    )
+    parser = Parser("python -m graphs.speed", (speed.__doc__ or "").partition("\n")[0])
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=list(CONTESTANTS), default=list(CONTESTANTS),
                         help=f"contestants besides numpy: {', '.join(list(CONTESTANTS)[1:])}")  # fmt: skip
     parser.add_argument("--batch", nargs="+", type=int, default=list(BATCHES), help="sizes of the mini-batch")
     parser.add_argument("--hidden", nargs="+", type=int, default=list(HIDDEN), help="sizes of the hidden layer")
     parser.add_argument("--repetitions", type=int, default=40, help="turns of each contestant (default 40)")
-    parser.add_argument("--examples", type=int, default=10_000, help="examples per epoch (default 10,000)")
+    parser.add_argument("--examples", type=int, default=EXAMPLES, help="examples per epoch (default 10,000)")
     parser.add_argument(
         "--quick", action="store_true", help="only the size 784-30-10 at batch 10, in a few seconds; writes no files"
     )
     parser.add_argument(
-        "--output", type=Path, help="directory for speed.json and speed.png (default: beside this file)"
+        "--output",
+        type=Path,
+        help="directory for speed.json and speed.png (default: beside this file; of fewer contestants, sizes or turns "
+        "than are there, the current directory)",
     )
     return guarded(lambda: _run(parser, parser.parse_args(arguments)))
 
 
 def _run(parser: argparse.ArgumentParser, given: argparse.Namespace) -> int:
-    directory = given.output or HERE
-    if given.output:
-        given.output.mkdir(parents=True, exist_ok=True)
-    if not given.quick and not os.access(directory, os.W_OK):
-        raise OSError(f"{directory} cannot be written to; name another directory with --output")
     if given.quick:
         given.batch, given.hidden, given.examples = [10], [30], 500
         given.repetitions = min(given.repetitions, 10)
     if given.repetitions < 2 or min(*given.batch, *given.hidden, given.examples) < 1:
         parser.error("expected at least 2 repetitions, and sizes of at least 1")
     names = [name for name in dict.fromkeys(["numpy", *given.only]) if installed(name)]
+    directory = given.output or (Path() if _holds_more(HERE / "speed.json", names, given) else HERE)
+    if given.output:
+        given.output.mkdir(parents=True, exist_ok=True)
+    if given.output or not given.quick:
+        if not os.access(directory, os.W_OK):
+            raise OSError(f"{directory} cannot be written to; name another directory with --output")
+        if _holds_more(directory / "speed.json", names, given):
+            raise OSError(
+                f"{directory}: its speed.json holds more than this would; name another directory with --output"
+            )
     missing = [CONTESTANTS[name].name for name in given.only if name not in names]
     if missing:
         print(f"not installed: {', '.join(missing)}\n")
@@ -64,9 +71,24 @@ def _run(parser: argparse.ArgumentParser, given: argparse.Namespace) -> int:
     return 0
 
 
+def _holds_more(file: Path, names: Sequence[str], given: argparse.Namespace) -> bool:
+    """Whether a file has contestants, sizes or turns that this run would not have, or is of something else."""
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+        sizes = {(step["batch"], step["hidden"]) for step in record["steps"]}
+        others = {name for step in record["steps"] for name in step["contestants"]} - {*names}
+        fewer = record["repetitions"] > given.repetitions or record.get("examples", EXAMPLES) > given.examples
+        return fewer or bool(others & {*CONTESTANTS}) or not sizes <= {*product(given.batch, given.hidden)}
+    except FileNotFoundError:
+        return False
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError):
+        return True
+
+
 def _measured(names: Sequence[str], given: argparse.Namespace) -> dict[str, Any]:
     """All results; each is printed as soon as it is there."""
     results: dict[str, Any] = {"machine": measure.machine(), "repetitions": given.repetitions, "steps": []}
+    results["examples"] = given.examples
     print(", ".join(f"{key} {value}" for key, value in results["machine"].items()))
     for hidden in given.hidden:
         for batch in given.batch:

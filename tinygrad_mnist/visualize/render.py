@@ -46,7 +46,7 @@ def save(picture: Digraph, path: str | os.PathLike[str]) -> Path:
         with whole(path) as part:
             part.write_bytes(content)
     except OSError as error:
-        raise OSError(f"save: cannot write {path}: {error.strerror}; choose another place") from None
+        raise OSError(f"save: cannot write {path}: {error.strerror or error}; choose another place") from None
     if problem:
         print(f"save: wrote {path} instead: {problem}", file=sys.stderr)
     return path
