@@ -1412,7 +1412,7 @@ def test_an_optimizer_that_holds_a_tensor_is_compiled(requires_grad: bool, said:
             self.scale = Tensor(2.0, requires_grad=requires_grad)
 
         def direction(self, gradient: Any, state: Any, options: Any) -> Any:
-            state["sum"] = state.get("sum", 0) + self.scale * gradient
+            state["sum"] = state.get("sum", 0) + gradient
             return state["sum"] * self.scale
 
     def course(wrap: Callable[..., Any]) -> Any:

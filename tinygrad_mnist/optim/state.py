@@ -29,7 +29,6 @@ class State(dict[str, Array]):
 
     def __setitem__(self, name: str, value: Any) -> None:
         if type(value) is not np.ndarray or value.dtype is not self.dtype or type(name) is not str:
-            value = value._array if isinstance(value, Tensor) else value  # of a formula with a Tensor
             self.check(name, value)
             value = np.asarray(value, self.dtype)
         if (len(self) > 1 or name not in self) and any(value is kept for kept in self.values()):
