@@ -41,7 +41,8 @@ class Draws:
     """
 
     def __init__(self, reach: Iterable[Any]) -> None:
-        self.states = [(x, str(state(x))) for x in (random, np.random, *map(source, reach))]
+        known = [source(x) for x in reach if not isinstance(x, random.SystemRandom)]  # which has no state
+        self.states = [(x, str(state(x))) for x in (random, np.random, *known)]
 
     def by_others(self, instructions: Iterable[Instruction]) -> bool:
         """Whether anything but ops has drawn."""
