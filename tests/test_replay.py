@@ -7,6 +7,7 @@ import itertools
 import logging
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -849,6 +850,19 @@ def test_programs_do_not_keep_recordings_alive() -> None:
     del model, step
     gc.collect()
     assert watch() is None
+
+
+def test_a_step_that_runs_eagerly_keeps_nothing_of_its_recording() -> None:
+    def step(x: Any) -> float:
+        between = x * 2
+        made.append(weakref.ref(between))
+        return float(between.sum().item())
+
+    made: list[Any] = []
+    compiled = compile(step)
+    assert compiled(np.ones(3, F)) == 6
+    gc.collect()
+    assert made[0]() is None
 
 
 def test_an_optimizer_that_is_not_made_of_ops_runs_eagerly(said: pytest.LogCaptureFixture) -> None:

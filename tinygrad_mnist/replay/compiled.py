@@ -175,8 +175,9 @@ class Compiled:
         if self._in_vain >= _MOST or self._dropped >= _MOST_DROPPED:
             self._stop("is recorded in vain again and again")
             return self.run(call)
-        recorder = Recorder(self.step, call.named(self.step))
-        result, changed = recorder.run(lambda: call.run(self.step, recorder.inputs))
+        tensors = call.tensors()
+        recorder = Recorder(self.step, call.named(self.step), tensors)
+        result, changed = recorder.run(lambda: call.run(self.step, tensors))
         if changed:
             recorder.stop("changes a list or a dict that is its argument; return what is new")
         result, tree = recorder.finish(result)

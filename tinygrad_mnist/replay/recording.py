@@ -9,7 +9,7 @@ import linecache
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from tinygrad_mnist.op import OPS, Op
 from tinygrad_mnist.optim import Optimizer
 from tinygrad_mnist.tensor import Array, Tensor, last_change, leaf, tick
 
+from .call import is_array
 from .chance import GENERATORS, Draws
 from .formula import Option, Options, RecordedState
 from .program import Buffer, Instruction, Number, identical, is_ours, layout
@@ -45,6 +46,12 @@ class _Traced(Tensor):
         return super().__array_ufunc__(ufunc, method, *inputs, **kwargs)
 
 
+class Place(NamedTuple):
+    """An argument that the step returns, by its number."""
+
+    number: int
+
+
 class Recorder(Observer):
     """One run of a step, and what it did.
 
@@ -59,11 +66,13 @@ class Recorder(Observer):
         ops: all that the step calls.
         stored: what optimizers keep for the next step, by its place.
         guards: options that hold for the program (and whether only their truth does).
+        arguments: the Tensors that the step gets for its arrays.
+        pinned: those that it knows by another name as well: the program is for no others.
     """
 
     rules_take_tensors = True
 
-    def __init__(self, step: Callable[..., Any], arguments: list[tuple[str, Any]]) -> None:
+    def __init__(self, step: Callable[..., Any], arguments: list[tuple[str, Any]], tensors: list[Any]) -> None:
         around = surroundings(step)
         self.names = {id(x): name for name, x in around.items() if isinstance(x, Tensor)}
         self.draws = Draws([x for x in (*around.values(), *(x for _, x in arguments)) if isinstance(x, GENERATORS)])
@@ -71,6 +80,7 @@ class Recorder(Observer):
         self.failed, self.once = "", False
         self.instructions: list[Instruction] = []
         self.updated: dict[Tensor, None] = {}
+        self.written: set[int] = set()  # what is changed in place, by id
         self.cleared_first: set[Tensor] = set()
         self.emptied: dict[Tensor, None] = {}
         self.ops: dict[Op, None] = {}
@@ -93,23 +103,17 @@ class Recorder(Observer):
         self.node: Tensor | None = None  # the result that the backward pass has come to
         self.errors = np.geterr()
         self.arrays: list[tuple[Array, Array]] = []  # that came without a Tensor, and what they held
-        self.inputs: list[Any] = []
-        self.given: dict[int, tuple[Tensor, Any]] = {}  # what stands for an argument, and the argument, by its id
-        self.arguments: list[Buffer] = []
-        for name, x in arguments:
-            if id(x) not in self.given and isinstance(x, Tensor | np.ndarray):
-                self._take(name, x)
-            self.inputs.append(self.given[id(x)][0] if id(x) in self.given else x)
-
-    def _take(self, name: str, x: Any) -> None:
-        """Let another Tensor stand for an argument, which the step may know by another name as well."""
-        tensor = leaf(x._array if isinstance(x, Tensor) else x)
-        if isinstance(x, Tensor):
-            tensor._requires_grad, tensor.name, tensor._grad = x._requires_grad, x.name, x._grad
-        buffer = Buffer("argument", *layout(tensor._array), tensor._array, name=name)
-        self.outside[id(tensor)] = tensor, buffer
-        self.given[id(x)] = tensor, x
-        self.arguments.append(buffer)
+        self.around = around
+        self.parts = [x for _, x in arguments]
+        self.arguments: dict[Tensor, Buffer] = {}
+        self.pinned: list[Tensor] = []
+        for (name, x), tensor in zip(arguments, tensors, strict=True):
+            if is_array(x) and tensor not in self.arguments:
+                buffer = Buffer("argument", *layout(tensor._array), tensor._array, name=name)
+                self.outside[id(tensor)] = tensor, buffer
+                self.arguments[tensor] = buffer
+                if tensor._grad is not None:
+                    self.before[id(tensor._grad)] = tensor._grad
 
     def _name(self, module: Any) -> None:
         """Name the Tensors of a Module that the step comes to, as the Module does."""
@@ -154,9 +158,6 @@ class Recorder(Observer):
         every = set(tensors)
         self.cleared_first.update(t for t in every if t._grad is None or not self._known(t._grad))
         self.emptied.update(dict.fromkeys(t for t in every if t.op is None))
-        for tensor, x in self.given.values():
-            if isinstance(x, Tensor) and x in every:
-                tensor._grad = None
 
     def passing(self, gradient: Any, result: Tensor) -> None:
         """A backward pass comes to a result: in the text its gradient is called after it."""
@@ -206,12 +207,7 @@ class Recorder(Observer):
 
     def stepping(self, optimizer: Optimizer) -> bool:
         """The optimizer changes its parameters: its formula is recorded with Tensors, and carried out."""
-        members = optimizer._members()
-        for tensor, x in self.given.values():
-            if any(x is p for p in members):
-                x._grad = tensor._grad
-                self.stop("updates an argument; refer to parameters by name")
-        if any(p._grad is not None and not self._known(p._grad) for p in members):
+        if any(p._grad is not None and not self._known(p._grad) for p in optimizer._members()):
             self._left_over()
         if self.failed:
             return False
@@ -248,6 +244,7 @@ class Recorder(Observer):
 
     def _update(self, p: Tensor, op: Op, inputs: tuple[Any, ...]) -> None:
         """Record an op that is about to write into a Tensor."""
+        self.written.add(id(p))
         if not self.failed:
             base = self._buffer(p)
             self.outside[id(p)] = p, self._append(op, inputs, p._array, {}, self._line(), update=base)
@@ -387,13 +384,10 @@ class Recorder(Observer):
             self.stop("changes an array in place that ops use; make it an argument")
         if what := self.reads.moved():
             self.stop(f"changes {what}, which a replay would not; do that between the steps")
-        for tensor, x in self.given.values():
-            if isinstance(x, Tensor):
-                x._grad = tensor._grad
+        self._pin()
         with_gradient = [t for t, _ in self.outside.values() if isinstance(t, Tensor) and t._grad is not None]
         mine = [t for t in with_gradient if self._known(t._grad)]  # type: ignore[arg-type]
-        stand_ins = {tensor for tensor, _ in self.given.values()}
-        if any(t in stand_ins for t in mine):
+        if any(t in self.arguments for t in mine):
             self.stop("leaves a gradient in an argument; return grad(...) instead")
         elif any(t not in self.updated for t in mine):
             self.stop("leaves gradients behind; call optimizer.step() in it, or return grad(...)")
@@ -402,26 +396,38 @@ class Recorder(Observer):
         if not returnable(value):
             self.stop(f"returns {type(value).__name__}, and not Tensors, also in tuples, lists and dicts, or None")
         if self.failed and not self.once:
-            return mapped(value, Tensor, self._argument), None
+            return value, None
         tree = mapped(value, Tensor, self._result)
         for t in self.emptied:
             t._grad = None
-        return mapped(value, Tensor, lambda t: self._argument(t) if t.op is None else leaf(t._array)), tree
+        return mapped(value, Tensor, lambda t: t if t.op is None else leaf(t._array)), tree
+
+    def _pin(self) -> None:
+        """Make of an argument that the step knows by another name something outside."""
+        optimizers = [*self.optimizers, *self.looked_at, *(x for x in self.around.values() if isinstance(x, Optimizer))]
+        known = {*self.names, *self.written, *(id(p) for optimizer in optimizers for p in optimizer._members())}
+        if any(t._requires_grad for t in self.arguments):
+            known.update(id(t) for _, t in named(self.around, Tensor) if t._requires_grad)
+        for t in [t for t in self.arguments if id(t) in known]:
+            buffer = self.arguments.pop(t)
+            buffer.kind, buffer.source, buffer.tracked = "outside", t, t._requires_grad
+            self.sources.append(buffer)
+            self.pinned.append(t)
+        for t in self.arguments:
+            self.emptied.pop(t, None)
 
     def forget(self) -> None:
         """Let go of what only the recording needed, arrays above all."""
-        for kept in (self.outside, self.results, self.lines, self.plain, self.arrays, self.inputs, self.given):
+        for kept in (self.outside, self.results, self.lines, self.plain, self.before, self.arguments, self.around):
             kept.clear()
-        self.before.clear()
-
-    def _argument(self, t: Tensor) -> Tensor:
-        """The argument that a Tensor stands for, or it itself."""
-        return next((x for tensor, x in self.given.values() if tensor is t and isinstance(x, Tensor)), t)
+        self.arrays.clear()
+        self.parts.clear()
 
     def _result(self, t: Tensor) -> Any:
-        """What a replay returns: a Tensor that was there before the step, or the buffer of one that is made anew."""
+        """What a replay returns: what was there before the step, or the buffer of a Tensor that is made anew."""
         buffer = self._buffer(t)
-        return t if buffer.root.source is t else buffer
+        places = [i for i, x in enumerate(self.parts) if x is t and t in self.arguments]
+        return Place(places[0]) if places else t if buffer.root.source is t else buffer
 
 
 def surroundings(step: Callable[..., Any]) -> dict[str, Any]:
