@@ -710,6 +710,42 @@ def test_gradients_left_behind_make_the_step_run_eagerly(said: pytest.LogCapture
     assert "leaves gradients behind" in said.messages[0]
 
 
+def test_a_gradient_left_in_what_the_step_makes_is_nobodys() -> None:
+    def course(wrap: Callable[..., Any]) -> Any:
+        model = network(sizes=(20, 8, 1))
+        optimizer = optim.SGD(model.parameters(), lr=0.1)
+
+        def step(x: Any) -> Any:
+            at = Tensor(x, requires_grad=True)
+            slope = grad(model(at).sum(), at, create_graph=True)
+            penalty = ((slope * slope).sum() - 1) ** 2
+            optimizer.zero_grad()
+            penalty.backward()
+            optimizer.step()
+            return penalty
+
+        run = wrap(step)
+        found = [bits(run(Tensor(batch(4, seed)[0]))) for seed in range(10)]
+        return found, bits(model.parameters()), getattr(run, "replays", 6)
+
+    assert course(compile) == course(lambda step: step)
+
+
+def test_a_step_that_leaves_gradients_behind_does_so_where_velocities_begin(said: pytest.LogCaptureFixture) -> None:
+    def course(wrap: Callable[..., Any]) -> Any:
+        model, other = network(sizes=(20, 10)), network(sizes=(10, 10))
+        optimizer = optim.Momentum(model.parameters(), lr=0.1)
+        run = wrap(training_step(lambda x: other(model(x)), optimizer))
+        found = []
+        for seed in range(4):
+            run(*map(Tensor, batch(4, seed)))
+            found.append([bits(p.grad) for p in (*model.parameters(), *other.parameters())])
+        return found
+
+    assert course(compile) == course(lambda step: step)
+    assert "leaves gradients behind" in said.messages[0]
+
+
 def test_gradients_can_be_clipped_in_the_step() -> None:
     def train(wrap: Callable[..., Any]) -> Any:
         model = network()

@@ -26,7 +26,7 @@ from .chance import GENERATORS, Draws
 from .formula import Option, Options, RecordedState
 from .program import Buffer, Instruction, Number, identical, is_ours, layout
 from .reading import Reads
-from .trees import mapped, returnable
+from .trees import leaves, mapped, returnable
 
 _SUB, _COPY, _ASTYPE, _GETITEM, _SCATTER = (OPS[name] for name in "sub copy astype getitem scatter".split())
 
@@ -78,8 +78,10 @@ class Recorder(Observer):
         self.draws = Draws([x for x in (*around.values(), *(x for _, x in arguments)) if isinstance(x, GENERATORS)])
         self.reads = Reads(self._name)
         self.failed, self.once = "", False
+        self.begins = False  # whether an optimizer begins to keep something for a parameter, or ceases to
         self.instructions: list[Instruction] = []
         self.updated: dict[Tensor, None] = {}
+        self.made: set[Tensor] = set()  # for arrays of others
         self.written: set[int] = set()  # what is changed in place, by id
         self.cleared_first: set[Tensor] = set()
         self.emptied: dict[Tensor, None] = {}
@@ -149,6 +151,7 @@ class Recorder(Observer):
     def shared(self, tensor: Tensor, source: Tensor) -> None:
         """Another Tensor for the same array has been made."""
         if tensor._array is source._array:
+            self.made.add(tensor)
             self.outside[id(tensor)] = tensor, self._buffer(source)
         else:
             self.read(source)
@@ -269,8 +272,7 @@ class Recorder(Observer):
             else:
                 self.stored[slot] = buffer
             kept[name] = tensor._array
-        if begins and not self.failed:
-            self.failed, self.once = "begins to keep something for a parameter, or ceases to", True
+        self.begins = self.begins or begins
 
     # --- what it makes of that ---
 
@@ -386,7 +388,9 @@ class Recorder(Observer):
             self.stop(f"changes {what}, which a replay would not; do that between the steps")
         self._pin()
         with_gradient = [t for t, _ in self.outside.values() if isinstance(t, Tensor) and t._grad is not None]
-        mine = [t for t in with_gradient if self._known(t._grad)]  # type: ignore[arg-type]
+        returned = set(map(id, leaves(value)))
+        private = {t for t in self.made if id(t) not in returned}
+        mine = [t for t in with_gradient if self._known(t._grad) and t not in private]  # type: ignore[arg-type]
         if any(t in self.arguments for t in mine):
             self.stop("leaves a gradient in an argument; return grad(...) instead")
         elif any(t not in self.updated for t in mine):
@@ -395,6 +399,8 @@ class Recorder(Observer):
             self.stop("lets gradients add up from call to call; call optimizer.zero_grad() in it")
         if not returnable(value):
             self.stop(f"returns {type(value).__name__}, and not Tensors, also in tuples, lists and dicts, or None")
+        if self.begins:
+            self.stop("begins to keep something for a parameter", once=True)
         if self.failed and not self.once:
             return value, None
         tree = mapped(value, Tensor, self._result)
@@ -413,13 +419,14 @@ class Recorder(Observer):
             buffer.kind, buffer.source, buffer.tracked = "outside", t, t._requires_grad
             self.sources.append(buffer)
             self.pinned.append(t)
-        for t in self.arguments:
+        for t in (*self.arguments, *self.made):
             self.emptied.pop(t, None)
 
     def forget(self) -> None:
         """Let go of what only the recording needed, arrays above all."""
         for kept in (self.outside, self.results, self.lines, self.plain, self.before, self.arguments, self.around):
             kept.clear()
+        self.made.clear()
         self.arrays.clear()
         self.parts.clear()
 
