@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 import logging
+import random
 import sys
 import threading
 import weakref
@@ -1536,6 +1537,26 @@ def test_a_parameter_of_an_op_that_is_an_array_is_that_of_the_call(table: Any) -
     for _ in range(6):
         by[...] = 1
         assert bits(compiled(np.zeros(3, F))) == bits(np.ones(3, F))
+
+
+@pytest.mark.parametrize("by", ["parameter", "name"])
+@pytest.mark.parametrize("make", [np.random.default_rng, np.random.RandomState, random.Random])
+def test_an_op_may_draw_from_any_generator(make: Any, by: str, table: Any) -> None:
+    def course(wrap: Callable[..., Any]) -> Any:
+        chance = make(3)
+        if by == "parameter":
+            noisy: Any = tg.unary("noisy_test", lambda x, rng: x * _drawn(rng), lambda g, out, x, rng: g)
+            run = wrap(lambda x: noisy(x, rng=chance))
+        else:
+            noisy = tg.unary("noisy_test", lambda x: x * _drawn(chance), lambda g, out, x: g)
+            run = wrap(lambda x: noisy(x) + 0 * noisy(x))  # the second of which is computed too
+        return [bits(run(Tensor(np.ones(2, F)))) for _ in range(10)], getattr(run, "replays", 6)
+
+    assert course(compile) == course(lambda step: step)
+
+
+def _drawn(rng: Any) -> Any:
+    return np.float32(rng.normal(0, 1) if isinstance(rng, np.random.RandomState) else rng.random())
 
 
 def test_random_ops_of_constants_are_drawn_at_each_call(table: Any) -> None:

@@ -49,7 +49,8 @@ def compile(step: Callable[..., Any] | None = None, *, audit: int = 1000) -> Any
       program. Learning rates and other options that ops take are read at each call, and are nothing new.
     - States of optimizers are written in place: whoever keeps one copies it, as `state_dict` does.
     - The results are outside any graph, and theirs is memory of their own. Afterwards `.grad` is None.
-    - Random numbers are new at each call if an op draws them (from a `Generator` that is one of its parameters).
+    - Random numbers are new at each call if an op draws them, from a generator that is one of its parameters or that
+      its forward function refers to by name.
     - A step that reads values (`.item()`, `bool(t)`, `.data`, NumPy's functions of the values), draws random numbers by
       itself, leaves gradients behind or lets them add up, or sets attributes, options or `requires_grad` runs eagerly,
       as if it were not compiled. That is logged once, as a warning of the logger `tinygrad_mnist`.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy as copying
-import inspect
 import linecache
 import os
 import sys
@@ -22,7 +21,7 @@ from tinygrad_mnist.optim import Optimizer
 from tinygrad_mnist.tensor import Array, Tensor, last_change, leaf, tick
 
 from .call import is_array
-from .chance import GENERATORS, Draws
+from .chance import Draws, surroundings
 from .formula import Option, Options, RecordedState
 from .program import Buffer, Instruction, Number, identical, is_ours, layout
 from .reading import Reads
@@ -75,7 +74,7 @@ class Recorder(Observer):
     def __init__(self, step: Callable[..., Any], arguments: list[tuple[str, Any]], tensors: list[Any]) -> None:
         around = surroundings(step)
         self.names = {id(x): name for name, x in around.items() if isinstance(x, Tensor)}
-        self.draws = Draws([x for x in (*around.values(), *(x for _, x in arguments)) if isinstance(x, GENERATORS)])
+        self.draws = Draws((*around.values(), *(x for _, x in arguments)))
         self.reads = Reads(self._name)
         self.failed, self.once = "", False
         self.begins = False  # whether an optimizer begins to keep something for a parameter, or ceases to
@@ -435,15 +434,6 @@ class Recorder(Observer):
         buffer = self._buffer(t)
         places = [i for i, x in enumerate(self.parts) if x is t and t in self.arguments]
         return Place(places[0]) if places else t if buffer.root.source is t else buffer
-
-
-def surroundings(step: Callable[..., Any]) -> dict[str, Any]:
-    """What a function refers to by name, to name Tensors as it does; empty if it does not tell."""
-    try:
-        around = inspect.getclosurevars(step)
-    except (TypeError, ValueError):
-        return {}
-    return {**around.globals, **around.nonlocals}
 
 
 def _attributes(optimizer: Optimizer) -> dict[str, Any]:
