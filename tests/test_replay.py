@@ -889,6 +889,19 @@ def test_programs_do_not_keep_recordings_alive() -> None:
     assert watch() is None
 
 
+def test_a_program_keeps_no_velocity_of_its_recording() -> None:
+    model = network()
+    optimizer = optim.Momentum(model.parameters(), lr=0.1)
+    compiled = compile(training_step(model, optimizer))
+    compiled(*batch(4))
+    kept = [weakref.ref(optimizer.state[p]["velocity"]) for p in model.parameters()]
+    for _ in range(4):
+        compiled(*batch(4))
+    gc.collect()
+    assert compiled.replays == 1
+    assert not any(array() is not None for array in kept)
+
+
 def test_a_step_that_runs_eagerly_keeps_nothing_of_its_recording() -> None:
     def step(x: Any) -> float:
         between = x * 2

@@ -60,9 +60,9 @@ class Variant:
         improve(program, writes)
         shown = ", ".join(f"{b.name} {b.dtype} {b.shape}" for b in program.arguments)
         self.text = NumPyText(program, f"{compiled.__name__}({shown})")
-        for b in (*program.arguments, *(i.output for i in (*recorder.instructions, *program.instructions))):
-            if b.kind in ("argument", "result"):
-                b.value = np.empty(0)  # the recording's arrays can go
+        outputs = (i.output for i in (*recorder.instructions, *program.instructions))
+        for b in (*program.arguments, *recorder.sources, *outputs):
+            b.value = np.empty(0)  # the recording's arrays can go
         recorder.forget()
 
     @property
