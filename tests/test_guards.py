@@ -873,6 +873,18 @@ def test_gradients_with_respect_to_arguments_made_anew_are_replayed() -> None:
     assert compiled.replays == 6
 
 
+def test_numbers_in_lists_and_dicts_are_arguments_by_what_they_are() -> None:
+    sizes = [1, 2]
+    compiled = compile(lambda x, sizes, options: x * sizes[0] + sizes[1] * options["k"])
+    for i in range(12):
+        assert as_bytes(compiled(X, sizes, {"k": (2.0, 3.0)[i % 2]})) == as_bytes(
+            X * sizes[0] + sizes[1] * (2.0 + i % 2)
+        )
+    assert compiled.replays == 12 - 2 - compiled.audits
+    sizes[0] = 5
+    assert as_bytes(compiled(X, sizes, {"k": 2.0})) == as_bytes(X * 5 + 4)
+
+
 def test_a_buffer_that_is_an_argument_is_assigned() -> None:
     def step(x: Any, mean: Any) -> Any:
         mean.assign(0.5 * mean + 0.5 * x)

@@ -97,7 +97,11 @@ class Binding:
         if kind.layout is None:
             was = self._named(value := variant.constants[place])
             plain = isinstance(value, PLAIN) and value is not None and not isinstance(value, bool)
-            self.tests.append(f"({name} is {was} or same({name}, {was}))" if plain else f"{name} is {was}")
+            if type(value) in (tuple, list, dict) and isinstance(kind.value, str):
+                self.tests.append(f"{name}.__class__ is {self._named(kind.type)}")
+                self.tests.append(f"repr({name}) == {self._named(kind.value)}")
+            else:
+                self.tests.append(f"({name} is {was} or same({name}, {was}))" if plain else f"{name} is {was}")
             return
         self.lines.insert(0, f"if {name}.__class__ is not {self._named(kind.type)}: return MISS")
         others = [i for i in range(place) if arguments[i].layout is not None and arguments[i].twin is None]

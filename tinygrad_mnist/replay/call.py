@@ -12,7 +12,7 @@ from tinygrad_mnist.mode import mode
 from tinygrad_mnist.tensor import Tensor, leaf
 
 from .program import layout
-from .trees import PLAIN, Regrouped, form, is_group, leaves, names
+from .trees import Regrouped, form, is_group, is_plain, leaves, names
 
 
 def is_array(x: Any) -> bool:
@@ -28,7 +28,7 @@ class Kind(NamedTuple):
         layout: of an array; None for what is not one.
         tracked: whether it is a Tensor that requires gradients.
         twin: the place of an earlier argument that is the same object; None if there is none.
-        value: of what is no array its text, if it is a number or a text, or else its id; of results with a graph 0.
+        value: of numbers and texts, also in lists and dicts, the text; of a result with a graph 0; of all else its id.
     """
 
     type: Any
@@ -48,7 +48,7 @@ def kinds(args: Sequence[Any]) -> list[Kind]:
             twin = first.setdefault(id(x), i)
             found.append(Kind(type(x), layout(array), tracked, None if twin == i else twin))
         else:
-            value = repr(x) if isinstance(x, PLAIN) else 0 if isinstance(x, Tensor) else id(x)
+            value = 0 if isinstance(x, Tensor) else repr(x) if is_plain(x) and not isinstance(x, np.ndarray) else id(x)
             found.append(Kind(type(x), value=value))
     return found
 

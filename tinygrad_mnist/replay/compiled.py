@@ -103,7 +103,7 @@ class Compiled:
         self._variants: list[Variant] = []
         self._last: Callable[..., Any] = _nothing
         self._dropped = self._in_vain = self._differences = self._unsettled = 0
-        self._eager = ""
+        self._eager = self._why = ""
         self._told: set[str] = set()
 
     @property
@@ -174,7 +174,7 @@ class Compiled:
 
     def _record(self, call: Call) -> Any:
         if self._in_vain >= _MOST or self._dropped >= _MOST_DROPPED:
-            self._stop("is recorded in vain again and again")
+            self._stop("is recorded in vain again and again" + (self._why and f": at last it {self._why}"))
             return self.run(call)
         tensors = call.tensors()
         recorder = Recorder(self.step, call.named(self.step), tensors)
@@ -183,7 +183,7 @@ class Compiled:
             recorder.stop("changes a list or a dict that is its argument; return what is new")
         result, tree = recorder.finish(result)
         self.ran()
-        self._in_vain = self._in_vain + 1 if recorder.once else 0
+        self._in_vain, self._why = self._in_vain + 1 if recorder.once else 0, recorder.failed
         if not recorder.once:
             if len(self._variants) >= _MOST:
                 del self._variants[0]
