@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import itertools
 import logging
@@ -832,6 +833,21 @@ def test_exceptions_leave_everything_as_it_was() -> None:
         compile(lambda x: x * np.ones(2, F))(np.ones(3, F))
     with pytest.raises(TypeError, match="expected a function"):
         compile(3)  # type: ignore[arg-type]
+
+
+def test_calls_that_raise_are_not_counted() -> None:
+    compiled = compile(lambda x: 1 / x)
+    for k in range(12):
+        with np.errstate(divide="raise"), contextlib.suppress(FloatingPointError):
+            compiled(np.full(3, k % 3, F))
+    assert compiled.calls == 8
+
+
+def test_numbers_that_change_at_each_call_make_the_step_run_eagerly(said: pytest.LogCaptureFixture) -> None:
+    compiled = compile(lambda x, k: x * k)
+    for k in range(200):
+        assert bits(compiled(np.ones(2, F), float(k))) == bits(np.full(2, k, F))
+    assert ["ever other arguments" in text for text in said.messages] == [True]
 
 
 def test_threads_wait_for_each_other() -> None:

@@ -183,9 +183,9 @@ class Binding:
                 return MISS
         except (AttributeError, LookupError, ValueError):
             return MISS
+        {statements}
         counts[0] += 1
         due[0] += 1
-        {statements}
     return {returned}
 """
 

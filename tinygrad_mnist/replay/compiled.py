@@ -174,7 +174,8 @@ class Compiled:
 
     def _record(self, call: Call) -> Any:
         if self._in_vain >= _MOST or self._dropped >= _MOST_DROPPED:
-            self._stop("is recorded in vain again and again" + (self._why and f": at last it {self._why}"))
+            new = "is called with ever other arguments or settings; pass numbers that change as arrays"
+            self._stop(f"is recorded in vain, as it {self._why}" if self._in_vain >= _MOST else new)
             return self.run(call)
         tensors = call.tensors()
         recorder = Recorder(self.step, call.named(self.step), tensors)
