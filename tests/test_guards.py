@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import itertools
 import logging
 import math
 import pickle
+import random
 import sys
 import threading
 from collections.abc import Callable
@@ -782,3 +784,120 @@ def test_threads_share_one_lock_for_all_forms_of_arguments() -> None:
             assert not taken
         thread.join()
         assert taken.pop()
+
+
+# ---- Arguments that the step knows by another name, or changes
+
+
+def sums_by_two_names(w: Tensor) -> Any:
+    return lambda p, x: tg.grad((p * w * x).sum(), w)
+
+
+def trains_by_two_names(w: Tensor) -> Any:
+    return training_step(optim.SGD([w], lr=0.1), lambda p, x: ((p - x) ** 2).sum() + (w**2).sum())
+
+
+def trains_one_in_a_list(w: Tensor) -> Any:
+    every = [w]
+    return lambda p, x: tg.grad((p * every[0] * x).sum(), every)[0]
+
+
+def trains_one_of_a_module(w: Tensor) -> Any:
+    holder = Holder(w=w)
+    return lambda p, x: tg.grad((p * holder.w * x).sum(), p)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("make", [sums_by_two_names, trains_by_two_names, trains_one_in_a_list, trains_one_of_a_module])
+def test_a_parameter_under_two_names_is_one(make: Any) -> None:
+    def course(wrap: Callable[..., Any]) -> Any:
+        w = parameter()
+        run = wrap(make(w))
+        values = [(as_bytes(run(w, Tensor(np.full(2, i, F)))), as_bytes(w)) for i in range(10)]
+        assert getattr(run, "replays", 6) == 6
+        return [*values, as_bytes(run(parameter(), Tensor(np.ones(2, F)))), as_bytes(w)]
+
+    assert course(compile) == course(lambda step: step)
+
+
+def test_an_argument_is_changed_in_the_first_call_too() -> None:
+    def assigned(p: Tensor) -> None:
+        p.data = p.data - 0.5 * tg.grad((p * p).sum(), p).data
+
+    def tracked(p: Tensor) -> None:
+        p.requires_grad = True
+
+    def raises(p: Tensor) -> None:
+        (p * p).sum().backward()
+        raise LookupError
+
+    def course(step: Callable[..., Any], ps: list[Tensor]) -> Any:
+        for p in ps:
+            with contextlib.suppress(LookupError):
+                step(p)
+        return [(as_bytes(p), p.requires_grad, None if p.grad is None else as_bytes(p.grad)) for p in ps]
+
+    for step in (assigned, tracked, raises):
+        for of in (lambda: Tensor(X), lambda: Tensor(X, requires_grad=True)):
+            if of().requires_grad or step is tracked:
+                assert course(compile(step), [of(), of()]) == course(step, [of(), of()])
+
+
+def test_gradients_flow_on_through_an_argument_that_is_a_result() -> None:
+    w = parameter()
+
+    def step(h: Any) -> Any:
+        return tg.grad((h * h).sum(), w)
+
+    compiled = compile(step)
+    for i in range(6):
+        x = Tensor(np.full(2, i, F))
+        assert as_bytes(compiled(w * x)) == as_bytes(step(w * x))
+    assert "graph" in compiled.source
+
+
+@pytest.mark.parametrize("requires_grad", [False, True])
+def test_an_argument_that_is_returned_is_the_argument(requires_grad: bool) -> None:
+    compiled = compile(lambda x, y: {"same": x, "other": [y, x * 2]})
+    for i in range(10):
+        x, y = Tensor(i * X, requires_grad=requires_grad), Tensor(X)
+        result = compiled(x, y)
+        assert result["same"] is x
+        assert result["other"][0] is y
+    assert compiled.replays == 6
+
+
+def test_gradients_with_respect_to_arguments_made_anew_are_replayed() -> None:
+    compiled = compile(lambda x: tg.grad((x * x).sum(), x))
+    for i in range(10):
+        assert as_bytes(compiled(Tensor(i * X, requires_grad=True))) == as_bytes(2 * i * X)
+    assert compiled.replays == 6
+
+
+def test_numbers_in_lists_and_dicts_are_arguments_by_what_they_are() -> None:
+    sizes = [1, 2]
+    compiled = compile(lambda x, sizes, options: x * sizes[0] + sizes[1] * options["k"])
+    for i in range(12):
+        assert as_bytes(compiled(X, sizes, {"k": (2.0, 3.0)[i % 2]})) == as_bytes(
+            X * sizes[0] + sizes[1] * (2.0 + i % 2)
+        )
+    assert compiled.replays == 12 - 2 - compiled.audits
+    sizes[0] = 5
+    assert as_bytes(compiled(X, sizes, {"k": 2.0})) == as_bytes(X * 5 + 4)
+
+
+def test_a_buffer_that_is_an_argument_is_assigned() -> None:
+    def step(x: Any, mean: Any) -> Any:
+        mean.assign(0.5 * mean + 0.5 * x)
+        return mean * 1
+
+    compiled, (a, b) = compile(step), (nn.Buffer(np.zeros(3, F)), nn.Buffer(np.zeros(3, F)))
+    for i in range(10):
+        assert as_bytes(compiled(i * X, a)) == as_bytes(step(Tensor(i * X), b))
+        assert as_bytes(a) == as_bytes(b)
+    assert compiled.replays == 6
+
+
+def test_a_source_of_random_numbers_without_a_state_does_no_harm() -> None:
+    source = random.SystemRandom()
+    compiled = compile(lambda x: x * 2 if source else x)
+    assert as_bytes(compiled(X)) == as_bytes(2 * X)

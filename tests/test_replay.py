@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import itertools
 import logging
+import random
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -709,6 +712,42 @@ def test_gradients_left_behind_make_the_step_run_eagerly(said: pytest.LogCapture
     assert "leaves gradients behind" in said.messages[0]
 
 
+def test_a_gradient_left_in_what_the_step_makes_is_nobodys() -> None:
+    def course(wrap: Callable[..., Any]) -> Any:
+        model = network(sizes=(20, 8, 1))
+        optimizer = optim.SGD(model.parameters(), lr=0.1)
+
+        def step(x: Any) -> Any:
+            at = Tensor(x, requires_grad=True)
+            slope = grad(model(at).sum(), at, create_graph=True)
+            penalty = ((slope * slope).sum() - 1) ** 2
+            optimizer.zero_grad()
+            penalty.backward()
+            optimizer.step()
+            return penalty
+
+        run = wrap(step)
+        found = [bits(run(Tensor(batch(4, seed)[0]))) for seed in range(10)]
+        return found, bits(model.parameters()), getattr(run, "replays", 6)
+
+    assert course(compile) == course(lambda step: step)
+
+
+def test_a_step_that_leaves_gradients_behind_does_so_where_velocities_begin(said: pytest.LogCaptureFixture) -> None:
+    def course(wrap: Callable[..., Any]) -> Any:
+        model, other = network(sizes=(20, 10)), network(sizes=(10, 10))
+        optimizer = optim.Momentum(model.parameters(), lr=0.1)
+        run = wrap(training_step(lambda x: other(model(x)), optimizer))
+        found = []
+        for seed in range(4):
+            run(*map(Tensor, batch(4, seed)))
+            found.append([bits(p.grad) for p in (*model.parameters(), *other.parameters())])
+        return found
+
+    assert course(compile) == course(lambda step: step)
+    assert "leaves gradients behind" in said.messages[0]
+
+
 def test_gradients_can_be_clipped_in_the_step() -> None:
     def train(wrap: Callable[..., Any]) -> Any:
         model = network()
@@ -796,6 +835,21 @@ def test_exceptions_leave_everything_as_it_was() -> None:
         compile(3)  # type: ignore[arg-type]
 
 
+def test_calls_that_raise_are_not_counted() -> None:
+    compiled = compile(lambda x: 1 / x)
+    for k in range(12):
+        with np.errstate(divide="raise"), contextlib.suppress(FloatingPointError):
+            compiled(np.full(3, k % 3, F))
+    assert compiled.calls == 8
+
+
+def test_numbers_that_change_at_each_call_make_the_step_run_eagerly(said: pytest.LogCaptureFixture) -> None:
+    compiled = compile(lambda x, k: x * k)
+    for k in range(200):
+        assert bits(compiled(np.ones(2, F), float(k))) == bits(np.full(2, k, F))
+    assert ["ever other arguments" in text for text in said.messages] == [True]
+
+
 def test_threads_wait_for_each_other() -> None:
     model = network()
     step = compile(lambda x: model(x))
@@ -849,6 +903,32 @@ def test_programs_do_not_keep_recordings_alive() -> None:
     del model, step
     gc.collect()
     assert watch() is None
+
+
+def test_a_program_keeps_no_velocity_of_its_recording() -> None:
+    model = network()
+    optimizer = optim.Momentum(model.parameters(), lr=0.1)
+    compiled = compile(training_step(model, optimizer))
+    compiled(*batch(4))
+    kept = [weakref.ref(optimizer.state[p]["velocity"]) for p in model.parameters()]
+    for _ in range(4):
+        compiled(*batch(4))
+    gc.collect()
+    assert compiled.replays == 1
+    assert not any(array() is not None for array in kept)
+
+
+def test_a_step_that_runs_eagerly_keeps_nothing_of_its_recording() -> None:
+    def step(x: Any) -> float:
+        between = x * 2
+        made.append(weakref.ref(between))
+        return float(between.sum().item())
+
+    made: list[Any] = []
+    compiled = compile(step)
+    assert compiled(np.ones(3, F)) == 6
+    gc.collect()
+    assert made[0]() is None
 
 
 def test_an_optimizer_that_is_not_made_of_ops_runs_eagerly(said: pytest.LogCaptureFixture) -> None:
@@ -1486,6 +1566,26 @@ def test_a_parameter_of_an_op_that_is_an_array_is_that_of_the_call(table: Any) -
     for _ in range(6):
         by[...] = 1
         assert bits(compiled(np.zeros(3, F))) == bits(np.ones(3, F))
+
+
+@pytest.mark.parametrize("by", ["parameter", "name"])
+@pytest.mark.parametrize("make", [np.random.default_rng, np.random.RandomState, random.Random])
+def test_an_op_may_draw_from_any_generator(make: Any, by: str, table: Any) -> None:
+    def course(wrap: Callable[..., Any]) -> Any:
+        chance = make(3)
+        if by == "parameter":
+            noisy: Any = tg.unary("noisy_test", lambda x, rng: x * _drawn(rng), lambda g, out, x, rng: g)
+            run = wrap(lambda x: noisy(x, rng=chance))
+        else:
+            noisy = tg.unary("noisy_test", lambda x: x * _drawn(chance), lambda g, out, x: g)
+            run = wrap(lambda x: noisy(x) + 0 * noisy(x))  # the second of which is computed too
+        return [bits(run(Tensor(np.ones(2, F)))) for _ in range(10)], getattr(run, "replays", 6)
+
+    assert course(compile) == course(lambda step: step)
+
+
+def _drawn(rng: Any) -> Any:
+    return np.float32(rng.normal(0, 1) if isinstance(rng, np.random.RandomState) else rng.random())
 
 
 def test_random_ops_of_constants_are_drawn_at_each_call(table: Any) -> None:

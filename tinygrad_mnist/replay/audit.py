@@ -11,7 +11,7 @@ from tinygrad_mnist.mode import Observer, mode
 from tinygrad_mnist.tensor import Array, Tensor
 
 from .binding import MISS, Binding
-from .chance import drawn_from, state
+from .chance import drawn_from, go_back, state
 from .formula import Slot
 from .guards import array_of
 from .program import Buffer, identical, layout
@@ -79,7 +79,7 @@ class Audit:
             for b, array in self.before.items():
                 self.written[b][...] = array
             for bits, was in zip(self.sources, chance, strict=True):
-                bits.state = was
+                go_back(bits, was)
             for t, gradient in gradients:
                 t._grad = gradient
         return None

@@ -14,11 +14,10 @@ import numpy as np
 from tinygrad_mnist.mode import mode, version
 from tinygrad_mnist.tensor import Array, Tensor, last_change, leaf, tick
 
-from .call import Kind
 from .formula import Slot
 from .guards import Guards, array_of
 from .program import Buffer
-from .recording import Recorder
+from .recording import Place, Recorder
 from .trees import PLAIN, same, same_items
 
 _owned: WeakValueDictionary[tuple[int, int, str, int], Any] = WeakValueDictionary()
@@ -55,14 +54,15 @@ class Binding:
         self.lines: list[str] = []
         self.tests = ["due[0] < due[1]", f"mode.grad_enabled is {variant.key[0]}"]
         names = [f"a{i}" for i in range(len(arguments))]
-        for i, kind in enumerate(arguments):
-            self._expect_argument(i, kind, arguments, variant.constants)
+        for i in range(len(arguments)):
+            self._expect_argument(i, variant)
         self.arrays = {b: self._array(b) for b in text.program.outside()}
         self._expect_states()
         self._expect_containers(guards)
         self.tests.append("(version[0] == seen[0] or hold())")
         numbers = [f"{self._named(n.owner)}[{n.key!r}]" for n in text.numbers]
-        given = [name for name, kind in zip(names, arguments, strict=True) if kind.layout and kind.twin is None]
+        own = (i for i, kind in enumerate(arguments) if kind.layout and kind.twin is None)
+        given = [f"x{i}" for i in own if i not in variant.pinned]
         call = f"{self._named(text.bind(self.arrays))}({', '.join([*given, *numbers])})"
         results = [f"r{i}" for i in range(len(text.program.results))]
         body = [f"{', '.join(results)} = {call}" if results else call]
@@ -91,24 +91,32 @@ class Binding:
         self.space[name := f"k{len(self.space)}"] = value
         return name
 
-    def _expect_argument(self, place: int, kind: Kind, arguments: Sequence[Kind], constants: Sequence[Any]) -> None:
-        name = f"a{place}"
+    def _expect_argument(self, place: int, variant: Variant) -> None:
+        name, arguments = f"a{place}", variant.kinds
+        kind = arguments[place]
         if kind.layout is None:
-            was = self._named(value := constants[place])
+            was = self._named(value := variant.constants[place])
             plain = isinstance(value, PLAIN) and value is not None and not isinstance(value, bool)
-            self.tests.append(f"({name} is {was} or same({name}, {was}))" if plain else f"{name} is {was}")
+            if type(value) in (tuple, list, dict) and isinstance(kind.value, str):
+                self.tests.append(f"{name}.__class__ is {self._named(kind.type)}")
+                self.tests.append(f"repr({name}) == {self._named(kind.value)}")
+            else:
+                self.tests.append(f"({name} is {was} or same({name}, {was}))" if plain else f"{name} is {was}")
             return
         self.lines.insert(0, f"if {name}.__class__ is not {self._named(kind.type)}: return MISS")
         others = [i for i in range(place) if arguments[i].layout is not None and arguments[i].twin is None]
         self.lines[1:1] = [f"if {name} is {'' if i != kind.twin else 'not '}a{i}: return MISS" for i in others]
         if kind.twin is None:
+            array = f"x{place}"
             if kind.type is not np.ndarray:
-                self.lines += [
-                    f"if {name}._requires_grad is not {kind.tracked}: return MISS",
-                    f"{name} = {name}._array",
-                ]
+                self.lines.append(f"if {name}._requires_grad is not {kind.tracked}: return MISS")
+                if place in variant.pinned:
+                    self.tests.append(f"{name} is {self._named(variant.pinned[place])}")
+                elif kind.tracked:
+                    self.tests.append(f"{name}.op is {name}._grad is None")
+            self.lines.append(f"{array} = {name}{'' if kind.type is np.ndarray else '._array'}")
             shape, dtype, strides = map(self._named, kind.layout)
-            self.tests += [f"{name}.shape == {shape}", f"{name}.dtype == {dtype}", f"{name}.strides == {strides}"]
+            self.tests += [f"{array}.shape == {shape}", f"{array}.dtype == {dtype}", f"{array}.strides == {strides}"]
 
     def _array(self, b: Buffer) -> Array:
         """The array of a buffer outside the step, which must stay the same one."""
@@ -148,6 +156,8 @@ class Binding:
             if isinstance(source, Tensor):
                 return f"viewing({next(results)}, {self._named(source)})"
             return f"leaf({next(results)}{'.copy()' if tree.kind == 'constant' else ''})"
+        if isinstance(tree, Place):
+            return f"a{tree.number}"
         if type(tree) is dict:
             items = (f"{self._named(key)}: {self._rebuilt(item, results)}" for key, item in tree.items())
             return f"{{{', '.join(items)}}}"
@@ -173,9 +183,9 @@ class Binding:
                 return MISS
         except (AttributeError, LookupError, ValueError):
             return MISS
+        {statements}
         counts[0] += 1
         due[0] += 1
-        {statements}
     return {returned}
 """
 

@@ -12,7 +12,12 @@ from tinygrad_mnist.mode import mode
 from tinygrad_mnist.tensor import Tensor, leaf
 
 from .program import layout
-from .trees import PLAIN, Regrouped, form, is_group, leaves, names
+from .trees import Regrouped, form, is_group, is_plain, leaves, names
+
+
+def is_array(x: Any) -> bool:
+    """Whether an argument is an array of the program, and no result whose graph leads out of the step."""
+    return type(x) is np.ndarray or (isinstance(x, Tensor) and x.op is None)
 
 
 class Kind(NamedTuple):
@@ -23,7 +28,7 @@ class Kind(NamedTuple):
         layout: of an array; None for what is not one.
         tracked: whether it is a Tensor that requires gradients.
         twin: the place of an earlier argument that is the same object; None if there is none.
-        value: of what is no array its text, if it is a number or a text, or else its id.
+        value: of numbers and texts, also in lists and dicts, the text; of a result with a graph 0; of all else its id.
     """
 
     type: Any
@@ -38,12 +43,13 @@ def kinds(args: Sequence[Any]) -> list[Kind]:
     first: dict[int, int] = {}
     found = []
     for i, x in enumerate(args):
-        if isinstance(x, Tensor) or type(x) is np.ndarray:
+        if is_array(x):
             array, tracked = (x._array, x._requires_grad) if isinstance(x, Tensor) else (x, False)
             twin = first.setdefault(id(x), i)
             found.append(Kind(type(x), layout(array), tracked, None if twin == i else twin))
         else:
-            found.append(Kind(type(x), value=repr(x) if isinstance(x, PLAIN) else id(x)))
+            value = 0 if isinstance(x, Tensor) else repr(x) if is_plain(x) and not isinstance(x, np.ndarray) else id(x)
+            found.append(Kind(type(x), value=value))
     return found
 
 

@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
-from .program import Instruction
+from .program import Instruction, is_ours
 
-GENERATORS = (np.random.Generator, np.random.BitGenerator, np.random.RandomState, random.Random)
+_GENERATORS = (np.random.Generator, np.random.BitGenerator, np.random.RandomState, random.Random)
 
 
-def source(generator: Any) -> Any:
-    """What several generators may share: the source of their bits."""
-    return generator.bit_generator if isinstance(generator, np.random.Generator) else generator
+def surroundings(step: Callable[..., Any]) -> dict[str, Any]:
+    """What a function refers to by name, to name Tensors as it does; empty if it does not tell."""
+    try:
+        around = inspect.getclosurevars(step)
+    except (TypeError, ValueError):
+        return {}
+    return {**around.globals, **around.nonlocals}
+
+
+def _sources(values: Iterable[Any]) -> list[Any]:
+    """The sources of bits of the generators among these, which several of them may share, each once."""
+    made = [x for x in values if isinstance(x, _GENERATORS) and not isinstance(x, random.SystemRandom)]  # has no state
+    sources = [x.bit_generator if isinstance(x, np.random.Generator) else x for x in made]
+    return list({id(x): x for x in sources}.values())
 
 
 def state(source: Any) -> Any:
@@ -28,20 +40,32 @@ def state(source: Any) -> Any:
     return source.get_state(legacy=False) if isinstance(source, np.random.RandomState) else source.getstate()
 
 
+def go_back(source: Any, was: Any) -> None:
+    """Let a source be in a state again."""
+    if isinstance(source, np.random.BitGenerator):
+        source.state = was
+    elif isinstance(source, np.random.RandomState):
+        source.set_state(was)
+    else:
+        source.setstate(was)
+
+
 def drawn_from(instructions: Iterable[Instruction]) -> list[Any]:
-    """The sources that ops draw from, each once."""
-    params = [x for i in instructions for x in i.params.values() if isinstance(x, np.random.Generator)]
-    return list({id(source(x)): source(x) for x in params}.values())
+    """The sources that ops may draw from: their parameters, and what forward functions of a user's refer to by name."""
+    every = list(instructions)
+    ops = dict.fromkeys(i.op for i in every if not is_ours(i.op))
+    params = [x for i in every for x in i.params.values()]
+    return _sources([*params, *(x for op in ops for x in surroundings(op.forward).values())])
 
 
 class Draws:
-    """The generators that a step has names for, and whether the step draws from them.
+    """The generators among what a step has names for, and whether the step draws from them.
 
     Those that ops draw from are left to the audit: a step that draws from one of them besides leaves it elsewhere.
     """
 
     def __init__(self, reach: Iterable[Any]) -> None:
-        self.states = [(x, str(state(x))) for x in (random, np.random, *map(source, reach))]
+        self.states = [(x, str(state(x))) for x in (random, np.random, *_sources(reach))]
 
     def by_others(self, instructions: Iterable[Instruction]) -> bool:
         """Whether anything but ops has drawn."""

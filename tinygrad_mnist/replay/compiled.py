@@ -49,7 +49,8 @@ def compile(step: Callable[..., Any] | None = None, *, audit: int = 1000) -> Any
       program. Learning rates and other options that ops take are read at each call, and are nothing new.
     - States of optimizers are written in place: whoever keeps one copies it, as `state_dict` does.
     - The results are outside any graph, and theirs is memory of their own. Afterwards `.grad` is None.
-    - Random numbers are new at each call if an op draws them (from a `Generator` that is one of its parameters).
+    - Random numbers are new at each call if an op draws them, from a generator that is one of its parameters or that
+      its forward function refers to by name.
     - A step that reads values (`.item()`, `bool(t)`, `.data`, NumPy's functions of the values), draws random numbers by
       itself, leaves gradients behind or lets them add up, or sets attributes, options or `requires_grad` runs eagerly,
       as if it were not compiled. That is logged once, as a warning of the logger `tinygrad_mnist`.
@@ -102,7 +103,7 @@ class Compiled:
         self._variants: list[Variant] = []
         self._last: Callable[..., Any] = _nothing
         self._dropped = self._in_vain = self._differences = self._unsettled = 0
-        self._eager = ""
+        self._eager = self._why = ""
         self._told: set[str] = set()
 
     @property
@@ -173,15 +174,17 @@ class Compiled:
 
     def _record(self, call: Call) -> Any:
         if self._in_vain >= _MOST or self._dropped >= _MOST_DROPPED:
-            self._stop("is recorded in vain again and again")
+            new = "is called with ever other arguments or settings; pass numbers that change as arrays"
+            self._stop(f"is recorded in vain, as it {self._why}" if self._in_vain >= _MOST else new)
             return self.run(call)
-        recorder = Recorder(self.step, call.named(self.step))
-        result, changed = recorder.run(lambda: call.run(self.step, recorder.inputs))
+        tensors = call.tensors()
+        recorder = Recorder(self.step, call.named(self.step), tensors)
+        result, changed = recorder.run(lambda: call.run(self.step, tensors))
         if changed:
             recorder.stop("changes a list or a dict that is its argument; return what is new")
         result, tree = recorder.finish(result)
         self.ran()
-        self._in_vain = self._in_vain + 1 if recorder.once else 0
+        self._in_vain, self._why = self._in_vain + 1 if recorder.once else 0, recorder.failed
         if not recorder.once:
             if len(self._variants) >= _MOST:
                 del self._variants[0]

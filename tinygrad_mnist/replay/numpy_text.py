@@ -92,19 +92,18 @@ class NumPyText:
         self._name_all()
         self.function = self._function()
         buffers = list(self._memory())
-        self.memory = [*self.values.values(), *buffers]
-        lines = (f"{e.name} = {e.text}" + (f"  {comment(e.note)}" if e.note else "") for e in self.memory)
+        memory = [*self.values.values(), *buffers]
+        lines = (f"{e.name} = {e.text}" + (f"  {comment(e.note)}" if e.note else "") for e in memory)
         self.source = "\n".join([comment(title), *self._imports(), "", "", *self.function, "", "", *lines]) + "\n"
+        self.given: dict[str, Any] = {b.name: b.value for b in self.buffers if b.kind == "constant"}
+        self.given |= {e.name: e.value for e in self.values.values()} | {b.name: None for b in program.outside()}
+        made = (f"{e.name} = {e.text}" for e in memory if e.name not in self.given)
+        self.code = compile("\n".join([*self._imports(), *self.function, *made]), "<compiled step>", "exec")
 
     def bind(self, outside: Mapping[Buffer, Array]) -> Callable[..., Any]:
         """The function `step` of the text, with memory of its own and with these arrays outside it."""
-        given = {b.name: array for b, array in outside.items()}
-        given |= {b.name: b.value for b in self.buffers if b.kind == "constant"}
-        given |= {e.name: e.value for e in self.values.values()}
-        space: dict[str, Any] = {"__name__": "compiled step"}
-        exec(compile("\n".join([*self._imports(), *self.function]), "<compiled step>", "exec"), space)
-        for e in self.memory:
-            space[e.name] = given[e.name] if e.name in given else eval(e.text, space)
+        space = {"__name__": "compiled step", **self.given, **{b.name: array for b, array in outside.items()}}
+        exec(self.code, space)
         step: Callable[..., Any] = space["step"]
         return step
 

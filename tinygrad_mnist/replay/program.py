@@ -119,8 +119,8 @@ class Instruction:
 
     @property
     def impure(self) -> bool:
-        """Whether it draws random numbers, and so is done even if nothing reads its result."""
-        return any(isinstance(value, np.random.Generator) for value in self.params.values())
+        """Whether it draws random numbers, as a user's op may, and so is done even if nothing reads its result."""
+        return not is_ours(self.op) or any(isinstance(value, np.random.Generator) for value in self.params.values())
 
     @property
     def elementwise(self) -> bool:

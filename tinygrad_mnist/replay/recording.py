@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import copy as copying
-import inspect
 import linecache
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,11 +20,12 @@ from tinygrad_mnist.op import OPS, Op
 from tinygrad_mnist.optim import Optimizer
 from tinygrad_mnist.tensor import Array, Tensor, last_change, leaf, tick
 
-from .chance import GENERATORS, Draws
+from .call import is_array
+from .chance import Draws, surroundings
 from .formula import Option, Options, RecordedState
 from .program import Buffer, Instruction, Number, identical, is_ours, layout
 from .reading import Reads
-from .trees import mapped, returnable
+from .trees import leaves, mapped, returnable
 
 _SUB, _COPY, _ASTYPE, _GETITEM, _SCATTER = (OPS[name] for name in "sub copy astype getitem scatter".split())
 
@@ -45,6 +45,12 @@ class _Traced(Tensor):
         return super().__array_ufunc__(ufunc, method, *inputs, **kwargs)
 
 
+class Place(NamedTuple):
+    """An argument that the step returns, by its number."""
+
+    number: int
+
+
 class Recorder(Observer):
     """One run of a step, and what it did.
 
@@ -59,18 +65,23 @@ class Recorder(Observer):
         ops: all that the step calls.
         stored: what optimizers keep for the next step, by its place.
         guards: options that hold for the program (and whether only their truth does).
+        arguments: the Tensors that the step gets for its arrays.
+        pinned: those that it knows by another name as well: the program is for no others.
     """
 
     rules_take_tensors = True
 
-    def __init__(self, step: Callable[..., Any], arguments: list[tuple[str, Any]]) -> None:
+    def __init__(self, step: Callable[..., Any], arguments: list[tuple[str, Any]], tensors: list[Any]) -> None:
         around = surroundings(step)
         self.names = {id(x): name for name, x in around.items() if isinstance(x, Tensor)}
-        self.draws = Draws([x for x in (*around.values(), *(x for _, x in arguments)) if isinstance(x, GENERATORS)])
+        self.draws = Draws((*around.values(), *(x for _, x in arguments)))
         self.reads = Reads(self._name)
         self.failed, self.once = "", False
+        self.begins = False  # whether an optimizer begins to keep something for a parameter, or ceases to
         self.instructions: list[Instruction] = []
         self.updated: dict[Tensor, None] = {}
+        self.made: set[Tensor] = set()  # for arrays of others
+        self.written: set[int] = set()  # what is changed in place, by id
         self.cleared_first: set[Tensor] = set()
         self.emptied: dict[Tensor, None] = {}
         self.ops: dict[Op, None] = {}
@@ -93,23 +104,17 @@ class Recorder(Observer):
         self.node: Tensor | None = None  # the result that the backward pass has come to
         self.errors = np.geterr()
         self.arrays: list[tuple[Array, Array]] = []  # that came without a Tensor, and what they held
-        self.inputs: list[Any] = []
-        self.given: dict[int, tuple[Tensor, Any]] = {}  # what stands for an argument, and the argument, by its id
-        self.arguments: list[Buffer] = []
-        for name, x in arguments:
-            if id(x) not in self.given and isinstance(x, Tensor | np.ndarray):
-                self._take(name, x)
-            self.inputs.append(self.given[id(x)][0] if id(x) in self.given else x)
-
-    def _take(self, name: str, x: Any) -> None:
-        """Let another Tensor stand for an argument, which the step may know by another name as well."""
-        tensor = leaf(x._array if isinstance(x, Tensor) else x)
-        if isinstance(x, Tensor):
-            tensor._requires_grad, tensor.name, tensor._grad = x._requires_grad, x.name, x._grad
-        buffer = Buffer("argument", *layout(tensor._array), tensor._array, name=name)
-        self.outside[id(tensor)] = tensor, buffer
-        self.given[id(x)] = tensor, x
-        self.arguments.append(buffer)
+        self.around = around
+        self.parts = [x for _, x in arguments]
+        self.arguments: dict[Tensor, Buffer] = {}
+        self.pinned: list[Tensor] = []
+        for (name, x), tensor in zip(arguments, tensors, strict=True):
+            if is_array(x) and tensor not in self.arguments:
+                buffer = Buffer("argument", *layout(tensor._array), tensor._array, name=name)
+                self.outside[id(tensor)] = tensor, buffer
+                self.arguments[tensor] = buffer
+                if tensor._grad is not None:
+                    self.before[id(tensor._grad)] = tensor._grad
 
     def _name(self, module: Any) -> None:
         """Name the Tensors of a Module that the step comes to, as the Module does."""
@@ -145,6 +150,7 @@ class Recorder(Observer):
     def shared(self, tensor: Tensor, source: Tensor) -> None:
         """Another Tensor for the same array has been made."""
         if tensor._array is source._array:
+            self.made.add(tensor)
             self.outside[id(tensor)] = tensor, self._buffer(source)
         else:
             self.read(source)
@@ -154,9 +160,6 @@ class Recorder(Observer):
         every = set(tensors)
         self.cleared_first.update(t for t in every if t._grad is None or not self._known(t._grad))
         self.emptied.update(dict.fromkeys(t for t in every if t.op is None))
-        for tensor, x in self.given.values():
-            if isinstance(x, Tensor) and x in every:
-                tensor._grad = None
 
     def passing(self, gradient: Any, result: Tensor) -> None:
         """A backward pass comes to a result: in the text its gradient is called after it."""
@@ -206,12 +209,7 @@ class Recorder(Observer):
 
     def stepping(self, optimizer: Optimizer) -> bool:
         """The optimizer changes its parameters: its formula is recorded with Tensors, and carried out."""
-        members = optimizer._members()
-        for tensor, x in self.given.values():
-            if any(x is p for p in members):
-                x._grad = tensor._grad
-                self.stop("updates an argument; refer to parameters by name")
-        if any(p._grad is not None and not self._known(p._grad) for p in members):
+        if any(p._grad is not None and not self._known(p._grad) for p in optimizer._members()):
             self._left_over()
         if self.failed:
             return False
@@ -248,6 +246,7 @@ class Recorder(Observer):
 
     def _update(self, p: Tensor, op: Op, inputs: tuple[Any, ...]) -> None:
         """Record an op that is about to write into a Tensor."""
+        self.written.add(id(p))
         if not self.failed:
             base = self._buffer(p)
             self.outside[id(p)] = p, self._append(op, inputs, p._array, {}, self._line(), update=base)
@@ -272,8 +271,7 @@ class Recorder(Observer):
             else:
                 self.stored[slot] = buffer
             kept[name] = tensor._array
-        if begins and not self.failed:
-            self.failed, self.once = "begins to keep something for a parameter, or ceases to", True
+        self.begins = self.begins or begins
 
     # --- what it makes of that ---
 
@@ -387,13 +385,12 @@ class Recorder(Observer):
             self.stop("changes an array in place that ops use; make it an argument")
         if what := self.reads.moved():
             self.stop(f"changes {what}, which a replay would not; do that between the steps")
-        for tensor, x in self.given.values():
-            if isinstance(x, Tensor):
-                x._grad = tensor._grad
+        self._pin()
         with_gradient = [t for t, _ in self.outside.values() if isinstance(t, Tensor) and t._grad is not None]
-        mine = [t for t in with_gradient if self._known(t._grad)]  # type: ignore[arg-type]
-        stand_ins = {tensor for tensor, _ in self.given.values()}
-        if any(t in stand_ins for t in mine):
+        returned = set(map(id, leaves(value)))
+        private = {t for t in self.made if id(t) not in returned}
+        mine = [t for t in with_gradient if self._known(t._grad) and t not in private]  # type: ignore[arg-type]
+        if any(t in self.arguments for t in mine):
             self.stop("leaves a gradient in an argument; return grad(...) instead")
         elif any(t not in self.updated for t in mine):
             self.stop("leaves gradients behind; call optimizer.step() in it, or return grad(...)")
@@ -401,36 +398,42 @@ class Recorder(Observer):
             self.stop("lets gradients add up from call to call; call optimizer.zero_grad() in it")
         if not returnable(value):
             self.stop(f"returns {type(value).__name__}, and not Tensors, also in tuples, lists and dicts, or None")
+        if self.begins:
+            self.stop("begins to keep something for a parameter", once=True)
         if self.failed and not self.once:
-            return mapped(value, Tensor, self._argument), None
+            return value, None
         tree = mapped(value, Tensor, self._result)
         for t in self.emptied:
             t._grad = None
-        return mapped(value, Tensor, lambda t: self._argument(t) if t.op is None else leaf(t._array)), tree
+        return mapped(value, Tensor, lambda t: t if t.op is None else leaf(t._array)), tree
+
+    def _pin(self) -> None:
+        """Make of an argument that the step knows by another name something outside."""
+        optimizers = [*self.optimizers, *self.looked_at, *(x for x in self.around.values() if isinstance(x, Optimizer))]
+        known = {*self.names, *self.written, *(id(p) for optimizer in optimizers for p in optimizer._members())}
+        if any(t._requires_grad for t in self.arguments):
+            known.update(id(t) for _, t in named(self.around, Tensor) if t._requires_grad)
+        for t in [t for t in self.arguments if id(t) in known]:
+            buffer = self.arguments.pop(t)
+            buffer.kind, buffer.source, buffer.tracked = "outside", t, t._requires_grad
+            self.sources.append(buffer)
+            self.pinned.append(t)
+        for t in (*self.arguments, *self.made):
+            self.emptied.pop(t, None)
 
     def forget(self) -> None:
         """Let go of what only the recording needed, arrays above all."""
-        for kept in (self.outside, self.results, self.lines, self.plain, self.arrays, self.inputs, self.given):
+        for kept in (self.outside, self.results, self.lines, self.plain, self.before, self.arguments, self.around):
             kept.clear()
-        self.before.clear()
-
-    def _argument(self, t: Tensor) -> Tensor:
-        """The argument that a Tensor stands for, or it itself."""
-        return next((x for tensor, x in self.given.values() if tensor is t and isinstance(x, Tensor)), t)
+        self.made.clear()
+        self.arrays.clear()
+        self.parts.clear()
 
     def _result(self, t: Tensor) -> Any:
-        """What a replay returns: a Tensor that was there before the step, or the buffer of one that is made anew."""
+        """What a replay returns: what was there before the step, or the buffer of a Tensor that is made anew."""
         buffer = self._buffer(t)
-        return t if buffer.root.source is t else buffer
-
-
-def surroundings(step: Callable[..., Any]) -> dict[str, Any]:
-    """What a function refers to by name, to name Tensors as it does; empty if it does not tell."""
-    try:
-        around = inspect.getclosurevars(step)
-    except (TypeError, ValueError):
-        return {}
-    return {**around.globals, **around.nonlocals}
+        places = [i for i, x in enumerate(self.parts) if x is t and t in self.arguments]
+        return Place(places[0]) if places else t if buffer.root.source is t else buffer
 
 
 def _attributes(optimizer: Optimizer) -> dict[str, Any]:

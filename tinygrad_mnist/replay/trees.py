@@ -59,15 +59,14 @@ def returnable(value: Any) -> bool:
 
 def is_group(x: Any) -> bool:
     """Whether an argument is a group of arrays and perhaps numbers; not of parameters, which are changed in place."""
-    return (
-        type(x) in (tuple, list, dict) and _is_plain(x) and any(isinstance(y, Tensor | np.ndarray) for y in leaves(x))
-    )
+    return type(x) in (tuple, list, dict) and is_plain(x) and any(isinstance(y, Tensor | np.ndarray) for y in leaves(x))
 
 
-def _is_plain(x: Any) -> bool:
+def is_plain(x: Any) -> bool:
+    """Whether it is a number, a text or an array, or made of them."""
     if type(x) in (tuple, list, dict):
         by_name = type(x) is not dict or all(type(key) is str for key in x)  # 1, 1.0 and True would be one
-        return by_name and all(map(_is_plain, x.values() if type(x) is dict else x))
+        return by_name and all(map(is_plain, x.values() if type(x) is dict else x))
     return isinstance(x, (*PLAIN, np.ndarray)) or (isinstance(x, Tensor) and not x.requires_grad)
 
 

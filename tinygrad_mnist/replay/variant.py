@@ -37,18 +37,21 @@ class Variant:
     """
 
     def __init__(self, compiled: Compiled, call: Call, recorder: Recorder, tree: Any) -> None:
-        self.compiled, self.recorder, self.tree = compiled, recorder, tree
+        self.compiled = compiled
         self.key, self.kinds = call.key, call.kinds
-        self.constants = [x if kind.layout is None else None for x, kind in zip(call.parts, call.kinds, strict=True)]
+        known = zip(call.parts, call.kinds, strict=True)
+        self.constants = [None if kind.layout or isinstance(x, Tensor) else x for x, kind in known]
         self.due = [1, 1]
         self.right = compiled.calls  # up to this call of the step all is known to be right
         self.binding: Binding | None = None
         self.eager = recorder.failed
         if self.eager:
             return
+        self.recorder, self.tree = recorder, tree
+        self.pinned = {i: x for i, x in enumerate(call.parts) if any(x is t for t in recorder.pinned)}
         self.guards = Guards(recorder)
         program = Program(
-            recorder.arguments,
+            list(recorder.arguments.values()),
             recorder.instructions,
             [b for b in leaves(tree) if isinstance(b, Buffer)],
             [(b, place) for place, b in recorder.stored.items()],
@@ -57,9 +60,9 @@ class Variant:
         improve(program, writes)
         shown = ", ".join(f"{b.name} {b.dtype} {b.shape}" for b in program.arguments)
         self.text = NumPyText(program, f"{compiled.__name__}({shown})")
-        for b in (*program.arguments, *(i.output for i in (*recorder.instructions, *program.instructions))):
-            if b.kind in ("argument", "result"):
-                b.value = np.empty(0)  # the recording's arrays can go
+        outputs = (i.output for i in (*recorder.instructions, *program.instructions))
+        for b in (*program.arguments, *recorder.sources, *outputs):
+            b.value = np.empty(0)  # the recording's arrays can go
         recorder.forget()
 
     @property
@@ -75,7 +78,9 @@ class Variant:
 
     def is_for(self, call: Call) -> bool:
         """Whether a call is of this kind, and all that its program depends on is as it was."""
-        return self.key == call.key and (bool(self.eager) or (self.guards.fit() and self.guards.hold()))
+        if self.eager or self.key != call.key:
+            return self.key == call.key
+        return all(call.parts[i] is x for i, x in self.pinned.items()) and self.guards.fit() and self.guards.hold()
 
     def replay(self, *args: Any) -> Any:
         """What a replay returns; `MISS` if something is not as it was."""
