@@ -285,7 +285,7 @@ def twice(batches, total, desc):
     return itertools.chain.from_iterable((batch, batch) for batch in batches)
 
 
-@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("backend", ["eager", "numpy"])
 @pytest.mark.parametrize(
     ("progress", "handed_on"),
     [
@@ -295,10 +295,10 @@ def twice(batches, total, desc):
         (lambda batches, total, desc: list(batches)[::-1], [2, 1, 0]),
     ],
 )
-def test_the_cost_is_the_mean_over_what_progress_handed_on(progress, handed_on, compiled):
+def test_the_cost_is_the_mean_over_what_progress_handed_on(progress, handed_on, backend):
     data = made_up(25)
     model = network(data)
-    records = run(data, model, SGD(model.parameters(), 0.0), epochs=1, progress=progress, compiled=compiled)
+    records = run(data, model, SGD(model.parameters(), 0.0), epochs=1, progress=progress, backend=backend)
     parts = np.split(np.random.default_rng(1).permutation(25), [10, 20])
     costs = [quadratic_cost(model(data.train.images[part]), data.train.labels[part]).item() for part in parts]
     weights = [len(parts[i]) for i in handed_on]
@@ -463,25 +463,25 @@ def test_a_cost_that_is_not_finite_stops_at_that_step(value):
     assert len(calls) == 9
 
 
-@pytest.mark.parametrize("compiled", [False, True])
-def test_a_real_divergence_gives_one_error_and_no_warning(compiled):
+@pytest.mark.parametrize("backend", ["eager", "numpy"])
+def test_a_real_divergence_gives_one_error_and_no_warning(backend):
     data = made_up()
     model = network(data, logits=True)
     with pytest.raises(DivergedError, match=r"epoch 1, step [23]: the cost is "):
-        run(data, model, SGD(model.parameters(), 3e38), cost=softmax_cross_entropy, compiled=compiled)
+        run(data, model, SGD(model.parameters(), 3e38), cost=softmax_cross_entropy, backend=backend)
 
 
 def test_compiled_training_gives_the_same_bits_with_dropout_a_schedule_and_a_smaller_last_batch(caplog):
     data = made_up(57)
 
-    def trained(compiled):
+    def trained(backend):
         rng = np.random.default_rng(3)
         model = Sequential(Linear(6, 5, rng=rng), sigmoid, Dropout(0.5, rng=rng), Linear(5, 3, rng=rng), sigmoid)
         optimizer = Nesterov(model.parameters(), 0.5, 0.9, weight_decay=0.01)
-        records = run(data, model, optimizer, schedule=StepLR(optimizer, 1, 0.5), epochs=4, compiled=compiled)
+        records = run(data, model, optimizer, schedule=StepLR(optimizer, 1, 0.5), epochs=4, backend=backend)
         return [(r.cost, r.training, r.lr) for r in records], model.state_dict()
 
-    (eager, parameters), (compiled, found) = trained(False), trained(True)
+    (eager, parameters), (compiled, found) = trained("eager"), trained("numpy")
     assert eager == compiled
     assert all(np.array_equal(array, found[name]) for name, array in parameters.items())
     assert not caplog.records  # nothing fell back to eager
@@ -982,10 +982,18 @@ def test_the_end_of_a_compiled_training_is_audited(size, batches, caplog):
     model = network(data)
     scale = np.array(1.0)
     optimizer = SGD(model.parameters(), 0.1)
-    options = {"epochs": 7, "batch_size": size, "rng": np.random.default_rng(0), "compiled": True}
+    options = {"epochs": 7, "batch_size": size, "rng": np.random.default_rng(0), "backend": "numpy"}
     cost = lambda outputs, targets: quadratic_cost(outputs, targets) * float(scale)  # noqa: E731
     for record in train.fit(model, data, cost=cost, optimizer=optimizer, **options):
         if record.epoch == 6:
             assert not caplog.records
             scale[()] = 2.0  # after the audit at the 32nd call, and before that at the 64th
     assert f"at call {7 * batches - 1} of step the result is" in caplog.records[0].getMessage()
+
+
+def test_the_former_name_of_backend_is_answered_with_the_new_one():
+    data = made_up()
+    with refused(TypeError, "fit: compiled=True is no option any more", "backend='numpy', 'c' or 'eager'"):
+        run(data, epochs=1, compiled=True)
+    with refused(ValueError, "expected a backend of numpy, c, eager, got 'jit'"):
+        run(data, epochs=1, backend="jit")

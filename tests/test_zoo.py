@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tinygrad_mnist import Tensor, mnist, train
+from tinygrad_mnist import Tensor, mnist, native, train
 from zoo import THREADS, pictures
 from zoo.base import BaseNetwork, setting
 from zoo.commandline import main
@@ -1020,3 +1020,40 @@ def test_the_network_in_readme_is_whole(zoo, tmp_path):
     assert "left out at each step (default: 0.1)" in " ".join(zoo("zoo.network4", "--help").stdout.split())
     zoo("zoo.network4", "--dropout", 0.2, "--epochs", 1, "--save", "m.npz")
     assert "dropout 0.2" in zoo("zoo.network4", "--resume", "m.npz", "--epochs", 2).stdout
+
+
+# ---- What a step is compiled to
+
+
+def test_a_training_in_c_is_resumed_in_c_to_the_same_bits(here, tmp_path, monkeypatch):
+    try:
+        native.compiler()
+    except native.NativeError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(error))
+
+    def trained(*arguments):
+        status, _, err = here("zoo.network2", *arguments, "--quiet")
+        assert (status, err) == (0, "")
+        return train.load(tmp_path / arguments[arguments.index("--epochs") + 3])
+
+    options = ["--batch-size", "9", "--backend"]  # the last batch is smaller
+    through = trained("--epochs", "3", "--save", "through.npz", *options, "c")
+    trained("--epochs", "2", "--save", "stopped.npz", *options, "c")
+    stopped = trained("--epochs", "3", "--resume", "stopped.npz")
+    assert through.settings["backend"] == stopped.settings["backend"] == "c"
+    assert all(np.array_equal(array, stopped.model[name]) for name, array in through.model.items())
+    assert [epoch.cost for epoch in through.history] == [epoch.cost for epoch in stopped.history]
+    plain = trained("--epochs", "3", "--save", "plain.npz", *options, "numpy")
+    assert any(not np.array_equal(array, plain.model[name]) for name, array in through.model.items())
+
+    def nothing():
+        raise native.NativeError("no C compiler works here (there is no cc); install one")
+
+    monkeypatch.setattr(native, "compiler", nothing)
+    status, _, err = here("zoo.network2", "--resume", "stopped.npz", "--epochs", "4")
+    assert status == 1
+    assert "was trained with --backend c, but no C compiler works here" in err
+    assert "--backend numpy goes on" in err
+    assert trained("--epochs", "4", "--resume", "stopped.npz", "--backend", "numpy").settings["backend"] == "numpy"

@@ -27,9 +27,7 @@ class Domain(NamedTuple):
     away: tuple[float, ...] = ()  # kinks and poles, where no derivative exists
 
 
-REALS = Domain()
-NONZERO = Domain(away=(0.0,))
-POSITIVE = Domain(low=0.25)
+REALS, NONZERO, POSITIVE = Domain(), Domain(away=(0.0,)), Domain(low=0.25)
 
 
 class OpFunction(Protocol):
@@ -56,6 +54,7 @@ class Op:
         view: whether the result may share memory with the first input.
         domain: what each input of an elementwise op can be tested with; None for ops of another kind.
         hint: what an error says of operands of these shapes, if it knows better than NumPy.
+        c: an elementwise op in C, of operands {x}, {y} and {z}; empty if nobody has written it.
         differentiable: whether any input has a rule.
         function: the public function that applies the op.
     """
@@ -69,6 +68,7 @@ class Op:
     view: bool
     domain: tuple[Domain, ...] | None
     hint: Callable[..., str] | None
+    c: str = ""
     function: Any = None
 
     def __post_init__(self) -> None:
@@ -216,7 +216,7 @@ def unary(name: str, forward: Callable[..., Any], rule: Rule | None, **traits: A
             with arrays, and with Tensors (for gradients of gradients, pictures and `compile`): so it is written with
             operators, methods of arrays and ops, and writes into nothing.
         **traits: `doc`; `sign`; `domain`, a tuple with a `Domain` for each input (default: all real numbers) or None
-            for an op that is not elementwise; `view`; `numpy`, NumPy's functions that this op serves; `hint`.
+            for an op that is not elementwise; `view`; `numpy`, NumPy's functions that this op serves; `hint`; `c`.
 
     >>> from tinygrad_mnist import Tensor
     >>> squash = unary("squash", lambda x: x / (1 + np.abs(x)), lambda g, out, x: g / (1 + abs(x)) ** 2)
@@ -269,6 +269,7 @@ def _define(
     domain: tuple[Domain, ...] | None = (REALS, REALS, REALS),
     numpy: tuple[Callable[..., Any], ...] = (),
     hint: Callable[..., str] | None = None,
+    c: str = "",
 ) -> OpFunction:
     caller = sys._getframe(2).f_globals.get("__name__", "__main__")
     if name in OPS and (owner := OPS[name].function.__module__) != caller:
@@ -282,7 +283,7 @@ def _define(
     domains = domain[:arity] if isinstance(domain, tuple) else None
     if domain is not None and not (domains and len(domains) == arity and all(type(d) is Domain for d in domains)):
         raise TypeError(f"op {name!r}: domain is a tuple with a Domain for each input ({arity}), got {domain!r}")
-    op = Op(name, forward, rules, defaults, arity, sign or name, view, domains, hint)
+    op = Op(name, forward, rules, defaults, arity, sign or name, view, domains, hint, c)
     function = op.function = _function_of(op, caller)
     function.__doc__ = doc
     if not is_ufunc:

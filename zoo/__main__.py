@@ -18,7 +18,7 @@ from tinygrad_mnist.files import claimed
 from .base import BaseNetwork
 from .commandline import progress_bar, refuse_to_lose, refuse_unwritable, write_json
 from .limits import whole_number
-from .options import DATA, Run, add_options, add_recipe, command_line, load_data, parse
+from .options import DATA, Run, add_backend, add_options, add_recipe, command_line, load_data, parse
 from .training import NAMES, Training, network_class, network_name
 from .words import in_words, line, never_said, percent, sizes
 
@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     learning = result.add_argument_group("for all networks, overriding their own defaults")
     add_options(learning, BaseNetwork, COMMON, told=False)
     add_recipe(learning, "see the help of each")
-    add_options(learning, Run, ["eager"])
+    add_backend(learning)
     add_options(result.add_argument_group("data"), Run, DATA)
     files = result.add_argument_group("files and what is shown")
     files.add_argument("--history", metavar="FILE.json", type=Path, help="every epoch of every run, as JSON")
@@ -65,9 +65,9 @@ def _all(asked: Run) -> int:
         for name in NAMES:
             for seed in dict.fromkeys(asked.seeds):
                 network = asked.network(network_class(name), seed=seed)
-                training = Training(network, data)
+                training = Training(network, data, backend=asked.backend or "numpy")
                 runs.append(training)
-                for _ in training.fit(progress_bar(asked.quiet), compiled=not asked.eager):
+                for _ in training.fit(progress_bar(asked.quiet)):
                     if asked.history:
                         write_json({"data": training.about, "runs": [run.record() for run in runs]}, asked.history)
                 if not asked.quiet and training.history:

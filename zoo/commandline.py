@@ -15,9 +15,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tinygrad_mnist import mnist, train
+from tinygrad_mnist import mnist, native, train
 from tinygrad_mnist.command import guarded, status_of, uninterrupted
 from tinygrad_mnist.files import claimed, whole
+from tinygrad_mnist.replay import BACKENDS
 from tinygrad_mnist.train import CheckpointError
 
 from .base import BaseNetwork
@@ -53,7 +54,8 @@ def _run(network: type[BaseNetwork], run: Run) -> int:
         if run.history and not run.overwrite and not _goes_on(training, run.history):
             refuse_to_lose(run.history)
     else:
-        training = Training(run.network(network), load_data(run.data, run.train_size), _absolute(run.data))
+        data = load_data(run.data, run.train_size)
+        training = Training(run.network(network), data, _absolute(run.data), run.backend or "numpy")
     if not run.quiet:
         _introduce(training, run)
     if run.graph:
@@ -168,7 +170,22 @@ def _resumed(network: type[BaseNetwork], run: Run, file: Path) -> Training:
     source = _absolute(run.data) or checkpoint.settings.get("source")
     data = mnist.load(source)
     size = min(run.train_size or checkpoint.settings["data"]["n"], len(data.train))
-    return Training.resume(checkpoint, saved, data.head(size), source)
+    return Training.resume(checkpoint, saved, data.head(size), source, _back_end(checkpoint, run))
+
+
+def _back_end(checkpoint: train.Checkpoint, run: Run) -> str:
+    """What the rest of a training is compiled to: as before, if nothing else is asked for."""
+    before = checkpoint.settings.get("backend", "numpy")
+    if before not in BACKENDS:
+        raise CheckpointError(f"{checkpoint.path}: was trained with the back end {before!r:.60}, which is not known")
+    if run.backend is None and before == "c":
+        try:
+            native.compiler()
+        except native.NativeError as error:
+            raise CheckpointError(
+                f"{checkpoint.path}: was trained with --backend c, but {error}; --backend numpy goes on, in other bits"
+            ) from None
+    return run.backend or before
 
 
 def _train(training: Training, run: Run) -> int:
@@ -178,7 +195,7 @@ def _train(training: Training, run: Run) -> int:
     if run.history:
         write_json({"data": training.about, **training.record()}, run.history)
     try:
-        for epoch in training.fit(progress_bar(run.quiet), compiled=not run.eager):
+        for epoch in training.fit(progress_bar(run.quiet)):
             with uninterrupted():  # so that what is said of the file is what it holds
                 if run.checkpoint:
                     training.save(run.checkpoint)

@@ -23,7 +23,7 @@ from tinygrad_mnist.optim import Optimizer, State, StepLR
 
 from .commandline import progress_bar
 from .limits import whole_number
-from .options import DATA, Run, add_options, command_line, load_data
+from .options import DATA, Run, add_backend, add_options, command_line, load_data
 from .words import line, sizes
 
 
@@ -88,7 +88,7 @@ def _run(options: argparse.Namespace) -> int:
         epochs=options.epochs,
         batch_size=32,
         rng=rng,
-        compiled=not options.eager,
+        backend=options.backend or "numpy",
         progress=progress_bar(quiet=False),
     ):
         print(line(epoch, options.epochs), flush=True)
@@ -100,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     learning = parser.add_argument_group("how it learns")
     learning.add_argument("--epochs", metavar="N", type=whole_number(1), default=4, help="default: 4")
     learning.add_argument("--seed", metavar="N", type=whole_number(0), default=0, help="default: 0")
-    add_options(learning, Run, ["eager"])
+    add_backend(learning)
     add_options(parser.add_argument_group("data"), Run, DATA)
     return parser
 

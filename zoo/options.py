@@ -16,9 +16,10 @@ from typing import Any
 import zoo
 from tinygrad_mnist import mnist
 from tinygrad_mnist.command import Parser
+from tinygrad_mnist.replay import BACKENDS
 
 from .base import BaseNetwork, options_of, setting
-from .limits import file_name, whole_number
+from .limits import file_name, one_of, whole_number
 from .training import network_class, network_name
 from .words import shown
 
@@ -31,7 +32,12 @@ class Run:
 
     given: Mapping[str, Any] = field(default_factory=dict)
     recipe: str | None = None
-    eager: bool = setting(False, "run every step op by op instead of compiled: the same bits, slower")
+    backend: str | None = setting(
+        None,
+        "what the training step is compiled to (default: numpy, or that of --resume): c is faster, needs a C compiler "
+        "and agrees within rounding; eager runs it op by op, with the same bits as numpy",
+        one_of(BACKENDS),
+    )
     data: Path | None = setting(
         None,
         "a directory with data in MNIST's format, of any size and number of classes (default: $TINYGRAD_MNIST_DATA, or "
@@ -95,6 +101,13 @@ def command_line(name: str, description: str | None, epilog: str | None = None) 
     return Parser(f"python -m {name}", description, epilog)
 
 
+def add_backend(parser: argparse._ArgumentGroup) -> None:
+    """Add --backend, and --eager."""
+    add_options(parser, Run, ["backend"])
+    eager = "the same as --backend eager"
+    parser.add_argument("--eager", dest="backend", action="store_const", const="eager", default=None, help=eager)
+
+
 def add_options(
     parser: argparse._ArgumentGroup, kind: type[BaseNetwork | Run], names: Container[str], told: bool = True
 ) -> None:
@@ -136,7 +149,7 @@ def parser_of(network: type[BaseNetwork], description: str) -> argparse.Argument
     learning = parser.add_argument_group("the network and how it learns")
     add_options(learning, network, options_of(network))
     add_recipe(learning, ", ".join(f"{key.replace('_', '-')} {value}" for key, value in network.ORIGINAL.items()))
-    add_options(learning, Run, ["eager"])
+    add_backend(learning)
     add_options(parser.add_argument_group("data"), Run, DATA)
     add_options(parser.add_argument_group("files"), Run, [*FILES, "overwrite"])
     add_options(parser.add_argument_group("what is shown"), Run, ["draw", "draw_wrong", "quiet"])

@@ -68,6 +68,7 @@ class Training:
         network: the settings.
         data: what to train on.
         source: where the data was looked for, to be kept in checkpoints; None for the usual places.
+        backend: what its step is compiled to.
 
     Attributes:
         model, optimizer, schedule: what the settings ask for.
@@ -81,8 +82,10 @@ class Training:
     [1]
     """
 
-    def __init__(self, network: BaseNetwork, data: mnist.Dataset, source: str | None = None) -> None:
-        self.network, self.data, self.source = network, data, source
+    def __init__(
+        self, network: BaseNetwork, data: mnist.Dataset, source: str | None = None, backend: str = "numpy"
+    ) -> None:
+        self.network, self.data, self.source, self.backend = network, data, source, backend
         self.model_rng, self.rng = (np.random.default_rng([purpose, network.seed]) for purpose in (0, 1))
         self.model = network.model(data.train.images.shape[1], data.n_classes, self.model_rng)
         self.optimizer = network.optimizer(self.model, len(data.train))
@@ -94,7 +97,7 @@ class Training:
         """What distinguishes the data from others."""
         return describe(self.data)
 
-    def fit(self, progress: Callable[..., Iterable[Any]] | None = None, *, compiled: bool = True) -> Iterator[Epoch]:
+    def fit(self, progress: Callable[..., Iterable[Any]] | None = None) -> Iterator[Epoch]:
         """Train up to `network.epochs`, and yield a record for every epoch: `train.fit` with these settings."""
         for epoch in train.fit(
             self.model,
@@ -106,7 +109,7 @@ class Training:
             batch_size=self.network.digits_a_step,
             rng=self.rng,
             done=min(len(self.history), self.network.epochs),  # a checkpoint may have more behind it
-            compiled=compiled,
+            backend=self.backend,
             progress=progress,
         ):
             self.history.append(epoch)
@@ -147,6 +150,7 @@ class Training:
             "source": self.source,
             "model_rng": self.model_rng.bit_generator.state,
             "numpy": np.__version__,
+            "backend": self.backend,
         }
         train.save(
             path,
@@ -160,7 +164,12 @@ class Training:
 
     @classmethod
     def resume(
-        cls, checkpoint: Checkpoint, network: BaseNetwork, data: mnist.Dataset, source: str | None = None
+        cls,
+        checkpoint: Checkpoint,
+        network: BaseNetwork,
+        data: mnist.Dataset,
+        source: str | None = None,
+        backend: str = "numpy",
     ) -> Self:
         """Go on from a checkpoint, to the same bits as if it had never stopped.
 
@@ -168,7 +177,7 @@ class Training:
             checkpoint: from `train.load()`.
             network: `settings_of(checkpoint)`, perhaps with more epochs.
             data: the same as before; a CheckpointError if it is not.
-            source: as for `Training`.
+            source, backend: as for `Training`.
 
         Raises:
             CheckpointError: it is of other data, larger than it holds arrays for, or contradicts itself.
@@ -179,7 +188,7 @@ class Training:
                 f"({of_data(about)}); name the same with --data and --train-size"
             )
         model_of(checkpoint, network)  # before it is made for training, as its settings may claim anything
-        training = cls(network, data, source)
+        training = cls(network, data, source, backend)
         training.about = about
         expected = Expected(training.model, training.optimizer, training.schedule, training.rng)
         checkpoint.restore(training.model, training.optimizer, schedule=training.schedule, rng=training.rng)

@@ -28,7 +28,7 @@ def _extremum_of_two_dy(g: Any, out: Any, x: Any, y: Any) -> Any:
 sign = unary("sign", np.sign, None, doc="-1, 0 or 1; no derivative")
 abs = unary("abs", np.abs,
             lambda g, out, x: g * sign(x),
-            sign="|·|", domain=(NONZERO,), doc="|x|; abs'(0) = 0")
+            sign="|·|", domain=(NONZERO,), c="ABS({x})", doc="|x|; abs'(0) = 0")
 relu = unary("relu", lambda x: np.maximum(x, 0),
              lambda g, out, x: where(x <= 0, 0, g),
              domain=(NONZERO,), doc="max(x, 0); relu'(0) = 0")
@@ -37,15 +37,18 @@ leaky_relu = unary("leaky_relu", lambda x, slope=0.01: np.where(x > 0, x, slope 
                    domain=(NONZERO,), doc="x for x > 0, else slope x; leaky_relu'(0) = slope")
 maximum = binary("maximum", np.maximum,
                  _extremum_of_two_dx, _extremum_of_two_dy,
-                 sign="max", doc="the larger of x and y; ties split the gradient equally, and a NaN gets it")
+                 sign="max", c="({x} > {y} || {x} != {x} ? {x} : {y})",
+                 doc="the larger of x and y; ties split the gradient equally, and a NaN gets it")
 minimum = binary("minimum", np.minimum,
                  _extremum_of_two_dx, _extremum_of_two_dy,
-                 sign="min", doc="the smaller of x and y; ties split the gradient equally, and a NaN gets it")
+                 sign="min", c="({x} < {y} || {x} != {x} ? {x} : {y})",
+                 doc="the smaller of x and y; ties split the gradient equally, and a NaN gets it")
 where: OpFunction = ternary("where", lambda condition, x, y: np.where(condition, x, y),
                 None,
                 lambda g, out, condition, x, y: where(condition, g, 0),
                 lambda g, out, condition, x, y: where(condition, 0, g),
-                numpy=(np.where,), doc="""x where the condition holds, else y: the branch not taken gets gradient 0.
+                numpy=(np.where,), c="({x} ? {y} : {z})",
+                doc="""x where the condition holds, else y: the branch not taken gets gradient 0.
 
     But 0 times the infinite slope inside that branch is NaN: where(x > 0, sqrt(x), 0) has the gradient NaN at 0. Choose
     the operand first, as in where(x > 0, sqrt(where(x > 0, x, 1)), 0).""")
@@ -63,11 +66,13 @@ _clip = ternary("clip", _clipped,
                 lambda g, out, x, a_min, a_max: where(out == x, 0, where(out == a_max, g, 0)),
                 doc="min(max(x, a_min), a_max); on a border the gradient goes to x")
 
-for _name, _ufunc, _sign in (("eq", np.equal, "="), ("ne", np.not_equal, "≠"), ("lt", np.less, "<"),
-                             ("le", np.less_equal, "≤"), ("gt", np.greater, ">"), ("ge", np.greater_equal, "≥"),
-                             ("bitwise_and", np.bitwise_and, "∧"), ("bitwise_or", np.bitwise_or, "∨"),
-                             ("logical_and", np.logical_and, "∧"), ("logical_or", np.logical_or, "∨")):
-    binary(_name, _ufunc, None, None, sign=_sign, doc=f"{_ufunc.__name__}, elementwise; no derivative")
+for _name, _ufunc, _sign, _c in (("eq", np.equal, "=", "=="), ("ne", np.not_equal, "≠", "!="),
+                                 ("lt", np.less, "<", "<"), ("le", np.less_equal, "≤", "<="),
+                                 ("gt", np.greater, ">", ">"), ("ge", np.greater_equal, "≥", ">="),
+                                 ("bitwise_and", np.bitwise_and, "∧", "&"), ("bitwise_or", np.bitwise_or, "∨", "|"),
+                                 ("logical_and", np.logical_and, "∧", "&&"), ("logical_or", np.logical_or, "∨", "||")):
+    binary(_name, _ufunc, None, None, sign=_sign, c=f"({{x}} {_c} {{y}})",
+           doc=f"{_ufunc.__name__}, elementwise; no derivative")
 logical_not = unary("logical_not", np.logical_not, None, sign="¬", doc="whether x is 0; no derivative")
 invert = unary("invert", np.invert, None, sign="¬", doc="not x, elementwise; no derivative")
 # fmt: on

@@ -17,13 +17,13 @@ from .choices import where
 # fmt: off
 exp = unary("exp", np.exp,
             lambda g, out, x: g * out,
-            doc="e^x")
+            c="EXP({x})", doc="e^x")
 log = unary("log", np.log,
             lambda g, out, x: g / x,
             sign="ln", domain=(POSITIVE,), doc="ln x, for x > 0")
 sqrt = unary("sqrt", np.sqrt,
              lambda g, out, x: g * 0.5 / out,
-             sign="√", domain=(POSITIVE,), doc="√x; its derivative at 0 is infinite")
+             sign="√", domain=(POSITIVE,), c="SQRT({x})", doc="√x; its derivative at 0 is infinite")
 tanh = unary("tanh", np.tanh,
              lambda g, out, x: g * (1 - out * out),
              doc="tanh x")

@@ -10,5 +10,6 @@ what else the step is a function of must be as it was, which is looked at in eve
 every so often the step itself runs beside the replay (`audit.py`), which finds what nobody looks at.
 """
 
+from .compiled import BACKENDS as BACKENDS
 from .compiled import Compiled as Compiled
 from .compiled import compile as compile

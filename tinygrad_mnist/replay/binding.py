@@ -45,7 +45,8 @@ class Binding:
 
     def __init__(self, variant: Variant, lock: Any, counts: list[int]) -> None:
         self.recorder = recorder = variant.recorder
-        text, guards, arguments = variant.text, variant.guards, variant.kinds
+        self.text = text = variant.text
+        guards, arguments = variant.guards, variant.kinds
         self.space: dict[str, Any] = {
             "MISS": MISS, "mode": mode, "Tensor": Tensor, "ndarray": np.ndarray, "leaf": leaf, "tick": tick,
             "lock": lock, "same": same, "same_items": same_items, "version": version, "seen": guards.seen,
@@ -63,7 +64,8 @@ class Binding:
         numbers = [f"{self._named(n.owner)}[{n.key!r}]" for n in text.numbers]
         own = (i for i, kind in enumerate(arguments) if kind.layout and kind.twin is None)
         given = [f"x{i}" for i in own if i not in variant.pinned]
-        call = f"{self._named(text.bind(self.arrays))}({', '.join([*given, *numbers])})"
+        self.step = text.bind(self.arrays)
+        call = f"{self._named(self.step)}({', '.join([*given, *numbers])})"
         results = [f"r{i}" for i in range(len(text.program.results))]
         body = [f"{', '.join(results)} = {call}" if results else call]
         if changed := [f"{self._named(last_change(t))}[0]" for t in self._changed()]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from .program import Instruction, is_ours
 
-_GENERATORS = (np.random.Generator, np.random.BitGenerator, np.random.RandomState, random.Random)
+GENERATORS = (np.random.Generator, np.random.BitGenerator, np.random.RandomState, random.Random)
 
 
 def surroundings(step: Callable[..., Any]) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def surroundings(step: Callable[..., Any]) -> dict[str, Any]:
 
 def _sources(values: Iterable[Any]) -> list[Any]:
     """The sources of bits of the generators among these, which several of them may share, each once."""
-    made = [x for x in values if isinstance(x, _GENERATORS) and not isinstance(x, random.SystemRandom)]  # has no state
+    made = [x for x in values if isinstance(x, GENERATORS) and not isinstance(x, random.SystemRandom)]  # has no state
     sources = [x.bit_generator if isinstance(x, np.random.Generator) else x for x in made]
     return list({id(x): x for x in sources}.values())
 
@@ -65,9 +65,14 @@ class Draws:
     """
 
     def __init__(self, reach: Iterable[Any]) -> None:
-        self.states = [(x, str(state(x))) for x in (random, np.random, *_sources(reach))]
+        self.states = {id(x): (x, state(x)) for x in (random, np.random, *_sources(reach))}
 
     def by_others(self, instructions: Iterable[Instruction]) -> bool:
         """Whether anything but ops has drawn."""
         known = set(map(id, drawn_from(instructions)))
-        return any(str(state(x)) != was for x, was in self.states if id(x) not in known)
+        return any(str(state(x)) != str(was) for x, was in self.states.values() if id(x) not in known)
+
+    def see(self, generator: Any) -> None:
+        """The step comes to a generator."""
+        for bits in _sources([generator]):
+            self.states.setdefault(id(bits), (bits, state(bits)))

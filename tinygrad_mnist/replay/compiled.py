@@ -30,7 +30,11 @@ _MOST_DIFFERENCES = 3
 _log = logging.getLogger("tinygrad_mnist")
 
 
-def compile(step: Callable[..., Any] | None = None, *, audit: int = 1000) -> Any:
+BACKENDS = ("numpy", "c", "eager")
+"""What a step can be compiled to."""
+
+
+def compile(step: Callable[..., Any] | None = None, *, audit: int = 1000, backend: str = "numpy") -> Any:
     """Make a function that does what the step does, sooner: it records the first call and replays it from then on.
 
     The step is any function of arrays or Tensors that returns Tensors or nothing, arguments and results also in tuples,
@@ -58,6 +62,10 @@ def compile(step: Callable[..., Any] | None = None, *, audit: int = 1000) -> Any
     Args:
         step: the step. Left out: `@compile(audit=100)` decorates.
         audit: between audits there are at most so many calls of a program; 1: all are audited.
+        backend: "numpy", the same bits as the step's own; "c", which needs a C compiler and agrees with them within
+            rounding (all that is kept, of recordings and audits too, is the program's, so that a run that is stopped
+            and resumed has the bits of one that is not; np.errstate does not act inside C); "eager": the step itself.
+            Without a compiler "c" is "numpy", which is logged.
 
     >>> from tinygrad_mnist import Tensor
     >>> from tinygrad_mnist.optim import SGD
@@ -76,8 +84,8 @@ def compile(step: Callable[..., Any] | None = None, *, audit: int = 1000) -> Any
     (4, 1, 2)
     """
     if step is None:
-        return lambda step: Compiled(step, audit)
-    return Compiled(step, audit)
+        return lambda step: Compiled(step, audit, backend)
+    return Compiled(step, audit, backend)
 
 
 class Compiled:
@@ -89,12 +97,14 @@ class Compiled:
         audits: how many calls have been audited.
     """
 
-    def __init__(self, step: Callable[..., Any], audit: int = 1000) -> None:
+    def __init__(self, step: Callable[..., Any], audit: int = 1000, backend: str = "numpy") -> None:
         if not callable(step):
             raise TypeError(f"compile: expected a function of arrays or Tensors, got {step!r:.60}")
+        if backend not in BACKENDS:
+            raise ValueError(f"compile: expected a backend of {', '.join(BACKENDS)}, got {backend!r:.60}")
         if not isinstance(audit, int | np.integer) or isinstance(audit, bool) or audit < 1:
             raise ValueError(f"compile: expected a whole number audit >= 1, of calls, got {audit!r:.60}")
-        self.step, self.audit = step, int(audit)
+        self.step, self.audit, self.backend = step, int(audit), backend
         self.lock = threading.RLock()
         self.audits = 0
         self.__doc__ = step.__doc__
@@ -103,7 +113,8 @@ class Compiled:
         self._variants: list[Variant] = []
         self._last: Callable[..., Any] = _nothing
         self._dropped = self._in_vain = self._differences = self._unsettled = 0
-        self._eager = self._why = ""
+        self._eager = "was asked to" if backend == "eager" else ""
+        self._why = ""
         self._told: set[str] = set()
 
     @property
@@ -152,7 +163,7 @@ class Compiled:
         return f"compile({self.__name__})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Compiled, (self.step, self.audit)  # copies record anew
+        return Compiled, (self.step, self.audit, self.backend)  # copies record anew
 
     def run(self, call: Call) -> Any:
         """Run the step itself, as ever."""
@@ -178,7 +189,7 @@ class Compiled:
             self._stop(f"is recorded in vain, as it {self._why}" if self._in_vain >= _MOST else new)
             return self.run(call)
         tensors = call.tensors()
-        recorder = Recorder(self.step, call.named(self.step), tensors)
+        recorder = Recorder(self.step, call.named(self.step), tensors, keep=self.backend == "c")
         result, changed = recorder.run(lambda: call.run(self.step, tensors))
         if changed:
             recorder.stop("changes a list or a dict that is its argument; return what is new")
@@ -190,6 +201,7 @@ class Compiled:
                 del self._variants[0]
                 self._dropped += 1
             self._variants.append(Variant(self, call, recorder, tree))
+            result = self._variants[-1].of_the_program(call, result)
         if recorder.failed and not recorder.once:
             self._say(recorder.failed)
         return result
@@ -217,8 +229,12 @@ class Compiled:
     def agrees(self, rounding: str) -> None:
         """An audit has found nothing, or nothing but rounding in what is named."""
         self._unsettled = 0
-        if rounding:
+        if rounding and self.backend != "c":
             self._tell(f"{self.__name__} agrees with its replay, not bit for bit ({rounding})", "rounding")
+
+    def lacks_c(self, reason: str) -> None:
+        """A program could not be compiled to C."""
+        self._tell(f"{self.__name__} uses NumPy in place of C: {reason}", "c")
 
     def _stop(self, reason: str) -> None:
         """Run the step itself from now on."""

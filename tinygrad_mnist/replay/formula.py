@@ -139,7 +139,7 @@ class RecordedState(State):
             if buffer is None:  # else another step of the optimizer has been there
                 buffer = Buffer("outside", *layout(array), array, source=source, name=f"{name}_{stem}")
                 recorder.slots[source.place] = buffer
-                recorder.sources.append(buffer)
+                recorder.add_source(buffer, array)
                 recorder.outside[id(tensor)] = tensor, buffer
             self.slots[name] = tensor, buffer
             dict.__setitem__(self, name, tensor)  # type: ignore[misc]

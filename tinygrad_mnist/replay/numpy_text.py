@@ -75,11 +75,15 @@ class NumPyText:
         source: the text.
     """
 
+    reuses = True  # memory, for one buffer after the other; and gives results memory of their own
+    keeps_its_own = False  # results, of recordings and audits too, as its bits are not the step's
+    rounding, least = 100.0, 0.0  # for the audit: another BLAS, or more threads
+
     def __init__(self, program: Program, title: str) -> None:
         self.program = program
         for b in program.results:
-            b.root.fresh = b.root.kind == "result"
-        self.plan = plan(program, writes)
+            b.root.fresh = self.reuses and b.root.kind == "result"
+        self.plan = plan(program, writes, reuse=self.reuses)
         inputs = [x for i in program.instructions for x in i.inputs]
         self.numbers = list(dict.fromkeys(x for x in inputs if isinstance(x, Number)))
         self.made = {i.output: i for i in program.instructions}
@@ -88,7 +92,7 @@ class NumPyText:
         self.buffers = list(dict.fromkeys(b for b in known if isinstance(b, Buffer)))
         self.values: dict[Any, _Entry] = {}  # what the text calls by name, but for buffers and NumPy's functions
         self.imports: set[str] = set()
-        self.taken: dict[str, int] = {"step": 1}
+        self.taken = dict.fromkeys(("step", "OPS", "tinygrad_mnist", "native", "pointers"), 1)
         self._name_all()
         self.function = self._function()
         buffers = list(self._memory())
@@ -153,21 +157,35 @@ class NumPyText:
     # --- the function ---
 
     def _function(self) -> list[str]:
+        body = self._body()
+        for b, place in self.plan.copies:
+            body += ["", f"{self._imported('copyto')}({place.name}, {b.name})"]
+        if self.program.results:
+            body += ["", f"return {', '.join(self._returned())}"]
+        of_numbers = [
+            (key[0], e) for key, e in self.values.items() if type(key) is tuple and isinstance(key[0], Number)
+        ]
+        body = [*self._begin(), *(f"{e.name}[()] = {number.name}" for number, e in of_numbers), *body]
+        parameters = ", ".join(self._parameters())
+        text = "\n".join(f"    {line}" if line else "" for line in body or ["pass"])
+        return [f"def step({parameters}):", text.lstrip("\n")]
+
+    def _parameters(self) -> list[str]:
+        return [b.name for b in self.program.arguments] + [n.name for n in self.numbers]
+
+    def _begin(self) -> list[str]:
+        """The first statements."""
+        return []
+
+    def _body(self) -> list[str]:
         body: list[str] = []
         for line, group in itertools.groupby(self.program.instructions, key=lambda i: i.line):
             if statements := [statement for i in group for statement in self._statements(i)]:
                 body += ["", comment(line), *statements]
-        for b, place in self.plan.copies:
-            body += ["", f"{self._imported('copyto')}({place.name}, {b.name})"]
-        if self.program.results:
-            body += ["", f"return {', '.join(b.name for b in self.program.results)}"]
-        of_numbers = [
-            (key[0], e) for key, e in self.values.items() if type(key) is tuple and isinstance(key[0], Number)
-        ]
-        body = [f"{e.name}[()] = {number.name}" for number, e in of_numbers] + body
-        parameters = ", ".join([b.name for b in self.program.arguments] + [n.name for n in self.numbers])
-        text = "\n".join(f"    {line}" if line else "" for line in body or ["pass"])
-        return [f"def step({parameters}):", text.lstrip("\n")]
+        return body
+
+    def _returned(self) -> list[str]:
+        return [b.name for b in self.program.results]
 
     def _statements(self, i: Instruction) -> list[str]:
         b = i.output

@@ -166,7 +166,7 @@ class Program:
 # Passes
 
 
-def improve(program: Program, writes: Callable[[Instruction], bool]) -> None:
+def improve(program: Program, writes: Callable[[Instruction], bool], *, join: bool = True) -> None:
     """Compute once what no replay can change, share what is computed twice, and remove what nothing reads.
 
     `writes` tells of an instruction whether the back end can let it write into given memory.
@@ -174,7 +174,8 @@ def improve(program: Program, writes: Callable[[Instruction], bool]) -> None:
     _fold(program)
     _share(program)
     _remove_dead(program)
-    _join(program, writes)
+    if join:
+        _join(program, writes)
 
 
 def _fold(program: Program) -> None:
@@ -305,7 +306,7 @@ class Plan:
     copies: list[tuple[Buffer, Buffer]]
 
 
-def plan(program: Program, writes: Callable[[Instruction], bool]) -> Plan:
+def plan(program: Program, writes: Callable[[Instruction], bool], *, reuse: bool = True) -> Plan:
     """Give memory to the results of those instructions that can write into given memory.
 
     A block is used again once its last reader is done; an elementwise instruction may write over an input that it is
@@ -330,13 +331,13 @@ def plan(program: Program, writes: Callable[[Instruction], bool]) -> Plan:
         if b in made.blocks or b.base is not None or b.fresh or b in made.places or not writes(i) or not _dense(b):
             continue
         block = None
-        if i.elementwise:
+        if i.elementwise and reuse:
             for x in i.buffers:
                 if x in made.blocks and last[x] == n and x.layout == b.layout and _alone(x, i):
                     block = made.blocks[x]
         if block is None:
             size = _extent(b)
-            free = [k for k in blocks if k.until < n]
+            free = [k for k in blocks if k.until < n and reuse]
             roomy = [k for k in free if k.size >= size]
             block = min(roomy, key=lambda k: k.size) if roomy else max(free, key=lambda k: k.size, default=None)
             if block is None:

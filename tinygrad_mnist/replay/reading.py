@@ -9,6 +9,7 @@ from typing import Any
 
 from tinygrad_mnist.nn import Module
 
+from .chance import GENERATORS
 from .trees import items, same, same_items
 
 _ABSENT = object()
@@ -30,13 +31,14 @@ class Reads:
 
     Args:
         name: called with each Module that the step comes to.
+        see: called with each random generator that it reads there.
 
     Attributes:
         containers: the lists and dicts, and what was in each.
     """
 
-    def __init__(self, name: Callable[[Module], None]) -> None:
-        self.name = name
+    def __init__(self, name: Callable[[Module], None], see: Callable[[Any], None]) -> None:
+        self.name, self.see = name, see
         self.attributes: dict[tuple[int, str], tuple[dict[str, Any], str, Any, type]] = {}
         self.modules: dict[int, tuple[Module, bool]] = {}  # and whether the step has made it
         self.containers: dict[int, tuple[Any, list[Any]]] = {}
@@ -69,6 +71,8 @@ class Reads:
             value = own if name == "__dict__" else own.get(name, _ABSENT)
             self.attributes[id(module), name] = own, name, value, type(module)
             self._walk(value)
+            if isinstance(value, GENERATORS):
+                self.see(value)
 
     def made(self, owner: Any) -> bool:
         """Whether it is a Module that the step has made."""

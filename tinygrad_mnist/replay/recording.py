@@ -71,11 +71,15 @@ class Recorder(Observer):
 
     rules_take_tensors = True
 
-    def __init__(self, step: Callable[..., Any], arguments: list[tuple[str, Any]], tensors: list[Any]) -> None:
+    def __init__(
+        self, step: Callable[..., Any], arguments: list[tuple[str, Any]], tensors: list[Any], *, keep: bool = False
+    ) -> None:
+        self.keep = keep
+        self.former: dict[Buffer, Array] = {}  # what was outside the step before it, if that is kept
         around = surroundings(step)
         self.names = {id(x): name for name, x in around.items() if isinstance(x, Tensor)}
         self.draws = Draws((*around.values(), *(x for _, x in arguments)))
-        self.reads = Reads(self._name)
+        self.reads = Reads(self._name, self.draws.see)
         self.failed, self.once = "", False
         self.begins = False  # whether an optimizer begins to keep something for a parameter, or ceases to
         self.instructions: list[Instruction] = []
@@ -296,10 +300,16 @@ class Recorder(Observer):
         tracked = isinstance(source, Tensor) and source._requires_grad
         buffer = Buffer("outside", *layout(array), array, source=source, name=name, tracked=tracked)
         self.outside[id(source)] = source, buffer
-        self.sources.append(buffer)
+        self.add_source(buffer, array)
         if source is array:
             self.arrays.append((array, array.copy()))
         return buffer
+
+    def add_source(self, buffer: Buffer, array: Array) -> None:
+        """Something that was there before the step."""
+        self.sources.append(buffer)
+        if self.keep:
+            self.former[buffer] = array.copy(order="K")
 
     def _input(self, x: Any) -> Any:
         if isinstance(x, Tensor):
@@ -428,6 +438,7 @@ class Recorder(Observer):
         self.made.clear()
         self.arrays.clear()
         self.parts.clear()
+        self.former.clear()
 
     def _result(self, t: Tensor) -> Any:
         """What a replay returns: what was there before the step, or the buffer of a Tensor that is made anew."""

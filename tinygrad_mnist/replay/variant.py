@@ -6,11 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_mnist import native
 from tinygrad_mnist.tensor import Tensor
 
 from .audit import Audit
 from .binding import MISS, Binding, adding
+from .c_text import CText
 from .call import Call
+from .chance import drawn_from, go_back, state
 from .guards import Guards
 from .numpy_text import NumPyText, comment, writes
 from .program import Buffer, Program, improve
@@ -57,13 +60,60 @@ class Variant:
             [(b, place) for place, b in recorder.stored.items()],
             recorder.gradients,
         )
-        improve(program, writes)
+        improve(program, writes, join=compiled.backend != "c")
         shown = ", ".join(f"{b.name} {b.dtype} {b.shape}" for b in program.arguments)
-        self.text = NumPyText(program, f"{compiled.__name__}({shown})")
+        self.text = self._written(program, f"{compiled.__name__}({shown})")
         outputs = (i.output for i in (*recorder.instructions, *program.instructions))
         for b in (*program.arguments, *recorder.sources, *outputs):
             b.value = np.empty(0)  # the recording's arrays can go
+        self.former = dict(recorder.former)
         recorder.forget()
+
+    def _written(self, program: Program, title: str) -> NumPyText:
+        """The program as text, in C if it is to be that and can be."""
+        if self.compiled.backend == "c":
+            try:
+                text = CText(program, title)
+                native.load(text.c)
+            except native.NativeError as error:
+                self.compiled.lacks_c(str(error))
+            else:
+                return text
+        return NumPyText(program, title)
+
+    def of_the_program(self, call: Call, result: Any) -> Any:
+        """What the program returns and leaves for the call that was recorded, in place of what the step did.
+
+        So all that is kept has its bits, and a training that is stopped and resumed, where it is recorded anew, has
+        the bits of one that is not. The step's own stay if it drew from generators that nobody knew before.
+        """
+        if self.eager or not self.text.keeps_its_own:
+            return result
+        chance = [(bits, state(bits)) for bits in drawn_from(self.recorder.instructions)]
+        known = self.recorder.draws.states
+        if any(id(bits) not in known for bits, _ in chance):
+            return result
+        self.binding = Binding(self, self.compiled.lock, self.compiled.counts)
+        written, counts = self.binding.written(), list(self.compiled.counts)
+        now = {b: array.copy(order="K") for b, array in written.items()}
+        self.due[1] += 1
+        replayed: Any = MISS
+        try:
+            for b, array in written.items():
+                array[...] = self.former[b]
+            for bits, _ in chance:
+                go_back(bits, known[id(bits)][1])
+            replayed = self.replay(*call.parts)
+        finally:
+            self.due[:] = 1, 1
+            self.compiled.counts[:] = counts
+            if replayed is MISS:
+                for b, array in written.items():
+                    array[...] = now[b]
+                for bits, was in chance:
+                    go_back(bits, was)
+            self.former.clear()
+        return result if replayed is MISS else replayed
 
     @property
     def source(self) -> str:

@@ -1,0 +1,486 @@
+"""native.py and replay/c_text.py: a step compiled to C agrees with NumPy within rounding, and keeps its own bits."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import logging
+import os
+import re
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import tinygrad_mnist as tg
+from tinygrad_mnist import OPS, Tensor, compile, grad, losses, native, nn, optim
+from tinygrad_mnist.replay import Compiled
+from tinygrad_mnist.replay.c_text import PRELUDE
+from tinygrad_mnist.tensor import values
+from tinygrad_mnist.testing import Composition, compositions, operands
+from zoo.custom import Adam
+
+from . import random_training
+
+F = np.float32
+
+
+def needs_compiler() -> None:
+    """Fail where CI must have a compiler; elsewhere a user may have none."""
+    try:
+        native.compiler()
+    except native.NativeError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(error))
+
+
+@pytest.fixture(autouse=True)
+def a_compiler() -> None:
+    needs_compiler()
+
+
+@pytest.fixture
+def said(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    caplog.set_level(logging.WARNING, "tinygrad_mnist")
+    return caplog
+
+
+def in_c(compiled: Compiled) -> int:
+    """How many pieces of C its programs have."""
+    return compiled.source.count("void piece")
+
+
+def close(found: Any, expected: Any, scale: float = 1000) -> None:
+    """Equal within rounding of the largest number; what is not finite is the same."""
+    assert found.shape == expected.shape
+    assert found.dtype == expected.dtype
+    if found.dtype.kind != "f":
+        np.testing.assert_array_equal(found, expected)
+        return
+    finite = np.isfinite(expected)
+    np.testing.assert_array_equal(np.isfinite(found), finite)
+    np.testing.assert_array_equal(found[~finite], expected[~finite])
+    if finite.any():
+        largest = np.abs(expected[finite]).max()
+        np.testing.assert_allclose(
+            found[finite], expected[finite], rtol=0, atol=scale * np.finfo(found.dtype).eps * max(largest, 1e-30)
+        )
+
+
+# --- one step ---
+
+
+def check_agrees(function: Callable[..., Any], arrays: list[Any]) -> Compiled:
+    """Value and gradients in C, of the recorded call, of an audited one and of a replay."""
+
+    def step(*tensors: Any) -> Any:
+        out = function(*tensors)
+        places = [t for t in tensors if t.requires_grad]
+        return (out, *grad(out.sum(), places)) if out.requires_grad else (out,)
+
+    def tensors() -> list[Tensor]:
+        return [Tensor(x, requires_grad=x.dtype.kind == "f") for x in arrays]
+
+    compiled: Compiled = compile(step, backend="c")
+    with np.errstate(all="ignore"):
+        expected = step(*tensors())
+        for _ in range(3):
+            for a, b in zip(compiled(*tensors()), expected, strict=True):
+                close(values(a), values(b))
+    return compiled
+
+
+@pytest.mark.parametrize("name", sorted(name for name, op in OPS.items() if op.c))
+def test_every_op_with_a_form_in_c_agrees(name: str) -> None:
+    pieces = []
+
+    @settings(max_examples=4, suppress_health_check=[HealthCheck.too_slow])
+    @given(operands(name))
+    def check(case: Any) -> None:
+        tensors = [i for i, x in enumerate(case.args) if isinstance(x, np.ndarray)]
+        if not tensors or any(case.args[i].dtype.kind == "c" for i in tensors):
+            return
+
+        def function(*given: Any) -> Any:
+            args = list(case.args)
+            for i, t in zip(tensors, given, strict=True):
+                args[i] = t * 1 if t.dtype.kind == "f" else t  # so that there is enough for a piece
+            out = case.apply(*args)
+            return tg.where(out != out, 0, out) if out.dtype.kind == "f" else out
+
+        pieces.append(in_c(check_agrees(function, [case.args[i] for i in tensors])))
+
+    check()
+    assert any(pieces) or name in {"bitwise_and", "bitwise_or", "logical_and", "logical_or", "copy"}
+
+
+@pytest.mark.slow
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+@given(compositions())
+def test_random_compositions_agree(composition: Composition) -> None:
+    arrays = [x.astype(F) if x.dtype.kind == "f" else x for x in composition.inputs]
+    with np.errstate(all="ignore"):
+        value = composition(*map(Tensor, arrays))
+        if not np.isfinite(values(value)).all() or np.abs(values(value)).max(initial=0) > 1e6:
+            return  # where rounding is as large as the numbers
+    check_agrees(composition, arrays)
+
+
+LAYOUTS: dict[str, Callable[[Any], Any]] = {
+    "rows": lambda x: x,
+    "columns": lambda x: np.asfortranarray(x),
+    "reversed": lambda x: x[::-1, ::-1],
+    "every second": lambda x: np.repeat(x, 2, 0)[::2],
+    "broadcast": lambda x: np.broadcast_to(x[:1], x.shape),
+    "one column": lambda x: x[:, :1],
+    "empty": lambda x: x[:0],
+    "a number": lambda x: x[0, 0],
+    "three axes": lambda x: np.stack([x, 2 * x]).transpose(1, 2, 0),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_all_layouts_agree(layout: str, dtype: Any) -> None:
+    x = np.linspace(-2, 2, 35, dtype=dtype).reshape(5, 7)
+    given_, bias = LAYOUTS[layout](x), np.linspace(1, 2, 7, dtype=dtype)
+
+    def function(x: Any, b: Any) -> Any:
+        y = tg.exp(-x) * 2 + x * x
+        z = tg.maximum(y, x) / (1 + y)
+        if z.ndim and z.shape[-1] == 7:
+            z = z * b + b
+        return tg.where(z > 1, z, -z)
+
+    compiled = check_agrees(function, [np.asarray(given_), bias])
+    assert in_c(compiled) or layout == "empty"
+
+
+SIZES = list(itertools.product([1, 3, 4, 10, 17], [1, 2, 7, 8, 30], [np.float32, np.float64]))
+FEW = [(10, 30, np.float32), (1, 7, np.float64)]
+
+
+@pytest.mark.parametrize(
+    ("m", "n", "dtype"), [pytest.param(*size, marks=[] if size in FEW else pytest.mark.slow) for size in SIZES]
+)
+def test_products_of_all_sizes_agree(m: int, n: int, dtype: Any) -> None:
+    rng = np.random.default_rng(0)
+    for k in (1, 5, 64):
+        x, w = rng.standard_normal((m, k)).astype(dtype), rng.standard_normal((k, n)).astype(dtype)
+        compiled = check_agrees(lambda x, w: tg.exp(0.1 * (x @ w)) + 1, [x, w])
+        assert "product_" in compiled.source
+        check_agrees(lambda x, w: tg.exp(0.1 * (x @ w)) + 1, [x.T.copy().T, w.T.copy().T])
+
+
+@pytest.mark.parametrize("axis", [None, 0, 1, -1, (0, 1), (0, 2), 2])
+@pytest.mark.parametrize("n", [1, 7, 300])
+def test_sums_agree(axis: Any, n: int) -> None:
+    x = np.random.default_rng(0).random((3, n, 5)).astype(F)
+    check_agrees(lambda x: (tg.exp(x) * 2 + 1).sum(axis), [x])
+    check_agrees(lambda x: (tg.exp(x) * 2 + 1).sum(axis, keepdims=True), [x])
+
+
+def test_the_exponential_is_within_4_units_in_the_last_place() -> None:
+    check_exponential(np.arange(0, 2**32, 10_007, dtype=np.uint64).astype(np.uint32))
+
+
+@pytest.mark.slow
+def test_the_exponential_of_all_numbers_is_within_4_units_in_the_last_place() -> None:
+    for start in range(0, 2**32, 2**26):
+        check_exponential(np.arange(start, start + 2**26, dtype=np.uint64).astype(np.uint32))
+
+
+def check_exponential(bits: Any) -> None:
+    x = bits.view(F)
+    library = native.load(PRELUDE + "void all(void **p) {\n    const float *x = p[0];\n    float *y = p[1];\n"
+                          "    for (long i = 0; i < *(long *)p[2]; i++)\n        y[i] = EXP(x[i]);\n}\n")  # fmt: skip
+    y = np.empty_like(x)
+    library.all(native.pointers(x, y, np.array(x.size)))
+    with np.errstate(all="ignore"):
+        exact = np.exp(x.astype(np.float64))
+        rounded = exact.astype(F)
+    assert np.array_equal(np.isnan(y), np.isnan(x))
+    finite = np.isfinite(rounded)
+    unit = np.maximum(np.spacing(np.abs(rounded[finite])), np.finfo(F).smallest_subnormal).astype(np.float64)
+    assert (np.abs(y[finite].astype(np.float64) - exact[finite]) / unit).max(initial=0) <= 4
+    assert np.array_equal(y[np.isposinf(rounded)], rounded[np.isposinf(rounded)])
+
+
+# --- training ---
+
+
+def network(make: Any, cost: Any, sizes: tuple[int, ...] = (20, 15, 10), activation: Any = tg.sigmoid) -> Any:
+    rng = np.random.default_rng(0)
+    layers: list[Any] = []
+    for a, b in itertools.pairwise(sizes):
+        layers += [nn.Linear(a, b, rng=rng), activation]
+    model = nn.Sequential(*layers[:-1]) if cost is losses.softmax_cross_entropy else nn.Sequential(*layers)
+    optimizer = make(model.parameters())
+
+    def step(x: Any, y: Any) -> Any:
+        loss = cost(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return step, model, optimizer
+
+
+def batch(k: int, n: int = 10) -> tuple[Any, Any]:
+    rng = np.random.default_rng(k)
+    return rng.random((n, 20), dtype=F), np.eye(10, dtype=F)[rng.integers(0, 10, n)]
+
+
+MAKES: dict[str, Any] = {
+    "SGD": lambda p: optim.SGD(p, lr=0.5),
+    "decay": lambda p: optim.SGD(p, lr=0.5, weight_decay=0.01),
+    "Momentum": lambda p: optim.Momentum(p, lr=0.1),
+    "Nesterov": lambda p: optim.Nesterov(p, lr=0.1, momentum=0.5),
+    "Adam": lambda p: Adam(p, lr=0.01),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", MAKES)
+@pytest.mark.parametrize("cost", [losses.quadratic_cost, losses.cross_entropy_cost, losses.softmax_cross_entropy])
+def test_a_thousand_steps_agree(make: str, cost: Any, said: pytest.LogCaptureFixture) -> None:
+    courses = []
+    for backend in ("numpy", "c"):
+        step, model, _ = network(MAKES[make], cost)
+        compiled: Compiled = compile(step, backend=backend)
+        for k in range(1000):
+            compiled(*batch(k % 50, 10 if k % 50 else 3))
+        courses.append([values(p).copy() for p in model.parameters()])
+        assert compiled.replays > 950
+    assert in_c(compiled) >= 2
+    for a, b in zip(*courses, strict=True):
+        assert np.abs(a - b).max() / np.abs(a).max() < (1e-5 if make != "Adam" else 1e-3)  # which divides by rounding
+    assert not said.records
+
+
+def test_saturated_sigmoids_stay_finite(said: pytest.LogCaptureFixture) -> None:
+    step, model, _ = network(lambda p: optim.SGD(p, lr=100.0), losses.quadratic_cost)
+    compiled: Compiled = compile(step, backend="c", audit=1)
+    for k in range(60):
+        assert np.isfinite(compiled(*batch(k)).item())
+    assert all(np.isfinite(values(p)).all() for p in model.parameters())
+    assert compiled.audits == 59
+    assert not said.records
+
+
+@pytest.mark.parametrize("make", ["SGD", "Nesterov"])
+def test_a_training_that_is_stopped_and_resumed_has_the_bits_of_one_that_is_not(make: str) -> None:
+    """Recordings, audits and last batches of another size keep the program's own results."""
+
+    def train(stops: set[int], audit: int) -> Any:
+        step, model, optimizer = network(MAKES[make], losses.quadratic_cost)
+        compiled: Compiled = compile(step, backend="c", audit=audit)
+        costs = []
+        for k in range(24):
+            if k in stops:
+                states = copy.deepcopy((model.state_dict(), optimizer.state_dict()))
+                step, model, optimizer = network(MAKES[make], losses.quadratic_cost)
+                model.load_state_dict(states[0])
+                optimizer.load_state_dict(states[1])
+                compiled = compile(step, backend="c", audit=audit)
+            costs.append(values(compiled(*batch(k, 10 if k % 4 != 3 else 3))).tobytes())
+        assert in_c(compiled)
+        return costs, [values(p).tobytes() for p in model.parameters()]
+
+    through = train(set(), 1000)
+    assert train({5, 8, 17}, 1000) == through
+    assert train(set(), 1) == through
+
+
+def test_dropout_draws_the_same_numbers_whoever_computes() -> None:
+    def train(backend: str) -> Any:
+        dropout = nn.Dropout(0.5, rng=np.random.default_rng(3))
+        step, _, _ = network(MAKES["SGD"], losses.quadratic_cost, activation=lambda x: dropout(tg.sigmoid(x)))
+        compiled: Compiled = compile(step, backend=backend)
+        costs = [compiled(*batch(k)).item() for k in range(12)]
+        assert compiled.replays > 5
+        return costs, str(dropout.rng.bit_generator.state)
+
+    (a, chance), (b, other) = train("numpy"), train("c")
+    assert chance == other
+    np.testing.assert_allclose(a, b, rtol=1e-5)
+
+
+@settings(max_examples=10, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(seed=st.integers(0, 2**32))
+def check_random_training(seed: int) -> None:
+    with np.errstate(all="ignore"):
+        _, steps = random_training.run(seed, lambda step: compile(step, backend="c", audit=1))
+    assert all(step.replays == 0 for step in steps)  # each call is audited, or recorded
+    audited.append(sum(step.audits for step in steps))
+    pieces.append(sum(map(in_c, steps)))
+
+
+audited: list[int] = []
+pieces: list[int] = []
+
+
+@pytest.mark.slow
+def test_each_step_of_random_trainings_agrees(said: pytest.LogCaptureFixture) -> None:
+    """Whatever happens between the calls; single steps from one state, as ties and chaos make courses part."""
+    check_random_training()
+    assert not [r.getMessage() for r in said.records]
+    assert sum(audited) > 10 * len(audited)
+    assert all(pieces)
+
+
+# --- the compiler ---
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """A cache of its own, and no compiler known yet."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    native.compiler.cache_clear()
+    yield tmp_path
+    native.compiler.cache_clear()
+
+
+def script(path: Path, text: str) -> str:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.mark.parametrize("kind", ["none", "fails", "hangs", "without headers", "silent"])
+def test_without_a_compiler_numpy_computes_and_one_line_says_so(
+    kind: str, elsewhere: Path, monkeypatch: pytest.MonkeyPatch, said: pytest.LogCaptureFixture
+) -> None:
+    bodies = {
+        "fails": "echo out of order >&2; exit 1",
+        "hangs": "exec sleep 60",
+        "without headers": 'test "$1" = --version && echo cc 1.0 && exit; echo "math.h: error: not found" >&2; exit 1',
+        "silent": "exit 0",
+    }
+    monkeypatch.setenv("CC", script(elsewhere / "cc", bodies[kind]) if kind != "none" else "/nowhere/cc")
+    monkeypatch.setattr(native, "TIMEOUT", 0.5)
+    step, _, _ = network(MAKES["SGD"], losses.quadratic_cost)
+    plain, _, _ = network(MAKES["SGD"], losses.quadratic_cost)
+    compiled: Compiled = compile(step, backend="c")
+    for k in range(6):
+        assert values(compiled(*batch(k))).tobytes() == values(plain(*map(Tensor, batch(k)))).tobytes()
+    assert compiled.replays == 3
+    assert len(said.messages) == 1
+    assert "uses NumPy in place of C: no C compiler works here (" in said.messages[0]
+    assert "\n" not in said.messages[0]
+
+
+def test_what_was_compiled_is_found_again(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "int two(void) { return 2; }\n"
+    assert native.load(text).two() == 2
+    directory = native.cache_directory()
+    assert directory == elsewhere / "cache" / "tinygrad_mnist"
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+    made = {path.name for path in directory.iterdir()}
+    assert len(made) == 2  # the probe is one
+    monkeypatch.setattr(native, "_compile", None)
+    assert native.load(text).two() == 2
+    assert {path.name for path in directory.iterdir()} == made
+
+
+def test_what_others_could_write_is_not_loaded(elsewhere: Path) -> None:
+    text = "int two(void) { return 2; }\n"
+    native.load(text)
+    directory = native.cache_directory()
+    for path in directory.iterdir():
+        path.chmod(0o722)
+        assert not native._is_mine(path)
+    directory.chmod(0o777)
+    assert native.cache_directory() != directory
+    assert native.load(text).two() == 2
+
+
+def test_a_text_that_is_refused_is_told_in_one_line() -> None:
+    with pytest.raises(native.NativeError, match="error") as caught:
+        native.load("int two(void) { return nothing; }\n")
+    assert "\n" not in str(caught.value)
+
+
+def c_of(compiled: Compiled) -> str:
+    """The C text of a program."""
+    text: str = compiled._variants[0].text.c  # type: ignore[attr-defined]
+    assert text in compiled.source
+    assert "void piece" in text
+    return text
+
+
+def test_the_text_gives_no_warning(tmp_path: Path) -> None:
+    step, _, _ = network(MAKES["Nesterov"], losses.softmax_cross_entropy, activation=tg.relu)
+    compiled: Compiled = compile(step, backend="c")
+    compiled(*batch(0)), compiled(*batch(1))
+    (tmp_path / "step.c").write_text(c_of(compiled))
+    strict = ["-Wall", "-Wextra", "-Wno-unused-function", "-Werror", "step.c", "-o", "step.so", "-lm"]
+    done = subprocess.run(
+        [*native.compiler().command, *strict], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.slow
+def test_programs_run_clean_under_sanitizers(tmp_path: Path) -> None:
+    """As programs of their own, with the arrays of their tables in memory of exactly their size."""
+    for make, activation in [("SGD", tg.sigmoid), ("Adam", tg.relu), ("Nesterov", tg.tanh)]:
+        step, _, _ = network(MAKES[make], losses.quadratic_cost, activation=activation)
+        compiled: Compiled = compile(step, backend="c")
+        for k in range(3):
+            compiled(*batch(k))
+        binding = compiled._variants[0].binding
+        assert binding is not None
+        run = []
+        for table, names in re.findall(r"^(table\w*) = pointers\((.*)\)$", compiled.source, re.MULTILINE):
+            arrays = [binding.step.__globals__[name] for name in names.split(", ")]
+            fill = "".join(f"        p[{i}] = calloc(1, {array.nbytes});\n" for i, array in enumerate(arrays))
+            call = f"        {table.replace('table', 'piece')}(p);\n"
+            run.append(f"    {{\n        void *p[{len(arrays)}];\n{fill}{call}    }}\n")
+        assert run
+        main = f"int main(void) {{\n{''.join(run)}    return 0;\n}}\n"
+        (tmp_path / "step.c").write_text(f"#include <stdlib.h>\n{c_of(compiled)}\n{main}")
+        flags = [flag for flag in native.compiler().command if flag not in ("-shared", "-fPIC")]
+        checks = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "step.c", "-o", "run", "-lm"]
+        subprocess.run([*flags, *checks], cwd=tmp_path, check=True)
+        leaks = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0"}
+        done = subprocess.run([str(tmp_path / "run")], env=leaks, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_forked_and_spawned_processes_compile_too(elsewhere: Path) -> None:
+    program = (
+        "import numpy as np, sys\nfrom tinygrad_mnist import compile, exp\n"
+        "step = compile(lambda x: exp(x) * 2 + x, backend='c')\n"
+        "x = np.ones(5, np.float32)\n"
+        "print([step(x).numpy().tobytes().hex() for _ in range(3)][-1], step.source.count('void piece'))\n"
+    )
+    runs = [subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    told = {run.communicate()[0] for run in runs}
+    assert len(told) == 1
+    assert told.pop().endswith(" 1\n")
+    assert not list((elsewhere / "cache" / "tinygrad_mnist").glob("tmp*"))
+
+
+@pytest.mark.parametrize("backend", ["C", "", None, "jit"])
+def test_another_back_end_is_refused(backend: Any) -> None:
+    with pytest.raises(ValueError, match="compile: expected a backend of numpy, c, eager, got"):
+        compile(lambda x: x, backend=backend)
+
+
+def test_eager_is_a_back_end_too(said: pytest.LogCaptureFixture) -> None:
+    compiled: Compiled = compile(lambda x: x * 2, backend="eager")
+    for _ in range(5):
+        assert compiled(np.ones(2, F)).data.tolist() == [2, 2]
+    assert (compiled.calls, compiled.replays) == (5, 0)
+    assert not said.records
+    assert compiled.source == "# <lambda>: runs eagerly, as it was asked to\n"

@@ -1,0 +1,488 @@
+"""The back end that writes C: runs of instructions become functions, called from the Python text of the program.
+
+Elementwise instructions of one shape are one loop, whose temporaries are scalars; small products keep tiles of the
+result in registers. What has no C form (random numbers, large products, shapes that C does not know) stays a statement
+of NumPy between two pieces of C, so that every step compiles. Arguments are copied into memory of the program, whose
+addresses are known once and for all; results are copied out of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from tinygrad_mnist import native
+from tinygrad_mnist.op import OPS
+
+from .numpy_text import NumPyText, _Entry, comment
+from .program import Buffer, Instruction, Number, in_order, squares
+
+_SUM, _MATMUL, _ASTYPE, _BROADCAST_TO = (OPS[name] for name in "sum matmul astype broadcast_to".split())
+
+TYPES = {np.dtype(np.float32): "float", np.dtype(np.float64): "double", np.dtype(np.bool): "unsigned char"}
+
+LARGEST_PRODUCT = 2**21
+"""How many multiplications a product in C may have: beyond, NumPy's BLAS is faster."""
+
+LARGEST_COPY = 2**16
+"""Of how many elements an argument may be to be copied in; larger ones are for NumPy alone."""
+
+FEWEST = 3
+"""A piece of fewer instructions stays NumPy: the call alone takes 0.5 µs."""
+
+PRELUDE = r"""
+#include <math.h>
+#include <string.h>
+
+/* e^x, within 2 units in the last place: 2^n e^r with |r| <= ln 2 / 2, after Cephes. A loop of it becomes vectors, as
+   one of a library's exp does not; 2^n is two factors, as 2^-149 and 2^128 have no exponent of their own. */
+static inline float exp_float(float x) {
+    const float magic = 12582912.0f; /* 1.5 2^23: adding it rounds to a whole number, in the last bits */
+    float c = x < -104.0f ? -104.0f : x;
+    c = c > 89.0f ? 89.0f : c; /* NaN stays */
+    float t = c * 1.44269504f + magic, n = t - magic;
+    float r = c - n * 0.693359375f + n * 2.12194440e-4f;
+    float p = 1.9875691500e-4f;
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * r * r + r + 1.0f;
+    unsigned int bits, half, rest;
+    memcpy(&bits, &t, 4);
+    int k = (int)(bits - 0x4b400000u);
+    half = ((unsigned int)(k >> 1) + 127u) << 23;
+    rest = ((unsigned int)(k - (k >> 1)) + 127u) << 23;
+    float f, g;
+    memcpy(&f, &half, 4);
+    memcpy(&g, &rest, 4);
+    return p * f * g;
+}
+
+#define EXP(x) _Generic((x), float: exp_float, default: exp)(x)
+#define SQRT(x) _Generic((x), float: sqrtf, default: sqrt)(x)
+#define ABS(x) _Generic((x), float: fabsf, default: fabs)(x)
+
+/* The sum of n numbers, pairwise as NumPy adds them. */
+#define SUM(type) \
+    static type sum_##type(const type *x, long n) { \
+        if (n > 128) { \
+            long half = n / 2 - (n / 2) % 8; \
+            return sum_##type(x, half) + sum_##type(x + half, n - half); \
+        } \
+        type s[8] = {0}, rest = 0; \
+        long i = 0; \
+        for (; i + 8 <= n; i += 8) \
+            for (int j = 0; j < 8; j++) \
+                s[j] += x[i + j]; \
+        for (; i < n; i++) \
+            rest += x[i]; \
+        return ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7])) + rest; \
+    }
+SUM(float)
+SUM(double)
+
+/* out = a b: tiles of ROWS rows and COLUMNS vectors of LANES numbers stay in registers while k runs. The last tile of a
+   row or column overlaps the one before, which computes some numbers twice. */
+#define PRODUCT(name, type, ROWS, COLUMNS, LANES) \
+    typedef type name##_vector __attribute__((vector_size(sizeof(type) * LANES), aligned(4), may_alias)); \
+    static void name(type *out, const type *a, const type *b, long m, long k, long n, long a0, long a1) { \
+        for (long i = 0;; i = i + 2 * ROWS > m ? m - ROWS : i + ROWS) { \
+            for (long j = 0;; j = j + 2 * COLUMNS * LANES > n ? n - COLUMNS * LANES : j + COLUMNS * LANES) { \
+                name##_vector s[ROWS][COLUMNS] = {0}; \
+                for (long p = 0; p < k; p++) { \
+                    name##_vector v[COLUMNS]; \
+                    for (int c = 0; c < COLUMNS; c++) \
+                        v[c] = *(const name##_vector *)(b + p * n + j + c * LANES); \
+                    for (int r = 0; r < ROWS; r++) \
+                        for (int c = 0; c < COLUMNS; c++) \
+                            s[r][c] += a[(i + r) * a0 + p * a1] * v[c]; \
+                } \
+                for (int r = 0; r < ROWS; r++) \
+                    for (int c = 0; c < COLUMNS; c++) \
+                        *(name##_vector *)(out + (i + r) * n + j + c * LANES) = s[r][c]; \
+                if (j + COLUMNS * LANES >= n) \
+                    break; \
+            } \
+            if (i + ROWS >= m) \
+                break; \
+        } \
+    }
+"""
+
+
+RESERVED = frozenset(
+    """auto break case char const continue default do double else enum extern float for goto if inline int long register
+    restrict return short signed sizeof static struct switch typedef union unsigned void volatile while asm typeof p i j
+    exp sqrt fabs exp_float sum_float sum_double""".split()
+)
+"""Names that are something else in C."""
+
+
+class CText(NumPyText):
+    """A program as Python text that calls functions of a C text.
+
+    Attributes:
+        c: the C text.
+    """
+
+    reuses = False  # temporaries are scalars; and what is not overwritten needs no care
+    keeps_its_own = True
+    rounding, least = 1000.0, 1.0
+
+    def _function(self) -> list[str]:
+        self.readers: dict[Buffer, list[Instruction]] = {}
+        for i in self.program.instructions:
+            for b in i.buffers:
+                self.readers.setdefault(b.root, []).append(i)
+        self.kept = {b.root for b in self.program.results} | {b for pair in self.program.stores for b in pair}
+        self.functions: list[str] = []
+        self.products: dict[str, str] = {}
+        self.tables: list[_Entry] = []
+        self.scratches: list[_Entry] = []
+        copied = [b for b in self.program.arguments if math.prod(b.shape) <= LARGEST_COPY]
+        self.copies = {b: self._unique(f"{b.name}_given") for b in copied}
+        text = super()._function()
+        self.c = "\n".join([PRELUDE.strip(), *self.products.values(), *self.functions])
+        return text
+
+    def _parameters(self) -> list[str]:
+        return [self.copies.get(b, b.name) for b in self.program.arguments] + [n.name for n in self.numbers]
+
+    def _begin(self) -> list[str]:
+        return [f"{self._imported('copyto')}({b.name}, {name})" for b, name in self.copies.items()]
+
+    def _returned(self) -> list[str]:
+        own = [b.root in self.plan.blocks or b.root in self.copies for b in self.program.results]
+        names = [b.name for b in self.program.results]
+        return [f"{name}.copy()" if copied else name for name, copied in zip(names, own, strict=True)]
+
+    def _is_fixed(self, b: Buffer) -> bool:
+        return b.root in self.copies or super()._is_fixed(b)
+
+    def _body(self) -> list[str]:
+        """Statements: of NumPy, and calls of pieces of C."""
+        body: list[str] = []
+        run: list[Instruction] = []
+        for i in (*self.program.instructions, None):
+            if i is not None and (self._is_view(i) or self._has_c(i)):
+                run.append(i)
+                continue
+            body += self._piece(run)
+            run = []
+            if i is not None:
+                body += ["", comment(i.line), *self._statements(i)]
+        return body
+
+    def _piece(self, run: list[Instruction]) -> list[str]:
+        run = [i for i in run if not self._is_view(i)]
+        if len(run) < FEWEST:
+            return [s for i in run for s in ("", comment(i.line), *self._statements(i))]
+        piece = _Piece(self, run)
+        name = self._unique("piece")
+        lines = piece.text()
+        table = self._unique("table")
+        pointers = [f"    {kind}{c} = p[{n}];" for n, (c, kind) in enumerate(piece.pointers.values())]
+        self.functions.append("\n".join(["", f"void {name}(void **p) {{", *pointers, *lines, "}"]))
+        self.tables.append(_Entry(table, f"pointers({', '.join(piece.pointers)})"))
+        return ["", f"{name}({table})"]
+
+    def _is_view(self, i: Instruction) -> bool:
+        b = i.output
+        return b.base is not None and b.offset is None and not i.update and self._is_fixed(b)
+
+    def _has_c(self, i: Instruction) -> bool:
+        """Whether C has a form for an instruction."""
+        every = [*i.buffers, i.output]
+        if not all(b.dtype in TYPES and self._is_fixed(b) for b in every):
+            return False
+        return self._is_elementwise(i) or self._is_sum(i) or self._is_product(i)
+
+    def _is_elementwise(self, i: Instruction) -> bool:
+        dtypes = {b.dtype for b in i.buffers}
+        plain = [x for x in i.inputs if not isinstance(x, Buffer)]
+        if not formula(i) or (plain and not squares(i) and not _takes(i, plain)):
+            return False
+        floating = dtypes - {np.dtype(np.bool)}
+        out = i.output.dtype
+        if i.op is _ASTYPE:
+            fits = out.kind == "f"
+        elif out.kind == "f":
+            fits = floating == {out}
+        else:
+            fits = len(dtypes) == 1 and (out.kind == "b")
+        return fits and collapsed(i.output.shape, every(i)) is not None
+
+    def _is_sum(self, i: Instruction) -> bool:
+        return i.op is _SUM and i.inputs[0].dtype == i.output.dtype and i.output.dtype.kind == "f" and bool(_sum(i))
+
+    def _is_product(self, i: Instruction) -> bool:
+        if i.op is not _MATMUL or not all(b.dtype == i.output.dtype and len(b.shape) == 2 for b in i.buffers):
+            return False
+        (m, k), (_, n) = (b.shape for b in i.buffers)
+        return 0 < m * k * n <= LARGEST_PRODUCT and i.output.dtype.kind == "f" and in_order(i.output)
+
+    def _scratch(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
+        """The name of memory for a piece."""
+        name = self._unique("scratch")
+        self.scratches.append(_Entry(name, f"{self._imported('empty')}({shape}, {self._dtype(dtype)})"))
+        return name
+
+    def _memory(self) -> Iterator[_Entry]:
+        for b in self.copies:
+            yield _Entry(b.name, self._zeros(b), "a copy of an argument")
+        yield from super()._memory()
+        yield from self.scratches
+        if self.functions:
+            text = self._unique("text")
+            yield _Entry(text, f'r"""\n{self.c}\n"""')
+            for name in [f.split("(")[0].split()[-1] for f in self.functions]:
+                yield _Entry(name, f"native.load({text}).{name}")
+            yield from self.tables
+
+    def _imports(self) -> list[str]:
+        native = ["from tinygrad_mnist import native", "from tinygrad_mnist.native import pointers"]
+        return super()._imports() + (native if self.functions else [])
+
+
+def every(i: Instruction) -> list[Buffer]:
+    """The buffers of an elementwise instruction."""
+    return [*i.buffers, i.output]
+
+
+def formula(i: Instruction) -> str:
+    """An elementwise instruction in C, of operands {x}, {y} and {z}; empty if there is none."""
+    if squares(i):
+        return "{x} * {x}"
+    return "{x}" if i.op in (_ASTYPE, _BROADCAST_TO) else i.op.c
+
+
+def collapsed(
+    shape: tuple[int, ...], buffers: Sequence[Buffer]
+) -> tuple[tuple[int, ...], list[tuple[int, ...]]] | None:
+    """One or two axes to run through so that all buffers, broadcast to a shape, are met element by element.
+
+    Returns the lengths of the axes, and for each buffer its strides in elements; None if more axes are needed.
+    """
+    strides = []
+    for b in buffers:
+        missing = len(shape) - len(b.shape)
+        if missing < 0 or any(s % b.dtype.itemsize for s in b.strides):
+            return None
+        own = [0 if n == 1 else s // b.dtype.itemsize for n, s in zip(b.shape, b.strides, strict=True)]
+        strides.append([0] * missing + own)
+    sizes: list[int] = []
+    kept: list[list[int]] = [[] for _ in buffers]
+    for axis in range(len(shape)):
+        if shape[axis] == 1:
+            continue
+        if sizes and all(k[-1] == s[axis] * shape[axis] for k, s in zip(kept, strides, strict=True)):
+            sizes[-1] *= shape[axis]
+            for k, s in zip(kept, strides, strict=True):
+                k[-1] = s[axis]
+        else:
+            sizes.append(shape[axis])
+            for k, s in zip(kept, strides, strict=True):
+                k.append(s[axis])
+    return (tuple(sizes), list(map(tuple, kept))) if len(sizes) <= 2 else None
+
+
+def _takes(i: Instruction, plain: list[Any]) -> bool:
+    """Whether numbers beside the buffers can be written in the buffers' dtype, or read from memory."""
+    dtypes = {b.dtype for b in i.buffers if b.dtype.kind == "f"}
+    if len(dtypes) != 1:
+        return False
+    if any(isinstance(x, Number) for x in plain):
+        return isinstance(i.op.forward, np.ufunc) and len({b.dtype for b in i.buffers}) == 1
+    most = float(np.finfo(next(iter(dtypes))).max)
+    return all(type(x) in (int, float) and (abs(x) <= most or not math.isfinite(x)) for x in plain)
+
+
+def _sum(i: Instruction) -> str:
+    """Which of the axes a sum is over: "all", "first", "last"; empty if C has no form for it."""
+    x, axis = i.inputs[0], i.params["axis"]
+    if not isinstance(x, Buffer) or not in_order(x) or not in_order(i.output):
+        return ""
+    axes = {a % max(1, len(x.shape)) for a in (axis if isinstance(axis, tuple) else () if axis is None else (axis,))}
+    if axis is None or len(axes) == len(x.shape):
+        return "all"
+    if not all(x.shape):
+        return ""
+    return "first" if axes == set(range(len(axes))) else "last" if axes == {len(x.shape) - 1} else ""
+
+
+class _Piece:
+    """Instructions as the body of a C function."""
+
+    def __init__(self, text: CText, run: list[Instruction]) -> None:
+        self.of, self.run = text, run
+        self.pointers: dict[str, tuple[str, str]] = {}  # by the name in Python: that in C, and the type
+        self.loop: list[Instruction] = []
+        self.lines: list[str] = []
+        self.line = ""
+
+    def text(self) -> list[str]:
+        """The statements."""
+        for i in self.run:
+            if self.of._is_elementwise(i):
+                if self.loop and not self._joins(i):
+                    self._end_loop()
+                self.loop.append(i)
+                continue
+            self._end_loop()
+            self._comment(i)
+            self.lines += self._summed(i) if i.op is _SUM else self._multiplied(i)
+        self._end_loop()
+        return self.lines
+
+    def _comment(self, i: Instruction, indent: str = "    ") -> None:
+        if i.line != self.line:
+            self.line = i.line
+            self.lines.append(f"{indent}/{comment(i.line).replace('*/', '* /').replace('#', '*', 1)} */")
+
+    def pointer(self, name: str, dtype: np.dtype[Any], *, constant: bool = False) -> str:
+        """The name in C of an array of the Python text."""
+        if name not in self.pointers:
+            c = name if name.isascii() and name not in RESERVED else f"v{len(self.pointers)}_"
+            self.pointers[name] = c, f"{TYPES[dtype]} *"
+        return self.pointers[name][0]
+
+    # --- loops ---
+
+    def _joins(self, i: Instruction) -> bool:
+        """Whether an instruction may be done in the loop of those before it, one element after the other."""
+        if i.output.shape != self.loop[0].output.shape:
+            return False
+        for before in self.loop:
+            written, mine = self._memory_of(before.output), self._memory_of(i.output)
+            for b in i.buffers:  # what the loop writes is read at the same element only, as what it is
+                if self._memory_of(b) is written and b is not before.output:
+                    return False
+            for b in before.buffers:  # and what it reads is not written at another element
+                if self._memory_of(b) is mine and not (self._is_whole(b) and b.layout == i.output.layout):
+                    return False
+        own = [b for b in i.buffers if self._memory_of(b) is self._memory_of(i.output)]
+        if not all(self._is_whole(b) and b.layout == i.output.layout for b in own):
+            return False
+        return collapsed(i.output.shape, [b for j in (*self.loop, i) for b in every(j)]) is not None
+
+    def _memory_of(self, b: Buffer) -> Buffer:
+        """The buffer whose memory it lies in."""
+        return self.of.plan.places.get(b.root, b.root).root
+
+    def _is_whole(self, b: Buffer) -> bool:
+        """Whether it is all of that memory, and not a view of some of it."""
+        return b.base is None or (b in self.of.made and self.of.made[b].update)
+
+    def _end_loop(self) -> None:
+        if not self.loop:
+            return
+        loop, self.loop = self.loop, []
+        buffers = [b for i in loop for b in every(i)]
+        found = collapsed(loop[0].output.shape, buffers)
+        assert found is not None
+        sizes, strides = found
+        places = dict(zip(buffers, strides, strict=True))
+        self._comment(loop[0])
+        indent = "    "
+        for axis, n in zip("ij"[-len(sizes) :] if sizes else "", sizes, strict=True):
+            self.lines.append(f"{indent}for (long {axis} = 0; {axis} < {n}; {axis}++) {{")
+            indent += "    "
+        made: dict[Buffer, str] = {}
+        for i in loop:
+            self._comment(i, indent)
+            out = i.output
+            operands = (self._operand(x, i, made, places) for x in i.inputs)
+            value = formula(i).format(**dict(zip("xyz", operands, strict=False)))
+            local = f"{self._local(out)}_"
+            self.lines.append(f"{indent}const {TYPES[out.dtype]} {local} = {value};")
+            if self._is_stored(out, loop, i):
+                self.lines.append(f"{indent}{self._element(out, places)} = {local};")
+            made[out] = local
+        while len(indent) > 4:
+            indent = indent[4:]
+            self.lines.append(f"{indent}}}")
+
+    def _local(self, b: Buffer) -> str:
+        return b.name if b.name.isascii() else f"v{id(b) % 100000}"
+
+    def _is_stored(self, out: Buffer, loop: list[Instruction], i: Instruction) -> bool:
+        """Whether anything needs an element when the loop is over."""
+        if i.update or out.base is not None or out in self.of.kept or out in self.of.plan.places:
+            return True
+        return any(reader not in loop for reader in self.of.readers.get(out, []))
+
+    def _operand(self, x: Any, i: Instruction, made: dict[Buffer, str], places: dict[Buffer, Any]) -> str:
+        if isinstance(x, Buffer):
+            return made[x] if x in made else self._element(x, places)
+        dtype = next(b.dtype for b in i.buffers if b.dtype.kind == "f" or len(i.buffers) == 1)
+        if isinstance(x, Number):
+            return f"{self.pointer(self.of._operand(x, i), dtype)}[0]"
+        return _constant(float(x), dtype)
+
+    def _element(self, b: Buffer, places: dict[Buffer, Any]) -> str:
+        strides = places[b]
+        terms = [
+            axis if s == 1 else f"{s} * {axis}"
+            for axis, s in zip("ij"[-len(strides) :] if strides else "", strides, strict=True)
+            if s
+        ]
+        return f"{self.pointer(b.name, b.dtype)}[{' + '.join(terms) or '0'}]"
+
+    # --- sums and products ---
+
+    def _summed(self, i: Instruction) -> list[str]:
+        x, out, kind = i.inputs[0], i.output, TYPES[i.output.dtype]
+        a, o = self.pointer(x.name, x.dtype), self.pointer(out.name, out.dtype)
+        size, rest = math.prod(x.shape), math.prod(out.shape)
+        if _sum(i) == "all":
+            return [f"    {o}[0] = sum_{kind}({a}, {size});"]
+        many = size // rest
+        if _sum(i) == "last":
+            return [f"    for (long i = 0; i < {rest}; i++)", f"        {o}[i] = sum_{kind}({a} + {many} * i, {many});"]
+        return [
+            f"    for (long j = 0; j < {rest}; j++)",
+            f"        {o}[j] = {a}[j];",
+            f"    for (long i = 1; i < {many}; i++)",
+            f"        for (long j = 0; j < {rest}; j++)",
+            f"            {o}[j] += {a}[{rest} * i + j];",
+        ]
+
+    def _multiplied(self, i: Instruction) -> list[str]:
+        x, y = i.inputs
+        out, (m, k), n = i.output, i.inputs[0].shape, i.inputs[1].shape[1]
+        kind, size = TYPES[out.dtype], out.dtype.itemsize
+        lanes = min(native.compiler().vector // size, 1 << (n.bit_length() - 1))
+        columns = min(2, n // lanes)
+        rows = max(r for r in range(1, min(6, m) + 1) if m % r == 0 or r == min(4, m))
+        name = f"product_{kind}_{rows}x{columns}x{lanes}"
+        self.of.products[name] = f"PRODUCT({name}, {kind}, {rows}, {columns}, {lanes})"
+        a, b, o = (self.pointer(z.name, z.dtype) for z in (x, y, out))
+        lines = []
+        if y.strides != (n * size, size) and not (k == 1 and y.strides[1] == size):
+            scratch = self.of._scratch((k, n), out.dtype)
+            packed = self.pointer(scratch, out.dtype)
+            s, t = (s // size for s in y.strides)
+            lines = [
+                f"    for (long i = 0; i < {k}; i++)",
+                f"        for (long j = 0; j < {n}; j++)",
+                f"            {packed}[{n} * i + j] = {b}[{s} * i + {t} * j];",
+            ]
+            b = packed
+        s, t = (s // size for s in x.strides)
+        return [*lines, f"    {name}({o}, {a}, {b}, {m}, {k}, {n}, {s}, {t});"]
+
+
+def _constant(x: float, dtype: np.dtype[Any]) -> str:
+    """A number as the dtype holds it, in C."""
+    value = float(dtype.type(x)) if dtype.kind == "f" else x
+    if not math.isfinite(value):
+        return "NAN" if math.isnan(value) else "INFINITY" if value > 0 else "(-INFINITY)"
+    text = f"{value:.1f}" if value == int(value) and abs(value) < 1e6 else value.hex()
+    if dtype == np.float32:
+        text += "f"
+    return f"({text})" if math.copysign(1, value) < 0 else text
