@@ -43,6 +43,31 @@ class HandWritten(Contestant):
         return cost
 
 
+class StraightLine(Contestant):
+    """The same for a network of one hidden layer, written out: no loop over layers, and np.dot in place of @."""
+
+    name = "NumPy by hand, written out"
+
+    def __init__(self, parameters: Parameters) -> None:
+        super().__init__(parameters)
+        (self.w1, self.w2), (self.b1, self.b2) = self.weights, self.biases
+
+    def step(self, x: Array, y: Array) -> Any:
+        """Forward, cost, backward, update."""
+        w1, b1, w2, b2 = self.w1, self.b1, self.w2, self.b2
+        hidden = sigmoid(np.dot(x, w1) + b1)
+        output = sigmoid(np.dot(hidden, w2) + b2)
+        error = output - y
+        cost = 0.5 * np.sum(error * error) / len(x)
+        delta2 = error / len(x) * output * (1 - output)
+        delta1 = np.dot(delta2, w2.T) * hidden * (1 - hidden)
+        w2 -= LR * np.dot(hidden.T, delta2)
+        b2 -= LR * delta2.sum(axis=0)
+        w1 -= LR * np.dot(x.T, delta1)
+        b1 -= LR * delta1.sum(axis=0)
+        return cost
+
+
 class PerExample(Contestant):
     """The book's algorithm: backpropagation for one example, a column, after the other; gradients are added up."""
 

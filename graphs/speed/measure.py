@@ -143,7 +143,7 @@ def chain(names: Sequence[str], depth: int, repetitions: int) -> dict[str, Any]:
 def memory(names: Sequence[str], batch: int, hidden: int) -> dict[str, float]:
     """Megabytes at the peak of a step, above what there was before: arrays and Python objects, NumPy's users only."""
     result = {}
-    for name in ("numpy", "eager", "compiled"):
+    for name in ("numpy", "eager", "compiled", "c"):
         if name in names:
             data = random_batches(1, batch)
             contestant = CONTESTANTS[name](first_parameters(hidden))

@@ -50,11 +50,19 @@ class Compiled(Eager):
     """Ours, recorded and replayed."""
 
     name = "ours, compiled"
+    backend = "numpy"
 
     def __init__(self, parameters: Parameters) -> None:
         super().__init__(parameters)
-        self.compiled = compile(self.train)
+        self.compiled = compile(self.train, backend=self.backend)
 
     def step(self, x: Array, y: Array) -> Any:
         """The program with arrays."""
         return self.compiled(x, y)
+
+
+class Native(Compiled):
+    """Ours, recorded and replayed in C."""
+
+    name = "ours, compiled to C"
+    backend = "c"

