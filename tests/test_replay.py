@@ -11,7 +11,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -1680,3 +1680,33 @@ def test_a_step_that_sets_what_it_is_a_function_of_runs_eagerly_and_says_so(
     assert step.replays == 0
     assert len(said.messages) == 1
     assert "which a replay would not; do that between the steps" in said.messages[0]
+
+
+class Pair(NamedTuple):
+    x: Any
+    y: Any
+
+
+def test_batches_and_results_may_be_named_tuples(said: pytest.LogCaptureFixture) -> None:
+    def step(batch: Pair) -> Any:
+        assert type(batch) is Pair
+        return Pair(batch.x * 2, {"sum": [batch.x + batch.y[0]], "none": ()})
+
+    compiled = compile(step)
+    for k in range(8):
+        x, y = np.full(2, k, F), np.ones(2, F)
+        result = compiled(Pair(x, (y,)))
+        assert type(result) is Pair
+        assert bits(result.x) == bits(x * 2)
+        assert bits(result.y["sum"][0]) == bits(x + y)
+        assert result.y["none"] == ()
+    assert compiled.replays == 8 - 1 - compiled.audits
+    assert not said.records
+
+
+def test_many_shapes_in_turn_are_replayed() -> None:
+    compiled = compile(lambda x: x * 2)
+    for k in range(160):
+        n = 1 + k % 40
+        assert bits(compiled(np.ones(n, F))) == bits(np.full(n, 2, F))
+    assert compiled.replays == 40

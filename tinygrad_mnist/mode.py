@@ -86,7 +86,8 @@ class GradMode(contextlib.ContextDecorator):
         mode.grad_enabled = self.on
 
     def __exit__(self, *exception: object) -> None:
-        mode.grad_enabled = mode.outer.pop()
+        mode.grad_enabled = mode.outer[-1]  # first, as Ctrl-C may come in between
+        mode.outer.pop()
 
     def __call__(self, function: Function) -> Function:
         """Decorate a function, which then runs so."""

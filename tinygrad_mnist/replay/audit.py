@@ -15,7 +15,7 @@ from .chance import drawn_from, go_back, state
 from .formula import Slot
 from .guards import array_of
 from .program import Buffer, identical, layout
-from .trees import leaves
+from .trees import leaves, taken_apart
 
 
 class Audit:
@@ -130,10 +130,8 @@ class Audit:
 
 def _skeleton(value: Any) -> Any:
     """How a result is made up, with all that is no Tensor."""
-    if type(value) in (tuple, list):
-        return type(value), tuple(map(_skeleton, value))
-    if type(value) is dict:
-        return dict, tuple((key, _skeleton(item)) for key, item in value.items())
+    if apart := taken_apart(value):
+        return type(value), apart[0], tuple(map(_skeleton, apart[1]))
     return Tensor if isinstance(value, Tensor) else (type(value), repr(value))
 
 

@@ -18,7 +18,7 @@ from .formula import Slot
 from .guards import Guards, array_of
 from .program import Buffer
 from .recording import Place, Recorder
-from .trees import PLAIN, same, same_items
+from .trees import PLAIN, put_together, same, same_items, taken_apart
 
 _owned: WeakValueDictionary[tuple[int, int, str, int], Any] = WeakValueDictionary()
 """The arrays of states that programs write into, by the place and the id of the array."""
@@ -51,6 +51,7 @@ class Binding:
             "MISS": MISS, "mode": mode, "Tensor": Tensor, "ndarray": np.ndarray, "leaf": leaf, "tick": tick,
             "lock": lock, "same": same, "same_items": same_items, "version": version, "seen": guards.seen,
             "hold": guards.hold, "counts": counts, "due": variant.due, "viewing": _viewing,
+            "put_together": put_together,
         }  # fmt: skip
         self.lines: list[str] = []
         self.tests = ["due[0] < due[1]", f"mode.grad_enabled is {variant.key[0]}"]
@@ -160,12 +161,10 @@ class Binding:
             return f"leaf({next(results)}{'.copy()' if tree.kind == 'constant' else ''})"
         if isinstance(tree, Place):
             return f"a{tree.number}"
-        if type(tree) is dict:
-            items = (f"{self._named(key)}: {self._rebuilt(item, results)}" for key, item in tree.items())
-            return f"{{{', '.join(items)}}}"
-        if type(tree) in (tuple, list):
-            text = "".join(f"{self._rebuilt(item, results)}, " for item in tree)
-            return f"({text})" if type(tree) is tuple else f"[{text}]"
+        if apart := taken_apart(tree):
+            inside = "".join(f"{self._rebuilt(item, results)}, " for item in apart[1])
+            kind, keys = self._named(type(tree)), self._named(apart[0])
+            return f"({inside})" if type(tree) is tuple else f"put_together({kind}, {keys}, ({inside}))"
         return self._named(tree)
 
     def _source(self, names: Sequence[str], body: Sequence[str], returned: str) -> str:

@@ -18,10 +18,13 @@ from .numpy_text import comment
 from .recording import Recorder
 from .variant import Variant
 
-_MOST = 16
-"""How many variants of a step are kept, and how often in a row it is recorded in vain."""
+_MOST = 64
+"""How many variants of a step are kept."""
 
-_MOST_DROPPED = 160
+_MOST_IN_VAIN = 16
+"""How often in a row it may be recorded in vain."""
+
+_MOST_DROPPED = 100
 """How many make room for others, before the step runs eagerly."""
 
 _MOST_DIFFERENCES = 3
@@ -184,9 +187,9 @@ class Compiled:
         return found
 
     def _record(self, call: Call) -> Any:
-        if self._in_vain >= _MOST or self._dropped >= _MOST_DROPPED:
+        if self._in_vain >= _MOST_IN_VAIN or self._dropped >= _MOST_DROPPED:
             new = "is called with ever other arguments or settings; pass numbers that change as arrays"
-            self._stop(f"is recorded in vain, as it {self._why}" if self._in_vain >= _MOST else new)
+            self._stop(f"is recorded in vain, as it {self._why}" if self._in_vain >= _MOST_IN_VAIN else new)
             return self.run(call)
         tensors = call.tensors()
         recorder = Recorder(self.step, call.named(self.step), tensors, keep=self.backend == "c")
@@ -220,7 +223,7 @@ class Compiled:
         self._differences += 1
         _log.warning(
             "compile: at call %d of %s %s; since call %d results may be wrong. The step's own are kept, and it is "
-            "recorded anew; pass what changes as an argument",
+            "recorded anew; pass what changes as an array",
             *(self.calls, self.__name__, what, since),
         )
         if self._differences >= _MOST_DIFFERENCES:

@@ -32,50 +32,62 @@ def same_items(container: Any, were: list[Any]) -> bool:
     return len(now) == len(were) and all(map(same, now, were))
 
 
+def taken_apart(x: Any) -> tuple[tuple[Any, ...], list[Any]] | None:
+    """The keys and the items of a tuple, also a named one, a list or a dict; None for all else."""
+    if type(x) is dict:
+        return tuple(x), list(x.values())
+    named = isinstance(x, tuple) and hasattr(x, "_fields")
+    return (x._fields if named else tuple(range(len(x))), list(x)) if named or type(x) in (tuple, list) else None
+
+
+def put_together(kind: type, keys: Iterable[Any], inside: Iterable[Any]) -> Any:
+    """A container of a kind, with these items."""
+    if kind is dict:
+        return dict(zip(keys, inside, strict=True))
+    return kind._make(inside) if hasattr(kind, "_make") else kind(inside)
+
+
 def mapped(value: Any, kind: type, function: Callable[[Any], Any]) -> Any:
     """The same structure with the function's result for each thing of a kind."""
-    if type(value) in (tuple, list):
-        return type(value)(mapped(item, kind, function) for item in value)
-    if type(value) is dict:
-        return {key: mapped(item, kind, function) for key, item in value.items()}
+    if apart := taken_apart(value):
+        return put_together(type(value), apart[0], [mapped(item, kind, function) for item in apart[1]])
     return function(value) if isinstance(value, kind) else value
 
 
 def leaves(value: Any) -> list[Any]:
     """All that a structure holds, in order."""
-    if type(value) in (tuple, list, dict):
-        return [x for item in (value.values() if type(value) is dict else value) for x in leaves(item)]
-    return [value]
+    apart = taken_apart(value)
+    return [value] if apart is None else [x for item in apart[1] for x in leaves(item)]
+
+
+def _is_named(x: Any) -> bool:
+    """Whether it is no dict of keys that are no texts: 1, 1.0 and True would be one."""
+    return type(x) is not dict or all(type(key) is str for key in x)
 
 
 def returnable(value: Any) -> bool:
     """Whether a replay can return it: Tensors and what is equal to itself, also in tuples, lists and dicts."""
-    if type(value) is dict and not all(type(key) is str for key in value):
-        return False
-    if type(value) in (tuple, list, dict):
-        return all(map(returnable, value.values() if type(value) is dict else value))
+    if apart := taken_apart(value):
+        return _is_named(value) and all(map(returnable, apart[1]))
     return isinstance(value, (Tensor, *PLAIN))
 
 
 def is_group(x: Any) -> bool:
     """Whether an argument is a group of arrays and perhaps numbers; not of parameters, which are changed in place."""
-    return type(x) in (tuple, list, dict) and is_plain(x) and any(isinstance(y, Tensor | np.ndarray) for y in leaves(x))
+    return taken_apart(x) is not None and is_plain(x) and any(isinstance(y, Tensor | np.ndarray) for y in leaves(x))
 
 
 def is_plain(x: Any) -> bool:
     """Whether it is a number, a text or an array, or made of them."""
-    if type(x) in (tuple, list, dict):
-        by_name = type(x) is not dict or all(type(key) is str for key in x)  # 1, 1.0 and True would be one
-        return by_name and all(map(is_plain, x.values() if type(x) is dict else x))
+    if apart := taken_apart(x):
+        return _is_named(x) and all(map(is_plain, apart[1]))
     return isinstance(x, (*PLAIN, np.ndarray)) or (isinstance(x, Tensor) and not x.requires_grad)
 
 
 def form(x: Any) -> Form:
     """How a group is made up."""
-    if type(x) not in (tuple, list, dict):
-        return None
-    keys = tuple(x) if type(x) is dict else tuple(range(len(x)))
-    return type(x), keys, tuple(map(form, x.values() if type(x) is dict else x))
+    apart = taken_apart(x)
+    return None if apart is None else (type(x), apart[0], tuple(map(form, apart[1])))
 
 
 def names(name: str, of: Form) -> Iterator[str]:
@@ -106,10 +118,11 @@ class Regrouped:
         if of is None:
             value, stands = next(parts)
         else:
-            inside = value.values() if of[0] is dict else value
-            held = [self._regroup(x, form, parts) for x, form in zip(inside, of[2], strict=True)]
-            stands = dict(zip(of[1], held, strict=True)) if of[0] is dict else of[0](held)
-            if of[0] is not tuple:
+            apart = taken_apart(value)
+            assert apart is not None
+            held = [self._regroup(x, form, parts) for x, form in zip(apart[1], of[2], strict=True)]
+            stands = put_together(of[0], of[1], held)
+            if of[0] in (list, dict):
                 self.made.append((stands, items(stands)))
         self.originals[id(stands)] = value
         return stands
