@@ -324,6 +324,8 @@ class Tensor:
     tanh = table("tanh")
     sigmoid = table("sigmoid")
     relu = table("relu")
+    flatten, ravel, squeeze, swapaxes = map(table, "flatten ravel squeeze swapaxes".split())
+    dot, diagonal, trace, repeat, take = map(table, "dot diagonal trace repeat take".split())
     argmax, argmin, any, all = np.argmax, np.argmin, np.any, np.all
     backward: Callable[..., None]  # the chain rule: backward.py
     __array_ufunc__: Callable[..., Any]  # what NumPy's functions do with Tensors: interop.py

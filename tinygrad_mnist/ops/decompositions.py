@@ -8,6 +8,7 @@ NaN. The sign of vectors is free: only what does not depend on it has a meaning.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -86,6 +87,16 @@ def _singular_vectors_dx(g: Any, out: Any, x: Any) -> Any:
     return u @ inside @ v.mT + outside
 
 
+def _pinv_of(x: Array, rcond: Any = None) -> Array:
+    if rcond is None:
+        return np.linalg.pinv(x)
+    s = np.linalg.svd(x, compute_uv=False)
+    sizes = s / np.where(s[..., :1] > 0, s[..., :1], 1)
+    if np.any((sizes <= np.asarray(rcond)[..., None]) & (sizes > math.sqrt(np.finfo(s.dtype).eps))):
+        raise ValueError(f"rcond={rcond} drops singular values that are not nearly 0, of which there is no derivative")
+    return np.linalg.pinv(x, rcond)
+
+
 def _pinv_dx(g: Any, out: Any, x: Any, rcond: Any) -> Any:
     p, q, h = out, out.mT, g.mT
     left, right = h @ p @ q, q @ p @ h  # of x's rows and columns that are in no inverse
@@ -125,9 +136,8 @@ svdvals = unary("svdvals", lambda x: np.linalg.svd(x, compute_uv=False),
 singular_vectors: OpFunction = unary("singular_vectors", _singular_vectors,
                          _singular_vectors_dx,
                          domain=None, doc="U above V of U S V.T = x; of different singular values that are not 0")
-_pinv = unary("pinv", lambda x, rcond=None: np.linalg.pinv(x) if rcond is None else np.linalg.pinv(x, rcond),
-              _pinv_dx,
-              numpy=(np.linalg.pinv,), domain=None, doc="the pseudo-inverse of matrices; where their rank is constant")
+_pinv = unary("pinv", _pinv_of, _pinv_dx,
+              domain=None, doc="the pseudo-inverse of matrices; where their rank is constant")
 # fmt: on
 
 _ONE = np.eye(1)
@@ -177,6 +187,12 @@ def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True) -> Any:
         raise ValueError(f"vectors of no singular value have no derivative, shape {a.shape}; pass full_matrices=False")
     vectors = singular_vectors(a)
     return SVDResult(vectors[..., :m, :], svdvals(a), swapaxes(vectors[..., m:, :], -1, -2))
+
+
+@composed(np.linalg.pinv)
+def pinv(a: Any, rcond: Any = None) -> Any:
+    """The pseudo-inverse of matrices, which has a derivative where their rank does not change."""
+    return _pinv(a, rcond)
 
 
 @composed(np.linalg.lstsq)

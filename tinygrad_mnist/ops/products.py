@@ -263,5 +263,7 @@ def matrix_power(a: Any, n: int) -> Any:
         a, n = inv(a), -n
     if n == 0:  # a constant
         return where(np.zeros(a.shape, bool), a, np.broadcast_to(np.eye(a.shape[-1], dtype=a.dtype), a.shape))
-    half = a if n == 1 else matrix_power(a, n // 2)
-    return half if n == 1 else half @ half @ a if n % 2 else half @ half
+    if n == 1:
+        return a[...]
+    half = matrix_power(a, n // 2)
+    return half @ half @ a if n % 2 else half @ half
