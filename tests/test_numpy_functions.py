@@ -12,6 +12,8 @@ import tinygrad_mnist as tg
 from tinygrad_mnist import Tensor, grad
 from tinygrad_mnist.gradcheck import check_gradients
 
+from .helpers import refused, variable
+
 rng = np.random.default_rng(5)
 OPERANDS: dict[str, Any] = {
     "o": np.array(1.5),
@@ -222,6 +224,9 @@ CALLS = [
     np.einsum(",i", o, v)
     np.einsum("ijk,ilk->jl", x, x[:, :2])
     np.einsum("bij,bjk->bik", q, x)
+    np.einsum(m, [0, 1], n, [1, 2])
+    np.einsum(m, [1, 0], n, [0, 2], [2, 1])
+    np.einsum(x, [..., 30, 2], w, [2])
     np.kron(m, n)
     np.kron(v, m)
     np.kron(x, v)
@@ -405,3 +410,220 @@ def test_a_compiled_step_computes_the_same(call):
         assert_array_equal(flat.data, expected.data)
         for a, b in zip(gradients, slopes, strict=True):
             assert_array_equal(a.data, b.data)
+
+
+# --- special points ---
+
+
+def slope(function: Any, *at: Any) -> Any:
+    """The gradient of the sum of a function, with respect to the first argument."""
+    x = variable(at[0])
+    return grad(function(x, *at[1:]).sum(), x).data
+
+
+def test_the_norm_at_zero_has_the_derivative_zero():
+    assert_array_equal(slope(np.linalg.norm, np.zeros(3)), np.zeros(3))
+    assert_array_equal(slope(lambda x: np.linalg.norm(x, axis=1), [[0.0, 0.0], [3.0, 4.0]]), [[0, 0], [0.6, 0.8]])
+    for ord in (1, 2, 3, 1.5, np.inf):
+        assert_array_equal(slope(np.linalg.norm, np.zeros(3), ord), np.zeros(3))
+    assert_array_equal(slope(np.linalg.norm, np.zeros((2, 2)), "fro"), np.zeros((2, 2)))
+
+
+@pytest.mark.parametrize("rank", [0, 1, 2, 3])
+def test_the_determinant_of_singular_matrices_has_its_cofactors_as_gradient(rank):
+    """Though no inverse exists; of minors that are computed one by one."""
+    x = np.array([[2.0, 1.0, -1.0], [0.5, 3.0, 1.0], [1.0, -2.0, 0.5]])
+    x[rank:] = x[0] * np.array([[2.0], [-1.0], [0.5]])[: 3 - rank] if rank else 0
+    cofactors = np.zeros((3, 3))
+    for i, j in np.ndindex(3, 3):
+        cofactors[i, j] = (-1) ** (i + j) * np.linalg.det(np.delete(np.delete(x, i, 0), j, 1))
+    assert_allclose(slope(np.linalg.det, x), cofactors, atol=1e-13)
+
+
+def test_the_determinant_of_a_number_and_of_nothing():
+    assert_array_equal(slope(np.linalg.det, [[0.0]]), [[1]])
+    assert slope(np.linalg.det, np.zeros((0, 0))).shape == (0, 0)
+
+
+def test_the_logarithm_of_a_determinant_that_overflows():
+    x = 1e3 * np.eye(200)
+    with np.errstate(over="ignore"):
+        assert np.isinf(np.linalg.det(x))
+    sign, size = np.linalg.slogdet(variable(-x))
+    assert (sign.item(), size.item()) == (1, pytest.approx(200 * np.log(1e3)))
+    assert_allclose(slope(lambda x: np.linalg.slogdet(x)[1], x), np.eye(200) / 1e3)
+
+
+def test_values_of_equal_eigenvalues_and_singular_values_have_derivatives():
+    """Only vectors have none."""
+    assert_array_equal(slope(np.linalg.eigvalsh, np.eye(3)), np.eye(3))
+    assert_allclose(slope(lambda x: np.linalg.eigh(x)[0], np.eye(3)), np.eye(3))
+    assert_allclose(slope(np.linalg.svdvals, np.eye(3)), np.eye(3), atol=1e-15)
+    assert_allclose(slope(lambda x: np.linalg.norm(x, "nuc"), 2 * np.eye(3)), np.eye(3), atol=1e-15)
+    with np.errstate(all="ignore"):
+        assert not np.isfinite(slope(lambda x: np.linalg.eigh(x)[1], np.eye(2))).all()
+
+
+@pytest.mark.parametrize(("triangle", "call"), [
+    (np.tril, np.linalg.eigvalsh), (np.triu, lambda x: np.linalg.eigvalsh(x, "U")),
+    (np.tril, np.linalg.cholesky), (np.triu, lambda x: np.linalg.cholesky(x, upper=True)),
+    (np.tril, lambda x: np.linalg.eigh(x)[1] ** 2), (np.triu, lambda x: np.linalg.eigh(x, "u")[1] ** 2),
+])  # fmt: skip
+def test_only_the_triangle_that_is_read_gets_a_gradient(triangle, call):
+    x = variable(OPERANDS["p"] + 9 * (1 - triangle(np.ones((3, 3)))))
+    out = call(x)
+    assert_allclose(out.data, call(OPERANDS["p"]))
+    (out * np.arange(1.0, 1 + out.size).reshape(out.shape)).sum().backward()
+    assert_array_equal(x.grad.data, triangle(x.grad.data))
+    assert np.all(x.grad.data[triangle(np.ones((3, 3), bool))] != 0)
+
+
+def test_a_symmetric_matrix_that_was_computed_gets_the_gradient_of_both_triangles():
+    """What one triangle gets is right for whoever made both of them."""
+    check_gradients(lambda b: np.linalg.eigvalsh(b @ b.T), OPERANDS["s"])
+    check_gradients(lambda b: np.linalg.cholesky(b @ b.T + np.eye(3)), OPERANDS["s"])
+
+
+def test_pinv_of_a_matrix_that_lacks_a_rank():
+    """Along the changes that keep the rank; and what would drop a value that is not 0 is refused."""
+    x, y = np.array([[1.0, 2.0], [2.0, 4.0], [0.5, 1.0]]), np.array([1.0, -1.0])
+    check_gradients(lambda u, v: np.linalg.pinv(np.outer(u, v)), x[:, 0], y)
+    with refused(ValueError, "pinv", "rcond=0.6"):
+        np.linalg.pinv(variable(np.diag([1.0, 0.5])), 0.6)
+
+
+def test_powers_of_a_matrix_that_are_constant_have_gradient_zero():
+    assert_array_equal(slope(np.linalg.matrix_power, OPERANDS["s"], 0), np.zeros((3, 3)))
+
+
+def test_places_that_are_taken_twice_add_up():
+    assert_array_equal(slope(np.take, [1.0, 2.0, 3.0], [0, 0, 2]), [2, 0, 1])
+    assert_array_equal(slope(np.repeat, [1.0, 2.0], [3, 0]), [3, 0])
+    assert_array_equal(slope(np.tile, [1.0, 2.0], (2, 2)), [4, 4])
+    assert_array_equal(slope(lambda x: np.einsum("ii", x), np.eye(2)), np.eye(2))
+
+
+def test_infinities_beside_the_zeros_that_are_put_in():
+    """0 * inf would be NaN in the values, and in the gradient."""
+    assert_array_equal(np.tril(variable([[1.0, np.inf], [np.nan, 2.0]])).data, [[1, 0], [np.nan, 2]])
+    assert_array_equal(np.diag(variable([np.inf, 1.0])).data, [[np.inf, 0], [0, 1]])
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "np.swapaxes(x, 0, 1)", "np.moveaxis(x, 0, 2)", "np.squeeze(h)", "np.expand_dims(x, 0)", "np.ravel(x)",
+        "np.atleast_2d(v)", "np.flip(x, 1)", "np.rot90(m)", "np.rot90(m, 4)", "np.diagonal(s)", "np.diag(s)",
+        "np.split(x, 2, 2)[1]", "np.hsplit(m, 3)[0]", "np.matrix_transpose(x)", "x.squeeze()", "x.swapaxes(0, 1)",
+        "x.ravel()", "x.diagonal()", "np.einsum('ij->ji', m)", "np.einsum('ii->i', s)",
+    ],
+)  # fmt: skip
+def test_views_are_views_and_know_of_changes(call):
+    operands = {name: Tensor(x.copy()) for name, x in operands_of(call).items()}
+    result = called(call, operands)
+    (x,) = operands.values()
+    assert np.shares_memory(result.data, x.data)
+    y = Tensor(np.ones(result.shape), requires_grad=True)
+    z = (result * y).sum()
+    x.data *= 2
+    with refused(RuntimeError, "changed in place"):
+        z.backward()
+
+
+def test_methods_are_the_functions():
+    x, m = variable(OPERANDS["x"]), variable(OPERANDS["m"])
+    a, b = x.data, m.data
+    pairs = [
+        (x.flatten(), a.flatten()), (x.ravel(), a.ravel()), (x[None].squeeze(), a), (x[None].squeeze(0), a),
+        (x.swapaxes(0, -1), a.swapaxes(0, -1)), (m.dot(b.T), b.dot(b.T)), (m.diagonal(1), b.diagonal(1)),
+        (m.trace(), b.trace()), (x.repeat(2, axis=1), a.repeat(2, axis=1)), (x.take([0, 5]), a.take([0, 5])),
+        (x.take([0], axis=2), a.take([0], axis=2)),
+    ]  # fmt: skip
+    for ours, numpys in pairs:
+        assert ours.requires_grad
+        assert_array_equal(ours.data, numpys)
+    assert not np.shares_memory(x.flatten().data, a)
+
+
+def test_integers_and_booleans_keep_their_dtype():
+    n, b = Tensor(np.arange(6).reshape(2, 3)), Tensor(np.array([[True, False], [False, True]]))
+    for call in (np.tril, np.diagonal, np.fliplr, lambda x: np.roll(x, 1), lambda x: np.vstack([x, x]), np.diagflat):
+        for t in (n, b):
+            result = call(t)
+            assert isinstance(result, Tensor)
+            assert_array_equal(result.data, call(t.data))
+            assert result.dtype == t.dtype
+    for call in (np.trace, lambda x: np.dot(x, x.T), lambda x: np.einsum("ij->i", x), lambda x: np.append(x, 3)):
+        assert_array_equal(call(n).data, call(n.data))
+        assert call(n).dtype == call(n.data).dtype
+    assert np.linalg.inv(Tensor(np.array([[2, 0], [0, 4]]))).data.tolist() == [[0.5, 0], [0, 0.25]]
+
+
+def test_numbers_and_lists_beside_float32_leave_it_as_it_is():
+    t = variable([1.0, 2.0], np.float32)
+    for result in (
+        np.append(t, 3.0), np.append(t, [3.0]), np.hstack([t, 1.5]), np.dot(t, [1.0, 2.0]), np.dot(t, 2.0),
+        np.inner(t, np.float64(2)), np.outer([1.5], t), np.insert(t, 0, 0.5), np.kron(t, 2), np.block([t, 1.0]),
+        np.convolve(t, [0.5, 0.5]), np.vstack([t, [1, 2]]), np.linalg.solve([[2.0, 0.0], [0.0, 1.0]], t),
+    ):  # fmt: skip
+        assert result.dtype == np.float32
+    assert np.append(t, np.ones(1)).dtype == np.float64  # arrays are as NumPy has them
+
+
+@pytest.mark.parametrize(
+    ("kind", "call", "words"),
+    [
+        (ValueError, "np.swapaxes(m, 0, 5)", ["swapaxes", "axis 5", "dimension 2"]),
+        (ValueError, "np.squeeze(m, 0)", ["squeeze", "size not equal to one"]),
+        (ValueError, "np.ravel(m, 'F')", ["ravel", "'C'", "'F'"]),
+        (ValueError, "np.ravel(m, order='F')", ["ravel", "'C'", "'F'"]),
+        (TypeError, "np.tile(m, o)", ["tile", "parameters", "t.numpy()"]),
+        (TypeError, "np.split(m, o)", ["split", "parameters"]),
+        (TypeError, "np.insert(m, o, 1.0)", ["insert", "parameters"]),
+        (TypeError, "np.trace(m, dtype=np.float32)", ["np.trace", "dtype="]),
+        (TypeError, "np.vstack([m, m], dtype=np.float32)", ["np.vstack", "dtype="]),
+        (TypeError, "np.take(m, [0], mode='clip')", ["np.take", "mode="]),
+        (TypeError, "np.atleast_1d(m, m, out=m)", ["atleast_1d", "out"]),
+        (TypeError, "np.take(m, 0.5)", ["take", "integers", "0.5"]),
+        (TypeError, "np.take(m, v)", ["take", "integers"]),
+        (IndexError, "np.take(m, 9)", ["take", "9", "size 6"]),
+        (ValueError, "np.take_along_axis(m, np.array([0]), 1)", ["take_along_axis", "(1,)", "(2, 3)"]),
+        (ValueError, "np.diag(x)", ["diag", "(2, 3, 4)"]),
+        (ValueError, "np.vstack([m, w])", ["vstack", "(2, 3)", "(1, 4)"]),
+        (TypeError, "np.vstack([m, [v, v]])", ["vstack", "list of Tensors", "stack()"]),
+        (ValueError, "np.split(v, 2)", ["split", "equal division"]),
+        (ValueError, "np.dot(m, m)", ["dot", "(2, 3)", "did you mean .T?"]),
+        (TypeError, "np.dot(m, [v, v])", ["dot", "list of Tensors"]),
+        (TypeError, "np.dot(m, 'a')", ["dot", "'a'"]),
+        (ValueError, "np.tensordot(m, m, 1)", ["tensordot", "differ in size"]),
+        (ValueError, "np.einsum('ij,jk', m)", ["einsum", "2 terms", "1 operands"]),
+        (ValueError, "np.einsum('ijk', m)", ["einsum", "'ijk'", "2 axes"]),
+        (ValueError, "np.einsum('ii', m)", ["einsum", "'i'", "(2, 3)"]),
+        (ValueError, "np.einsum('i...->i', m)", ["einsum", "lacks the axes of ..."]),
+        (TypeError, "np.einsum(m, m)", ["einsum", "'ij,jk->ik'"]),
+        (ValueError, "np.cross(w, w)", ["cross", "three numbers", "4"]),
+        (ValueError, "np.convolve(m, v)", ["convolve", "vectors", "(2, 3)"]),
+        (ValueError, "np.convolve(v, v, 'half')", ["convolve", "'valid'", "'half'"]),
+        (np.linalg.LinAlgError, "np.linalg.inv(m)", ["inv", "square", "(2, 3)"]),
+        (np.linalg.LinAlgError, "np.linalg.inv(0 * s)", ["inv", "Singular"]),
+        (np.linalg.LinAlgError, "np.linalg.cholesky(-p)", ["cholesky", "positive definite"]),
+        (np.linalg.LinAlgError, "np.linalg.matrix_power(m, 2)", ["matrix_power", "square", "(2, 3)"]),
+        (ValueError, "np.linalg.solve(s, w)", ["solve", "(3, 3)", "(4,)"]),
+        (ValueError, "np.linalg.svd(m)", ["svd", "full_matrices=False"]),
+        (TypeError, "np.linalg.svd(s, hermitian=True)", ["linalg.svd", "hermitian="]),
+        (ValueError, "np.linalg.norm(x, 2)", ["norm", "(2, 3, 4)", "axis=None"]),
+        (ValueError, "np.linalg.norm(m, 3)", ["norm", "'fro'", "3"]),
+        (ValueError, "np.linalg.norm(v, 'fro')", ["norm", "'fro'"]),
+        (TypeError, "np.linalg.eig(s)", ["np.linalg.eig is not in the table"]),
+    ],
+)
+def test_what_cannot_be_is_one_line(kind, call, words):
+    operands = {name: variable(x) for name, x in operands_of(call).items()}
+    with refused(kind, *words):
+        called(call, operands)
+
+
+def test_ranks_and_triangles_are_queries():
+    t = variable(OPERANDS["s"])
+    assert np.linalg.matrix_rank(t) == 3
+    assert [i.tolist() for i in np.tril_indices_from(t)] == [i.tolist() for i in np.tril_indices(3)]

@@ -151,6 +151,8 @@ SVDResult: Any = type(np.linalg.svd(_ONE))
 def solve(a: Operand, b: Operand) -> Any:
     """The solution x of a x = b, where b is a vector or has vectors as its columns."""
     x, y = together(a, b)
+    if x.ndim < 2 or y.ndim < 1 or x.shape[-1] != y.shape[0 if y.ndim == 1 else -2]:
+        raise ValueError(f"shapes {x.shape} and {y.shape} do not fit; expected square matrices and vectors or columns")
     return _solve(x, y[:, None])[..., 0] if y.ndim == 1 else _solve(x, y)
 
 
@@ -182,6 +184,8 @@ def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True) -> Any:
     """U, the singular values S, descending, and V.T, with a = U S V.T; vectors of equal values have no derivative."""
     if not compute_uv:
         return svdvals(a)
+    if a.ndim < 2:
+        raise np.linalg.LinAlgError(f"expected matrices, got shape {a.shape}")
     m, n = a.shape[-2:]
     if full_matrices and m != n:
         raise ValueError(f"vectors of no singular value have no derivative, shape {a.shape}; pass full_matrices=False")
@@ -199,6 +203,8 @@ def pinv(a: Any, rcond: Any = None) -> Any:
 def lstsq(a: Operand, b: Operand, rcond: float | None = None) -> tuple[Any, Any, int, Any]:
     """The x for which a x is nearest to b, the squared distances, the rank and the singular values of a."""
     x, y = together(a, b)
+    if x.ndim != 2 or y.ndim not in (1, 2):
+        raise np.linalg.LinAlgError(f"expected a matrix and a vector or columns, got shapes {x.shape} and {y.shape}")
     m, n = x.shape
     if rcond is None:
         rcond = float(np.finfo(x.dtype).eps) * max(m, n)
@@ -240,7 +246,7 @@ def tensorsolve(a: Operand, b: Operand, axes: Any = None) -> Any:
 
 # fmt: off
 _length = unary("norm", lambda x, axis=None: np.linalg.norm(x, None, axis, keepdims=True),
-                lambda g, out, x, axis: x * (g / where(out == 0, 1, out)),
+                lambda g, out, x, axis: g * (x / where(out == 0, 1, out)),
                 sign="‖·‖", domain=None, doc="the square root of the sum of squares; its derivative at 0 is 0")
 # fmt: on
 
