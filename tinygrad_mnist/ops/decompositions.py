@@ -60,11 +60,11 @@ def _cholesky_dx(g: Any, out: Any, x: Any) -> Any:
 
 def _eigvalsh_dx(g: Any, out: Any, x: Any, UPLO: str) -> Any:  # noqa: N803 (NumPy's name)
     v = _eigenvectors(x, UPLO)
-    return _one_triangle((v * g[..., None, :]) @ v.mT, UPLO == "L")
+    return _one_triangle((v * g[..., None, :]) @ v.mT, UPLO in "Ll")
 
 
 def _eigenvectors_dx(g: Any, out: Any, x: Any, UPLO: str) -> Any:  # noqa: N803
-    return _one_triangle(out @ (_gaps(eigvalsh(x, UPLO)) * (out.mT @ g)) @ out.mT, UPLO == "L")
+    return _one_triangle(out @ (_gaps(eigvalsh(x, UPLO)) * (out.mT @ g)) @ out.mT, UPLO in "Ll")
 
 
 def _singular_vectors(x: Array) -> Array:
@@ -175,7 +175,6 @@ def eigh(a: Any, UPLO: str = "L") -> Any:  # noqa: N803 (NumPy's name)
 
     Only the lower triangle (UPLO="L") or the upper one ("U") is read, and gets a gradient.
     """
-    UPLO = UPLO.upper()  # noqa: N806
     return EighResult(eigvalsh(a, UPLO), _eigenvectors(a, UPLO))
 
 
@@ -206,9 +205,11 @@ def lstsq(a: Operand, b: Operand, rcond: float | None = None) -> tuple[Any, Any,
     if x.ndim != 2 or y.ndim not in (1, 2):
         raise np.linalg.LinAlgError(f"expected a matrix and a vector or columns, got shapes {x.shape} and {y.shape}")
     m, n = x.shape
-    if rcond is None:
-        rcond = float(np.finfo(x.dtype).eps) * max(m, n)
+    if y.dtype.kind == "f" and x.dtype != (dtype := np.result_type(x.dtype, y.dtype)):
+        x = astype(x, dtype)
     s = svdvals(x)
+    if rcond is None:
+        rcond = float(np.finfo(s.dtype).eps) * max(m, n)
     rank = int(np.sum(values(s) > rcond * np.max(values(s), initial=0)))
     solution = _pinv(x, rcond) @ y
     distances = atleast_1d(sum_over((y - x @ solution) ** 2, 0))

@@ -21,7 +21,8 @@ from .arithmetic import copy
 from .choices import where
 from .indexing import ARRAY, scatter
 from .reductions import sum as sum_over
-from .shapes import broadcast_to, concatenate, pad, reshape, transpose
+from .shapes import broadcast_to, concatenate, reshape, transpose
+from .shapes import pad as bordered
 
 
 def _served(function: Callable[..., Any], doc: str, moved: Callable[..., Any]) -> Any:
@@ -65,7 +66,7 @@ def gathered(arrays: Sequence[Any], function: Callable[..., Array]) -> Any:
     places = function(*numbered)
     flat = [reshape(x, -1) for x in arrays]
     whole = flat[0] if len(flat) == 1 else concatenate(flat)
-    return whole[places - 1] if places.all() else pad(whole, (1, 0))[places]
+    return whole[places - 1] if places.all() else bordered(whole, (1, 0))[places]
 
 
 def _to_diagonal(g: Any, shape: tuple[int, ...], offset: int, axis1: int, axis2: int) -> Any:
@@ -138,6 +139,18 @@ def rot90(m: Any, k: int = 1, axes: Any = (0, 1)) -> Any:
     return swapaxes(flip(m, second), first, second) if quarters == 1 else flip(swapaxes(m, first, second), second)
 
 
+@composed(np.pad)
+def pad(array: Any, pad_width: Any, mode: str = "constant", constant_values: Any = 0) -> Any:
+    """An array with borders: constant ones, or of its own elements (mode "edge", "reflect", "symmetric", "wrap")."""
+    plain(pad_width, constant_values)
+    if mode == "constant":
+        return bordered(array, pad_width, constant_values)
+    if mode not in ("edge", "reflect", "symmetric", "wrap"):
+        raise ValueError(f"expected mode 'constant', 'edge', 'reflect', 'symmetric' or 'wrap', got {mode!r}")
+    asked: Any = np.pad
+    return gathered([array], lambda x: asked(x, pad_width, mode))
+
+
 @composed(np.diag)
 def diag(v: Any, k: int = 0) -> Any:
     """The diagonal of a matrix; of a vector the matrix that has it there, and zeros."""
@@ -184,6 +197,18 @@ def _places(indices: Any) -> Any:
     if places.dtype.kind not in "iu":
         raise TypeError(f"expected integers as places, got {indices!r:.60}")
     return places
+
+
+@composed(np.compress)
+def compress(condition: Any, a: Any, axis: int | None = None) -> Any:
+    """The elements along an axis, or of all, at whose places a condition holds."""
+    return take(a, np.flatnonzero(condition), axis)
+
+
+@composed(np.extract)
+def extract(condition: Any, arr: Any) -> Any:
+    """The elements at whose places a condition holds, in one axis."""
+    return take(arr, np.flatnonzero(condition))
 
 
 @composed(np.take_along_axis)
