@@ -67,6 +67,7 @@ CALLS = [
     np.meshgrid(v, w, indexing="ij")
     np.meshgrid(v, w, o, sparse=True)
     np.meshgrid(v)
+    np.meshgrid(v, w, copy=False)
     np.flip(x)
     np.flip(x, 1)
     np.flip(x, axis=(0, -1))
@@ -647,6 +648,18 @@ def test_what_cannot_be_is_one_line(kind, call, words):
     operands = {name: variable(x) for name, x in operands_of(call).items()}
     with refused(kind, *words):
         called(call, operands)
+
+
+def test_places_may_be_tensors_of_integers():
+    """Those that a compiled step takes or computes; then places are read at each replay."""
+    places: Any = Tensor(np.array([2, 0]))
+    for x in (OPERANDS["v"], OPERANDS["v"].tolist(), variable(OPERANDS["v"])):
+        for result in (tg.take(x, places), tg.take(x, places, 0), tg.take_along_axis(x, places, 0)):
+            assert isinstance(result, Tensor)
+            assert_array_equal(result.data, OPERANDS["v"][[2, 0]])
+    step = tg.compile(lambda x, places: np.take(x, places, axis=0) * 2)
+    for at in ([2, 0], [1, 1], [0, 2], [2, 2]):
+        assert_array_equal(step(OPERANDS["v"], np.array(at)).data, 2 * OPERANDS["v"][at])
 
 
 def test_ranks_and_triangles_are_queries():

@@ -19,7 +19,7 @@ from tinygrad_mnist.tensor import Array, Operand, Tensor
 
 from .arithmetic import copy
 from .choices import where
-from .indexing import ARRAY, scatter
+from .indexing import ARRAY, getitem, scatter
 from .reductions import sum as sum_over
 from .shapes import broadcast_to, concatenate, reshape, transpose
 from .shapes import pad as bordered
@@ -186,10 +186,11 @@ def _below(m: Any, k: int) -> Array:
 @composed(np.take)
 def take(a: Any, indices: Any, axis: int | None = None) -> Any:
     """The elements at places along an axis, or of all; gradients of a place that is taken twice add up."""
+    (x,) = together(a)
     if axis is None:
-        return reshape(a, -1)[_places(indices)]
-    before = np.lib.array_utils.normalize_axis_index(axis, a.ndim)
-    return a[(*[slice(None)] * before, _places(indices))]
+        return getitem(reshape(x, -1), _places(indices))
+    before = np.lib.array_utils.normalize_axis_index(axis, x.ndim)
+    return getitem(x, (*[slice(None)] * before, _places(indices)))
 
 
 def _places(indices: Any) -> Any:
@@ -214,14 +215,14 @@ def extract(condition: Any, arr: Any) -> Any:
 @composed(np.take_along_axis)
 def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
     """For each place along an axis the element there, as np.argsort and np.argmax with keepdims name them."""
-    places = _places(indices)
+    (x,), places = together(arr), _places(indices)
     if axis is None:
-        return reshape(arr, -1)[places]
-    if places.ndim != arr.ndim:
-        raise ValueError(f"expected as many axes of places as of elements, got shapes {places.shape} and {arr.shape}")
-    along = np.lib.array_utils.normalize_axis_index(axis, arr.ndim)
-    grid = np.ogrid[tuple(slice(n) for n in arr.shape)]
-    return arr[tuple(places if i == along else grid[i] for i in range(arr.ndim))]
+        return getitem(reshape(x, -1), places)
+    if places.ndim != x.ndim:
+        raise ValueError(f"expected as many axes of places as of elements, got shapes {places.shape} and {x.shape}")
+    along = np.lib.array_utils.normalize_axis_index(axis, x.ndim)
+    grid = np.ogrid[tuple(slice(n) for n in x.shape)]
+    return getitem(x, tuple(places if i == along else grid[i] for i in range(x.ndim)))
 
 
 @composed(np.broadcast_arrays)
@@ -233,8 +234,8 @@ def broadcast_arrays(*args: Any) -> tuple[Any, ...]:
 
 
 @composed(np.meshgrid)
-def meshgrid(*xi: Any, sparse: bool = False, indexing: str = "xy") -> tuple[Any, ...]:
-    """Coordinates of the points of a grid, an array an axis."""
+def meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = "xy") -> tuple[Any, ...]:
+    """Coordinates of the points of a grid, an array an axis; they are copies whatever `copy` says, unless sparse."""
     arrays = together(*xi)
     asked: Any = np.meshgrid
     points = asked(*[np.empty(x.size) for x in arrays], sparse=True, indexing=indexing)
