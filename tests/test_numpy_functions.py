@@ -298,6 +298,11 @@ CALLS = [
     np.linalg.svd(s)
     np.linalg.svd(x, compute_uv=False)
     np.linalg.svdvals(x)
+    np.linalg.qr(n)
+    np.linalg.qr(m)
+    np.linalg.qr(q)
+    np.linalg.qr(x.transpose(0, 2, 1), mode="r")
+    np.linalg.qr(x)
     np.linalg.pinv(m)
     np.linalg.pinv(x)
     np.linalg.pinv(m, 1e-3)
@@ -636,6 +641,7 @@ def test_numbers_and_lists_beside_float32_leave_it_as_it_is():
         (np.linalg.LinAlgError, "np.linalg.cholesky(-p)", ["cholesky", "positive definite"]),
         (np.linalg.LinAlgError, "np.linalg.matrix_power(m, 2)", ["matrix_power", "square", "(2, 3)"]),
         (ValueError, "np.linalg.solve(s, w)", ["solve", "(3, 3)", "(4,)"]),
+        (ValueError, "np.linalg.qr(n, 'complete')", ["qr", "'reduced'", "'complete'"]),
         (ValueError, "np.linalg.svd(m)", ["svd", "full_matrices=False"]),
         (TypeError, "np.linalg.svd(s, hermitian=True)", ["linalg.svd", "hermitian="]),
         (ValueError, "np.linalg.norm(x, 2)", ["norm", "(2, 3, 4)", "axis=None"]),
