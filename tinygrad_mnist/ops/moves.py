@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_mnist.composed import composed, plain, together
+from tinygrad_mnist.convert import described
 from tinygrad_mnist.op import OpFunction, unary
 from tinygrad_mnist.tensor import Array, Operand, Tensor
 
@@ -197,7 +198,7 @@ def take(a: Any, indices: Any, axis: int | None = None) -> Any:
 def _places(indices: Any) -> Any:
     places = indices if isinstance(indices, Tensor) else np.asarray(indices, int if np.size(indices) == 0 else None)
     if places.dtype.kind not in "iu":
-        raise TypeError(f"expected integers as places, got {indices!r:.60}")
+        raise TypeError(f"expected integers as places, got {described(indices)}")
     return places
 
 
