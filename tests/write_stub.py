@@ -38,9 +38,13 @@ from . import choices as choices
 from . import elementary as elementary
 from . import images as images
 from . import indexing as indexing
+from . import logarithms as logarithms
 from . import matrices as matrices
 from . import reductions as reductions
+from . import rounding as rounding
+from . import scans as scans
 from . import shapes as shapes
+from . import trigonometry as trigonometry
 
 '''
 

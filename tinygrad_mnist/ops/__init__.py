@@ -14,8 +14,9 @@ of any order follow. From `ops/arithmetic.py`:
 No rule undoes broadcasting (the backward driver does, for all of them), and no rule writes into an array it was given.
 
 The rooms of the table, each of which uses only those before it: arithmetic, choices (and comparisons), elementary
-(functions of one number, and powers), matrices, shapes, reductions, indexing, images. `sum`, `max`, `min`, `abs` and
-`pow` are ops there; Python's own are in `builtins`. A row whose rule refers to the row itself, or to a later one, is
+(functions of one number, and powers), trigonometry, logarithms, rounding, matrices, shapes, scans, reductions,
+indexing, images. `sum`, `max`, `min`, `abs`, `pow`, `round` and `divmod` are functions there; Python's own are in
+`builtins`. A row whose rule refers to the row itself, or to a later one, is
 annotated `: OpFunction`. A row is all that an op needs: its function is here, and in the package, because it is a row
 (`ops/__init__.pyi`, written from the table, tells type checkers). How an op is made and applied: `op.py`.
 """
@@ -38,9 +39,13 @@ from . import choices as choices
 from . import elementary as elementary
 from . import images as images
 from . import indexing as indexing
+from . import logarithms as logarithms
 from . import matrices as matrices
 from . import reductions as reductions
+from . import rounding as rounding
+from . import scans as scans
 from . import shapes as shapes
+from . import trigonometry as trigonometry
 
 __all__ = [name for name, function in FUNCTIONS.items() if function.__module__.startswith(f"{__name__}.")]
 globals().update({name: FUNCTIONS[name] for name in __all__})
