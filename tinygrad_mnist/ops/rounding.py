@@ -9,7 +9,7 @@ import numpy as np
 from tinygrad_mnist.op import Domain, binary, publish, unary
 from tinygrad_mnist.tensor import Operand
 
-_DIVIDENDS, _DIVISORS = Domain(4.125, 4.375), Domain(2.5, 3.5)  # whose quotients are no whole numbers
+_DIVIDENDS, _DIVISORS = Domain(2.5, 3.25), Domain(1.75, 2.25)  # whose quotients are no whole numbers
 
 # fmt: off
 floor = unary("floor", np.floor, None, doc="the largest whole number <= x; no derivative")
