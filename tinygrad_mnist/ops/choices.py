@@ -56,17 +56,13 @@ fmin = binary("fmin", np.fmin,
               _number_of_two_dx, _number_of_two_dy,
               doc="the smaller of x and y, but for NaN the other one; ties split the gradient equally, a NaN gets none")
 copysign: OpFunction = binary("copysign", np.copysign,
-                  lambda g, out, x, y: g * sign(x) * copysign(1, y),
+                  lambda g, out, x, y: where(copysign(1, y) > 0, g, -g) * sign(x),
                   None,
                   domain=(NONZERO, NONZERO), doc="|x| with the sign of y; no derivative in y, and 0 at x = 0")
 heaviside = binary("heaviside", np.heaviside,
                    None,
                    lambda g, out, x, y: where(x == 0, g, 0),
                    doc="0 for x < 0, 1 for x > 0, and y at 0; no derivative in x")
-nan_to_num = unary("nan_to_num",
-                   lambda x, nan=0.0, posinf=None, neginf=None: np.nan_to_num(x, True, nan, posinf, neginf),
-                   lambda g, out, x, nan, posinf, neginf: where(abs(x) < math.inf, g, 0),
-                   numpy=(np.nan_to_num,), doc="x with numbers in place of NaN and ±∞, which get no gradient")
 where: OpFunction = ternary("where", lambda condition, x, y: np.where(condition, x, y),
                 None,
                 lambda g, out, condition, x, y: where(condition, g, 0),
