@@ -172,7 +172,8 @@ def applications(op, slot):
     """All that the rule is applied to in the cases: g, the result, and the parameters of the rule."""
     found = []
     for case in cases(op.name):
-        out = case(*(Tensor(case.args[i], requires_grad=True) for i in case.places))
+        result = case(*(Tensor(case.args[i], requires_grad=True) for i in case.places))
+        out = next(t for t in (result, *result.inputs) if isinstance(t, Tensor) and t.op is op)
         for i in case.places:
             if isinstance(op.rules, Each) or i == slot:
                 extra = {"position": i} if isinstance(op.rules, Each) else {}

@@ -96,9 +96,13 @@ def _translated(function: Any, ours: Any, args: Any, kwargs: Any) -> tuple[list[
     names = _parameters(function)
     if names is None:
         return args, kwargs
-    given = dict(zip(names, args, strict=False)) | kwargs
-    arity = ours.op.arity if hasattr(ours, "op") else 1
-    operands = [given.pop(name) for name in list(names)[:arity] if name in given]
+    if inspect.Parameter.VAR_POSITIONAL in _kinds(function):
+        operands, given = list(args), dict(kwargs)
+    else:
+        given = dict(zip(names, args, strict=False)) | kwargs
+        required = [name for name, default in names.items() if default is inspect.Parameter.empty]
+        arity = ours.op.arity if hasattr(ours, "op") else len(required)
+        operands = [given.pop(name) for name in list(names)[:arity] if name in given]
     chosen = {name: x for name, x in given.items() if name not in names or not _is_default(x, names[name])}
     if unknown := chosen.keys() - (_parameters(ours) or {}):
         raise _no_derivative(_spelled(function), sorted(unknown))
@@ -116,6 +120,11 @@ def _parameters(function: Any) -> dict[str, Any] | None:
         return {p.name: p.default for p in inspect.signature(function).parameters.values()}
     except ValueError:
         return None
+
+
+@functools.cache
+def _kinds(function: Any) -> list[Any]:
+    return [p.kind for p in inspect.signature(function).parameters.values()]
 
 
 def _spelled(function: Callable[..., Any]) -> str:

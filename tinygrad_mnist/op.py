@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from .convert import kept, numbers, operand
+from .convert import kept, kind_of, numbers, operand
 from .mode import changed, mode
 from .tensor import NO_PARAMS, PLACES, Array, Tensor, has_tensors, last_change, leaf, tick
 
@@ -192,9 +192,8 @@ def _explained(op: Op, inputs: Sequence[Any], error: Exception) -> Exception:
             )
     if hint:
         return ValueError(f"{op.name}: {hint}")
-    kind = TypeError if isinstance(error, TypeError) else ValueError if isinstance(error, ValueError) else IndexError
     given = ", ".join(f"{x.dtype}{x.shape}" if isinstance(x, Tensor | np.ndarray) else repr(x) for x in inputs)
-    return kind(f"{op.name}: {error} (given {given})")
+    return kind_of(error)(f"{op.name}: {error} (given {given})")
 
 
 # ----------------------------------------------------------------------------------------------------------------------
