@@ -427,16 +427,19 @@ QUERIES = set(
     array_equiv array_repr array_str as_series base_repr bmat broadcast_to bytes ceil chebtrim chebval choice
     clump_masked clump_unmasked common_fill_value contains corrcoef countOf count_masked count_nonzero cov
     default_fill_value deriv dot empty_like eq equal fill fill_diagonal filled fix_invalid flatnonzero
-    fix flatnotmasked_contiguous flatnotmasked_edges floor floor_divide floordiv format_float format_float_positional format_float_scientific
+    fix floor floor_divide floordiv
+    flatnotmasked_contiguous flatnotmasked_edges format_float format_float_positional format_float_scientific
     full_like ge get_state getdata getmask getmaskarray greater greater_equal gt has_sametype hermetrim hermeval
-    hermtrim hermval iadd ifloordiv in1d integ intersect1d isMA isMaskedArray is_ is_mask is_masked is_not isarray isclose
+    hermtrim hermval iadd ifloordiv
+    in1d integ intersect1d isMA isMaskedArray is_ is_mask is_masked is_not isarray isclose
     iscomplexobj isfinite isin isinf isnan isrealobj isscalar iterable lagtrim lagval le legtrim legval less
     less_equal logical_and logical_not logical_or logical_xor lt make_mask mask_cols mask_or mask_rowcols
     mask_rows masked_all_like masked_equal masked_greater masked_greater_equal masked_inside masked_invalid
     masked_less masked_less_equal masked_not_equal masked_object masked_outside masked_values masked_where
     matrix_rank maximum_fill_value may_share_memory min_scalar_type minimum_fill_value mintypecode nan_to_num
     ndenumerate ndim ne nonzero norm not_equal notmasked_contiguous notmasked_edges ones_like permutation pinv
-    poly1d polyder polyfit polyint polytrim polyval polyvalfromroots random_integers real_if_close result_type rint round round_
+    poly1d polyder polyfit polyint polytrim polyval polyvalfromroots random_integers real_if_close result_type
+    rint round round_
     searchsorted set_fill_value setdiff1d setxor1d shape shares_memory shuffle sign signbit size str_ svd
     trapezoid tri tril tril_indices tril_indices_from trim trimcoef trimseq triu triu_indices triu_indices_from
     trunc unique where zeros_like

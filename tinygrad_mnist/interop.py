@@ -19,7 +19,7 @@ QUERIES = frozenset(
     for name in """
     all allclose any argmax argmin argpartition argsort argwhere array_equal array_equiv array_repr array_str
     array2string can_cast count_nonzero digitize empty_like flatnonzero isclose iscomplexobj
-    isfinite isinf isnan isrealobj logical_xor may_share_memory min_scalar_type ndim nonzero ones_like
+    isfinite isin isinf isnan isrealobj logical_xor may_share_memory min_scalar_type ndim nonzero ones_like
     result_type searchsorted shape shares_memory signbit size zeros_like
     """.split()
 )

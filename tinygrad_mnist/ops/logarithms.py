@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_mnist.composed import composed
 from tinygrad_mnist.op import NONZERO, POSITIVE, Domain, binary, unary
+from tinygrad_mnist.tensor import Operand
 
+from .arithmetic import astype
 from .choices import abs, where
-from .elementary import exp, sigmoid
+from .elementary import exp, pow, sigmoid
 
 _LN2, _LN10 = math.log(2), math.log(10)
 
@@ -54,3 +57,10 @@ logaddexp2 = binary("logaddexp2", np.logaddexp2,
                     lambda g, out, x, y: g * sigmoid(_difference(x, y) * _LN2),
                     lambda g, out, x, y: g * sigmoid(_difference(y, x) * _LN2),
                     doc="log2(2^x + 2^y), right at ±1000 too")
+# fmt: on
+
+
+@composed(np.float_power)
+def float_power(x: Operand, y: Operand) -> Any:
+    """The power computed in float64, as NumPy does: the one function that is meant to promote."""
+    return pow(astype(x, dtype=np.float64), y)

@@ -48,15 +48,26 @@ def _cumprod_dx(g: Any, out: Any, x: Any, axis: int | None) -> Any:
     return _last(before * h, axis)
 
 
+def kept_and_reduced(x: Any, axis: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The axes that a reduction leaves, and those that it is over."""
+    reduced = () if x.ndim == 0 else normalize_axis_tuple(range(x.ndim) if axis is None else axis, x.ndim)
+    return tuple(i for i in range(x.ndim) if i not in reduced), reduced
+
+
+def rows(x: Any, axis: Any) -> Any:
+    """The same with the axes of a reduction as one axis, the last."""
+    kept, reduced = kept_and_reduced(x, axis)
+    size = math.prod(x.shape[i] for i in reduced)
+    return x.transpose(kept + reduced).reshape((*(x.shape[i] for i in kept), size))
+
+
 def product_of_others(x: Any, axis: Any) -> Any:
     """For each element the product of the others along the axes of a reduction, without division: right at zeros."""
-    axes = () if x.ndim == 0 else normalize_axis_tuple(range(x.ndim) if axis is None else axis, x.ndim)
-    order = (*(i for i in range(x.ndim) if i not in axes), *axes)
-    moved = x.transpose(order)
-    kept = moved.shape[: x.ndim - len(axes)]
-    flat = moved.reshape((*kept, math.prod(moved.shape[len(kept) :])))
+    kept, reduced = kept_and_reduced(x, axis)
+    order, flat = kept + reduced, rows(x, axis)
     before, after = (_moved(cumprod(part, axis=-1), 1, 0, 1) for part in (flat, flat[..., ::-1]))
-    return (before * after[..., ::-1]).reshape(moved.shape).transpose(tuple(np.argsort(order).tolist()))
+    others = (before * after[..., ::-1]).reshape(tuple(x.shape[i] for i in order))
+    return others.transpose(tuple(np.argsort(order).tolist()))
 
 
 # fmt: off

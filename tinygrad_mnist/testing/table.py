@@ -120,6 +120,19 @@ def _cumsum(draw: st.DrawFn) -> Case:
     return Case((x,), {"axis": draw(st.sampled_from((None, *range(-x.ndim, x.ndim))))})
 
 
+@operands_of("sort", "ranks")
+@st.composite
+def _sort(draw: st.DrawFn) -> Case:
+    x = draw(arrays(shapes(min_dims=1), distinct=True))
+    return Case((x,), {"axis": draw(st.sampled_from((None, *range(-x.ndim, x.ndim))))})
+
+
+@operands_of("intervals")
+@st.composite
+def _intervals(draw: st.DrawFn) -> Case:
+    return Case((draw(arrays()), np.arange(draw(st.integers(2, 4))) - 0.5))
+
+
 @operands_of("var", "std")
 @st.composite
 def _var(draw: st.DrawFn) -> Case:
