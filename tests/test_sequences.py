@@ -233,7 +233,8 @@ def test_integers_are_reduced_as_numpy_does():
     x = np.array([[3, 1, 2], [2, 2, 5]])
     for function in (np.prod, np.cumsum, np.cumprod, np.var, np.std, np.median, np.sort, np.ptp, np.diff, np.unique,
                      np.average, np.nansum, np.nanmax, np.nanmean, np.trapezoid, np.nan_to_num):  # fmt: skip
-        result, expected = function(Tensor(x)), function(x)
+        result: Any = function(Tensor(x))
+        expected = function(x)
         assert result.dtype == expected.dtype, function
         assert_allclose(result.numpy(), expected)
 

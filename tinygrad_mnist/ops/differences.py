@@ -60,6 +60,8 @@ def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> An
 
     The distances are numbers, one for all axes or one each, or vectors of coordinates.
     """
+    if not f.ndim:
+        raise ValueError("expected at least one axis, got shape ()")
     axes = normalize_axis_tuple(range(f.ndim) if axis is None else axis, f.ndim)
     spacings = varargs * len(axes) if len(varargs) == 1 else varargs or (1.0,) * len(axes)
     if len(spacings) != len(axes) or edge_order not in (1, 2):

@@ -11,7 +11,7 @@ from tinygrad_mnist.composed import composed
 from tinygrad_mnist.op import NONZERO, POSITIVE, Domain, binary, unary
 from tinygrad_mnist.tensor import Operand
 
-from .arithmetic import astype
+from .arithmetic import astype, mul, sub
 from .choices import abs, where
 from .elementary import exp, pow, sigmoid
 
@@ -21,7 +21,7 @@ _LN2, _LN10 = math.log(2), math.log(10)
 def _difference(x: Any, y: Any) -> Any:
     """The difference; 0 for two that are the same infinity, of which NumPy would make NaN."""
     infinite = (x == y) & (abs(x) == math.inf)
-    return where(infinite, 0, x) - where(infinite, 0, y)
+    return sub(where(infinite, 0, x), where(infinite, 0, y))
 
 
 # fmt: off
@@ -54,8 +54,8 @@ logaddexp = binary("logaddexp", np.logaddexp,
                    lambda g, out, x, y: g * sigmoid(_difference(y, x)),
                    doc="ln(e^x + e^y), right at ±1000 too")
 logaddexp2 = binary("logaddexp2", np.logaddexp2,
-                    lambda g, out, x, y: g * sigmoid(_difference(x, y) * _LN2),
-                    lambda g, out, x, y: g * sigmoid(_difference(y, x) * _LN2),
+                    lambda g, out, x, y: g * sigmoid(mul(_difference(x, y), _LN2)),
+                    lambda g, out, x, y: g * sigmoid(mul(_difference(y, x), _LN2)),
                     doc="log2(2^x + 2^y), right at ±1000 too")
 # fmt: on
 

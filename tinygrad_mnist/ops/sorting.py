@@ -125,6 +125,8 @@ def interp(
         order = np.argsort(values(xp))
         xp, fp = xp[order], fp[order]
         xp, fp = concatenate([xp[-1:] - period, xp, xp[:1] + period]), concatenate([fp[-1:], fp, fp[:1]])
+    elif isinstance(xp, np.ndarray) and np.any(np.diff(xp) < 0):
+        raise ValueError(f"expected xp in increasing order, got {xp!r:.60}; sort the points, or pass period=")
     i = _intervals(x, xp)
     (x0, f0), (x1, f1) = ((getitem(xp, j), getitem(fp, j)) for j in (i - 1, i))
     inside = f0 + (x - x0) * ((f1 - f0) / (x1 - x0))
