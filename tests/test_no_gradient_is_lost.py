@@ -48,8 +48,8 @@ SKIPPED = set(
     setfield
     """.split()
 )
-"""Ways of nothing: what reads or writes files, sets NumPy's state, or makes ops; and unique, which gives another number of
-elements when one of two equal ones is moved."""
+"""Ways of nothing: what reads or writes files, sets NumPy's state, or makes ops; and unique, which gives another number
+of elements when one of two equal ones is moved."""
 
 
 def modules() -> dict[str, Any]:
@@ -400,7 +400,7 @@ def _is_right(trial: Trial, t: Tensor, result: Any) -> bool:
         return sum((p * weights.uniform(0.5, 1.5, np.shape(p))).sum() for p in floating)
 
     def plain(x: Any) -> float:
-        asks_for_ndarrays = trial.way.name.endswith(OTHER_VALUES)
+        asks_for_ndarrays = trial.way.name.endswith(OTHER_VALUES + HANDED_BACK)
         try:
             parts = _parts(trial.call(trial.place(Tensor(x) if asks_for_ndarrays else x)))
         except Exception:  # NumPy has no such argument, as a_min= without a_max=: the values that we compute
@@ -420,6 +420,10 @@ def _is_right(trial: Trial, t: Tensor, result: Any) -> bool:
 OTHER_VALUES = ("val", "polyvalfromroots", "grid2d", "np.matrix operator.mul")
 """Where Tensors compute otherwise than arrays: NumPy's polynomials ask isinstance(x, np.ndarray) before they broadcast,
 and np.matrix means the matrix product by *, a Tensor times one the elementwise product."""
+
+
+HANDED_BACK = ("atleast_1d", "atleast_2d", "atleast_3d", "broadcast_arrays", "squeeze", "matrix_power")
+"""Where NumPy may return the array itself, which cannot be told from what the call left unchanged."""
 
 
 QUERIES = set(
@@ -456,7 +460,7 @@ QUERY_OPTIONS = set(
     legacy m masked_equal max_line_width mean norm op_dtypes overwrite_input parens precision prefix
     propagate_mask r replace retstep return_counts return_index return_indices return_inverse returned right
     rowvar rtol scl separator shrink shuffle sorted sparse stable strict subok suffix suppress_small tensor tol
-    trim typeset variable wrap writeable
+    trim typeset upper variable wrap writeable
     """.split()
 )
 """Keyword arguments that are options: true or false, a dtype, a tolerance."""

@@ -442,10 +442,10 @@ REFUSED: dict[str, Callable[[Any], Any]] = {
     "std": lambda t: np.std(t, dtype=np.float32),
     "prod": lambda t: np.prod(t, where=np.array([True, False, True])),
     "nextafter": lambda t: np.nextafter(t, 0.0),
-    "norm": np.linalg.norm,
+    "eigvals": lambda t: np.linalg.eigvals(t[None]),
     "fft": np.fft.fft,
-    "einsum": lambda t: np.einsum("i->", t),
-    "dot": lambda t: np.dot(np.ones(3), t),
+    "einsum": lambda t: np.einsum("i->", t, dtype=np.float32),
+    "dot": lambda t: np.dot(np.ones(3), t, out=np.zeros(())),
     "copyto": lambda t: np.copyto(np.zeros(3), t),
     "ldexp": lambda t: np.ldexp(t, 2),
     "sum": lambda t: np.sum(t, out=np.zeros(())),
@@ -492,12 +492,8 @@ def test_where_of_one_argument_asks_for_places():
         assert [places.tolist() for places in asked] == [[0, 1], [1, 0]]
 
 
-@pytest.mark.parametrize("product", [np.dot, np.inner, np.vdot])
-def test_products_that_the_table_has_not_name_the_operator(product):
+def test_an_arrays_own_product_names_the_operator():
     t = variable([1.0, 2.0])
-    for x, y in ((t, t), (t.data, t), (t, t.data)):
-        with refused(TypeError, product.__name__, "x @ y"):
-            product(x, y)
     with refused(TypeError, "A @ t"):
         t.data.dot(t)
 

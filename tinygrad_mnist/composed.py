@@ -44,6 +44,12 @@ def composed(*numpy: Any) -> Callable[[Function], Function]:
     return publish_it
 
 
+def plain(*parameters: Any) -> None:
+    """Refuse Tensors among parameters."""
+    if any(isinstance(x, Tensor) or has_tensors(x) for x in parameters):
+        raise TypeError("places and counts are parameters, to which no gradient flows; pass integers, or t.numpy()")
+
+
 def together(*operands: Any) -> list[Any]:
     """Operands as Tensors and arrays: Python's numbers, and lists of them, take the dtype of the others."""
     if any(has_tensors(x) for x in operands):

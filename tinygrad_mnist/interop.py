@@ -20,9 +20,9 @@ QUERIES = frozenset(
     all allclose any argmax argmin argpartition argsort argwhere array_equal array_equiv array_repr array_str
     array2string can_cast count_nonzero digitize empty_like flatnonzero isclose iscomplexobj
     isfinite isin isinf isnan isrealobj logical_xor may_share_memory min_scalar_type ndim nonzero ones_like
-    result_type searchsorted shape shares_memory signbit size zeros_like
+    result_type searchsorted shape shares_memory signbit size tril_indices_from triu_indices_from zeros_like
     """.split()
-)
+) | {np.linalg.matrix_rank}
 """NumPy's functions whose answer has no derivative in any argument: on Tensors they answer in plain NumPy."""
 
 SHAPES = frozenset((np.shape, np.ndim, np.size, np.zeros_like, np.ones_like, np.empty_like, np.result_type))
@@ -142,15 +142,7 @@ def _arrays(value: Any) -> Any:
     return value
 
 
-REMEDIES = {
-    name: remedy
-    for names, remedy in {
-        "dot inner vdot": "use x @ y for vectors and matrices, x * y for numbers",
-        "append block column_stack dstack hstack vstack": "join Tensors with stack() or concatenate()",
-        "copyto": "fill with broadcast_to(), choose with where()",
-    }.items()
-    for name in names.split()
-}
+REMEDIES = {"copyto": "fill with broadcast_to(), choose with where()"}
 
 
 def _no_derivative(what: str, kwargs: Iterable[str]) -> TypeError:

@@ -324,6 +324,8 @@ class Tensor:
     var, std, cumsum, cumprod = map(table, "var std cumsum cumprod".split())
     logsumexp, softmax, log_softmax = map(table, "logsumexp softmax log_softmax".split())
     exp, log, sqrt, tanh, sigmoid, relu = map(table, "exp log sqrt tanh sigmoid relu".split())
+    flatten, ravel, squeeze, swapaxes = map(table, "flatten ravel squeeze swapaxes".split())
+    dot, diagonal, trace, repeat, take = map(table, "dot diagonal trace repeat take".split())
     argmax, argmin, argsort, any, all = np.argmax, np.argmin, np.argsort, np.any, np.all
     backward: Callable[..., None]  # the chain rule: backward.py
     __array_ufunc__: Callable[..., Any]  # what NumPy's functions do with Tensors: interop.py

@@ -8,6 +8,7 @@ NaN. The sign of vectors is free: only what does not depend on it has a meaning.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -86,6 +87,16 @@ def _singular_vectors_dx(g: Any, out: Any, x: Any) -> Any:
     return u @ inside @ v.mT + outside
 
 
+def _pinv_of(x: Array, rcond: Any = None) -> Array:
+    if rcond is None:
+        return np.linalg.pinv(x)
+    s = np.linalg.svd(x, compute_uv=False)
+    sizes = s / np.where(s[..., :1] > 0, s[..., :1], 1)
+    if np.any((sizes <= np.asarray(rcond)[..., None]) & (sizes > math.sqrt(np.finfo(s.dtype).eps))):
+        raise ValueError(f"rcond={rcond} drops singular values that are not nearly 0, of which there is no derivative")
+    return np.linalg.pinv(x, rcond)
+
+
 def _pinv_dx(g: Any, out: Any, x: Any, rcond: Any) -> Any:
     p, q, h = out, out.mT, g.mT
     left, right = h @ p @ q, q @ p @ h  # of x's rows and columns that are in no inverse
@@ -125,9 +136,8 @@ svdvals = unary("svdvals", lambda x: np.linalg.svd(x, compute_uv=False),
 singular_vectors: OpFunction = unary("singular_vectors", _singular_vectors,
                          _singular_vectors_dx,
                          domain=None, doc="U above V of U S V.T = x; of different singular values that are not 0")
-_pinv = unary("pinv", lambda x, rcond=None: np.linalg.pinv(x) if rcond is None else np.linalg.pinv(x, rcond),
-              _pinv_dx,
-              numpy=(np.linalg.pinv,), domain=None, doc="the pseudo-inverse of matrices; where their rank is constant")
+_pinv = unary("pinv", _pinv_of, _pinv_dx,
+              domain=None, doc="the pseudo-inverse of matrices; where their rank is constant")
 # fmt: on
 
 _ONE = np.eye(1)
@@ -141,6 +151,8 @@ SVDResult: Any = type(np.linalg.svd(_ONE))
 def solve(a: Operand, b: Operand) -> Any:
     """The solution x of a x = b, where b is a vector or has vectors as its columns."""
     x, y = together(a, b)
+    if x.ndim < 2 or y.ndim < 1 or x.shape[-1] != y.shape[0 if y.ndim == 1 else -2]:
+        raise ValueError(f"shapes {x.shape} and {y.shape} do not fit; expected square matrices and vectors or columns")
     return _solve(x, y[:, None])[..., 0] if y.ndim == 1 else _solve(x, y)
 
 
@@ -172,6 +184,8 @@ def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True) -> Any:
     """U, the singular values S, descending, and V.T, with a = U S V.T; vectors of equal values have no derivative."""
     if not compute_uv:
         return svdvals(a)
+    if a.ndim < 2:
+        raise np.linalg.LinAlgError(f"expected matrices, got shape {a.shape}")
     m, n = a.shape[-2:]
     if full_matrices and m != n:
         raise ValueError(f"vectors of no singular value have no derivative, shape {a.shape}; pass full_matrices=False")
@@ -179,10 +193,18 @@ def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True) -> Any:
     return SVDResult(vectors[..., :m, :], svdvals(a), swapaxes(vectors[..., m:, :], -1, -2))
 
 
+@composed(np.linalg.pinv)
+def pinv(a: Any, rcond: Any = None) -> Any:
+    """The pseudo-inverse of matrices, which has a derivative where their rank does not change."""
+    return _pinv(a, rcond)
+
+
 @composed(np.linalg.lstsq)
 def lstsq(a: Operand, b: Operand, rcond: float | None = None) -> tuple[Any, Any, int, Any]:
     """The x for which a x is nearest to b, the squared distances, the rank and the singular values of a."""
     x, y = together(a, b)
+    if x.ndim != 2 or y.ndim not in (1, 2):
+        raise np.linalg.LinAlgError(f"expected a matrix and a vector or columns, got shapes {x.shape} and {y.shape}")
     m, n = x.shape
     if rcond is None:
         rcond = float(np.finfo(x.dtype).eps) * max(m, n)
@@ -224,7 +246,7 @@ def tensorsolve(a: Operand, b: Operand, axes: Any = None) -> Any:
 
 # fmt: off
 _length = unary("norm", lambda x, axis=None: np.linalg.norm(x, None, axis, keepdims=True),
-                lambda g, out, x, axis: x * (g / where(out == 0, 1, out)),
+                lambda g, out, x, axis: g * (x / where(out == 0, 1, out)),
                 sign="‖·‖", domain=None, doc="the square root of the sum of squares; its derivative at 0 is 0")
 # fmt: on
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_mnist.composed import composed, together
+from tinygrad_mnist.composed import composed, plain, together
 from tinygrad_mnist.tensor import Operand, Tensor
 
 from .arithmetic import astype
@@ -57,11 +57,11 @@ def append(arr: Operand, values: Operand, axis: int | None = None) -> Any:
 @composed(np.insert)
 def insert(arr: Operand, obj: Any, values: Operand, axis: int | None = None) -> Any:
     """An array with values put in before some places along an axis; with None, flat."""
-    if isinstance(obj, Tensor):
-        raise TypeError("places are a parameter, to which no gradient flows; pass integers, or t.numpy()")
+    plain(obj)
     x, y = together(arr, values)
-    dtype = x.dtype  # NumPy's result has the dtype of the array that it puts them into
-    return gathered([x, y if y.dtype == dtype else astype(y, dtype)], lambda x, y: np.insert(x, obj, y, axis))
+    if y.dtype != x.dtype and y.dtype.kind != "c":  # as NumPy does, which writes them into an array like x
+        y = astype(y, x.dtype)
+    return gathered([x, y], lambda x, y: np.insert(x, obj, y, axis))
 
 
 @composed(np.block)
@@ -84,27 +84,29 @@ def _leaves(arrays: Any) -> list[Any]:
     return [leaf for part in arrays for leaf in _leaves(part)] if isinstance(arrays, list) else [arrays]
 
 
-def _cut(ary: Any, places: Callable[[Any], list[Any]], axis: int) -> list[Any]:
-    """The parts into which NumPy cuts the places along an axis."""
+def _cut(ary: Any, function: Callable[..., list[Any]], indices_or_sections: Any, axis: int) -> list[Any]:
+    """The parts of an array, where NumPy's function cuts the places along the axis."""
+    plain(indices_or_sections)
     axis = np.lib.array_utils.normalize_axis_index(axis, ary.ndim)
-    parts = places(np.arange(ary.shape[axis]))
+    parts = function(np.arange(ary.shape[axis]), indices_or_sections)
     return [ary[(*[slice(None)] * axis, slice(*((p[0], p[-1] + 1) if p.size else (0, 0))))] for p in parts]
 
 
 @composed(np.array_split)
 def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
     """A list of parts along an axis: as many as told, or cut at some places."""
-    return _cut(ary, lambda places: np.array_split(places, indices_or_sections), axis)
+    return _cut(ary, np.array_split, indices_or_sections, axis)
 
 
 @composed(np.split)
 def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
     """A list of parts along an axis: as many equal ones as told, or cut at some places."""
-    return _cut(ary, lambda places: np.split(places, indices_or_sections), axis)
+    return _cut(ary, np.split, indices_or_sections, axis)
 
 
 def _split_along(function: Callable[..., Any], doc: str, axis: int) -> Any:
     def along(ary: Any, indices_or_sections: Any) -> list[Any]:
+        plain(indices_or_sections)
         function(np.broadcast_to(0, ary.shape), indices_or_sections)  # which knows what it cannot do
         return split(ary, indices_or_sections, axis)
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_mnist.composed import composed, together
+from tinygrad_mnist.composed import composed, plain, together
 from tinygrad_mnist.op import OpFunction, unary
-from tinygrad_mnist.tensor import Array, Operand, Tensor, has_tensors
+from tinygrad_mnist.tensor import Array, Operand, Tensor
 
 from .arithmetic import copy
 from .choices import where
@@ -28,8 +28,7 @@ def _served(function: Callable[..., Any], doc: str, moved: Callable[..., Any]) -
     """A function with the name and the parameters of one of NumPy's, which it serves."""
 
     def move(x: Any, *args: Any, **params: Any) -> Any:
-        if any(isinstance(value, Tensor) or has_tensors(value) for value in (*args, *params.values())):
-            raise TypeError("places and counts are parameters, to which no gradient flows; pass numbers, or t.numpy()")
+        plain(*args, *params.values())
         return moved(*together(x), *args, **params)
 
     move.__name__ = move.__qualname__ = function.__name__

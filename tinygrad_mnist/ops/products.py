@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import string
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,15 +39,19 @@ def _einsum_rule(g: Any, out: Any, *arrays: Any, position: int, subscripts: str,
 _einsum: OpFunction = variadic("einsum",
                    lambda *arrays, subscripts, optimize=False: np.einsum(subscripts, *arrays, optimize=optimize),
                    _einsum_rule,
-                   sign="Σ", doc="sums of products along named axes; each name is in the result or in two operands")
+                   sign="Σ", view=True,
+                   doc="sums of products along named axes; each name is in the result or in two operands")
 # fmt: on
 
 
 @composed(np.einsum)
-def einsum(subscripts: str, *operands: Operand, optimize: Any = False) -> Any:
-    """Sums of products along named axes, in Einstein's notation: einsum("ij,jk->ik", x, y) is x @ y."""
+def einsum(subscripts: Any, *operands: Any, optimize: Any = False) -> Any:
+    """Sums of products along named axes, in Einstein's notation: einsum("ij,jk->ik", x, y) is x @ y.
+
+    Instead of letters there may be numbers: einsum(x, [0, 1], y, [1, 2], [0, 2]) is the same.
+    """
     if not isinstance(subscripts, str):
-        raise TypeError(f"expected a text such as 'ij,jk->ik' first, got {subscripts!r:.60}")
+        subscripts, operands = _from_lists([subscripts, *operands])
     arrays = together(*operands)
     terms, result = _named(subscripts.replace(" ", ""), [x.ndim for x in arrays])
     for i, x in enumerate(arrays):
@@ -55,6 +60,8 @@ def einsum(subscripts: str, *operands: Operand, optimize: Any = False) -> Any:
             while term.count(name) > 1:  # the diagonal
                 first = term.index(name)
                 second = term.index(name, first + 1)
+                if x.shape[first] != x.shape[second]:
+                    raise ValueError(f"axes of one name, {name!r}, differ in size in an operand of shape {x.shape}")
                 x = diagonal(x, 0, first, second)
                 term = term[:first] + term[first + 1 : second] + term[second + 1 :] + name
         alone = tuple(k for k, name in enumerate(term) if name not in others)
@@ -63,13 +70,25 @@ def einsum(subscripts: str, *operands: Operand, optimize: Any = False) -> Any:
     return _einsum(*arrays, subscripts=f"{','.join(terms)}->{result}", optimize=optimize)
 
 
+def _from_lists(given: list[Any]) -> tuple[str, tuple[Any, ...]]:
+    """The subscripts and the operands of einsum's other form, in which a list of numbers follows each operand."""
+    result = f"->{_letters(given.pop())}" if len(given) % 2 else ""
+    return ",".join(map(_letters, given[1::2])) + result, tuple(given[::2])
+
+
+def _letters(axes: Any) -> str:
+    if not isinstance(axes, list | tuple) or not all(i is ... or (isinstance(i, int) and 0 <= i < 52) for i in axes):
+        raise TypeError("expected a text such as 'ij,jk->ik' first, or a list of numbers after each operand")
+    return "".join("..." if i is ... else string.ascii_letters[(i + 26) % 52] for i in axes)  # A is before a
+
+
 def _named(subscripts: str, dims: Sequence[int]) -> tuple[list[str], str]:
     """The names of all axes of the operands and of the result, those of ... and of a result not said among them."""
     inputs, arrow, result = subscripts.partition("->")
     terms = inputs.split(",")
     if len(terms) != len(dims):
         raise ValueError(f"{len(terms)} terms in {subscripts!r} for {len(dims)} operands; give each operand a term")
-    spare = [name for name in _NAMES if name not in subscripts]
+    spare = [name for name in string.ascii_letters if name not in subscripts]
     more = [n - len(term.replace("...", "")) for term, n in zip(terms, dims, strict=True)]
     if any(n < 0 or (n and "..." not in term) for term, n in zip(terms, more, strict=True)):
         raise ValueError(f"the terms of {subscripts!r} do not fit operands of {', '.join(map(str, dims))} axes")
@@ -78,10 +97,9 @@ def _named(subscripts: str, dims: Sequence[int]) -> tuple[list[str], str]:
     terms = [term.replace("...", dots[widest - n :]) for term, n in zip(terms, more, strict=True)]
     if not arrow:
         result = "..." + "".join(sorted(name for name in set(inputs) - {".", ","} if inputs.count(name) == 1))
+    if dots and "..." not in result:
+        raise ValueError(f"the result of {subscripts!r} lacks the axes of ...; write them there, or name them")
     return terms, result.replace("...", dots)
-
-
-_NAMES = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 @composed(np.tensordot, np.linalg.tensordot)
@@ -263,5 +281,7 @@ def matrix_power(a: Any, n: int) -> Any:
         a, n = inv(a), -n
     if n == 0:  # a constant
         return where(np.zeros(a.shape, bool), a, np.broadcast_to(np.eye(a.shape[-1], dtype=a.dtype), a.shape))
-    half = a if n == 1 else matrix_power(a, n // 2)
-    return half if n == 1 else half @ half @ a if n % 2 else half @ half
+    if n == 1:
+        return a[...]
+    half = matrix_power(a, n // 2)
+    return half @ half @ a if n % 2 else half @ half
