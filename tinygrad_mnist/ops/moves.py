@@ -131,6 +131,7 @@ def flipud(m: Any) -> Any:
 @composed(np.rot90)
 def rot90(m: Any, k: int = 1, axes: Any = (0, 1)) -> Any:
     """Turned by k right angles, from the first of two axes towards the second."""
+    plain(k)
     np.rot90(np.broadcast_to(0, m.shape), k, axes)  # which knows what is no rotation
     (first, second), quarters = axes, k % 4
     if quarters in (0, 2):
