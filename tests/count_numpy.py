@@ -17,14 +17,13 @@ import numpy as np
 from tinygrad_mnist import Tensor
 from tinygrad_mnist.op import serving
 
-PLACES = np.array([0, 1, 1])
-
 
 def calls(x: Any, m: Any) -> Iterator[tuple[Any, ...]]:
     """Arguments to try: x is a vector of numbers between 0 and 1, m a symmetric matrix, both Tensors."""
+    places = np.array([0, 1, 1])
     yield from ((x,), (m,), (m, m), (x, x), (m, x), ([x, x],), ([m, m],), (m, 1), (m, 0, 1), (m, 0, -1), (m, -1, 0))
-    yield from (("i->i", x), (x, PLACES), (m, PLACES[:, None]), (PLACES, x), (x, 3), (x, (2, 3)), (x, [1, 2]))
-    yield from ((x > 0.5, x, x), ([x > 0.5], [x]), (x, [x > 0.5], [x]), (x, 0, 1), (x, 1, x), (PLACES, [x, x, x]))
+    yield from (("i->i", x), (x, places), (m, places[:, None]), (places, x), (x, 3), (x, (2, 3)), (x, [1, 2]))
+    yield from ((x > 0.5, x, x), ([x > 0.5], [x]), (x, [x > 0.5], [x]), (x, 0, 1), (x, 1, x), (places, [x, x, x]))
     yield from ((x, np.arange(3.0), x), (x > 0.5, x), (x > 0.5, m), (m[None], 1), (m[None, None], m[0]), (x, x, x))
 
 
@@ -51,7 +50,8 @@ def working() -> list[str]:
     """The names of NumPy's functions that work on Tensors, one for each."""
     found: dict[str, Any] = {}
     known: set[Any] = set()
-    with np.errstate(all="ignore"), warnings.catch_warnings(action="error", category=DeprecationWarning):
+    with np.errstate(all="ignore"), warnings.catch_warnings(action="ignore"):
+        warnings.simplefilter("error", DeprecationWarning)
         for prefix, module in (("np.", np), ("np.linalg.", np.linalg)):
             for name in dir(module):
                 function = getattr(module, name)
