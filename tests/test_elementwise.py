@@ -25,6 +25,12 @@ def slopes(function: Any, *values: Any, dtype: Any = np.float64) -> list[float]:
     return [g.item() for g in grad(function(*tensors), tensors)]
 
 
+A = 0.375 * PI
+SINC_AT = (
+    (math.cos(A) - math.sin(A) / A) / 0.375,
+    -PI * PI * math.sin(A) / A - 2 * (math.cos(A) - math.sin(A) / A) / 0.375**2,
+)
+
 # Of a name: a number, and the derivatives of orders 1 and 2 there as mathematics has them.
 SLOPES: dict[str, list[tuple[float, float, float]]] = {
     "sin": [(0, 1, 0), (PI / 2, 0, -1), (1e9, math.cos(1e9), -math.sin(1e9))],
@@ -32,6 +38,7 @@ SLOPES: dict[str, list[tuple[float, float, float]]] = {
     "tan": [(0, 1, 0), (PI / 4, 2, 4)],
     "sinh": [(0, 1, 0), (-1, math.cosh(1), -math.sinh(1))],
     "cosh": [(0, 0, 1), (-1, -math.sinh(1), math.cosh(1))],
+    "sinc": [(0, 0, -(PI**2) / 3), (1e-9, -1e-9 * PI**2 / 3, -(PI**2) / 3), (1, -1, 2), (0.375, *SINC_AT)],
     "arcsin": [(0, 1, 0), (0.6, 1.25, 0.6 / 0.512)],
     "arccos": [(0, -1, 0), (0.6, -1.25, -0.6 / 0.512)],
     "arctan": [(0, 1, 0), (1, 0.5, -0.5), (1e150, 1e-300, 0), (-1e200, 0, 0), (INF, 0, NAN)],

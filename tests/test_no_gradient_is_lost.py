@@ -437,11 +437,13 @@ QUERIES = set(
     full_like ge get_state getdata getmask getmaskarray greater greater_equal gt has_sametype hermetrim hermeval
     hermtrim hermval iadd ifloordiv
     in1d integ intersect1d intervals isMA isMaskedArray is_ is_mask is_masked is_not isarray isclose
-    iscomplexobj isfinite isin isinf isnan isrealobj isscalar iterable lagtrim lagval le legtrim legval less
-    less_equal logical_and logical_not logical_or logical_xor lt make_mask mask_cols mask_or mask_rowcols
+    iscomplex iscomplexobj isfinite isin isinf isnan isneginf isposinf isreal isrealobj isscalar
+    iterable lagtrim lagval le legtrim legval less
+    less_equal lexsort logical_and logical_not logical_or logical_xor lt make_mask mask_cols mask_or mask_rowcols
     mask_rows masked_all_like masked_equal masked_greater masked_greater_equal masked_inside masked_invalid
     masked_less masked_less_equal masked_not_equal masked_object masked_outside masked_values masked_where
     matrix_rank maximum_fill_value may_share_memory min_scalar_type minimum_fill_value mintypecode nan_to_num
+    nanargmax nanargmin
     ndenumerate ndim ne nonzero norm not_equal notmasked_contiguous notmasked_edges ones_like permutation pinv
     poly1d polyder polyfit polyint polytrim polyval polyvalfromroots random_integers ranks real_if_close result_type
     rint round round_

@@ -73,6 +73,19 @@ FORMS: list[tuple[Any, tuple[Any, ...], dict[str, Any]]] = [
     (np.unique, (np.round(A), True, True, True), {}),
     (np.unique, (A[[0, 1, 0]],), {"axis": 0, "return_counts": True}),
     (np.nan_to_num, (np.array([NAN, INF, -INF, 1.5]),), {}),
+    *[(np.nanmedian, (x,), {"axis": axis}) for x in (A, HOLES[::2]) for axis in (None, 0, (0, 1))],
+    (np.nanmedian, (A,), {"axis": 1, "keepdims": True}),
+    (np.cov, (A,), {}),
+    (np.cov, (A, A[:2] * A[1:]), {"bias": True}),
+    (np.cov, (A,), {"rowvar": False, "ddof": 0}),
+    (np.cov, (V, P), {}),
+    (np.cov, (V,), {}),
+    (np.corrcoef, (A,), {}),
+    (np.corrcoef, (V, P), {}),
+    (np.sinc, (A,), {}),
+    *[(getattr(np, name), (x,), {"axis": axis, "include_initial": initial})
+      for name in ("cumulative_sum", "cumulative_prod") if hasattr(np, name)
+      for x, axis, initial in ((V, None, True), (A, 0, False), (A, 1, True), (A, -2, True))],
     (np.nan_to_num, (np.array([NAN, INF, -INF, 1.5]),), {"nan": 1.0, "posinf": 2.0, "neginf": -3.0}),
     (np.float_power, (A, 2), {}),
 ]  # fmt: skip
@@ -174,6 +187,15 @@ def test_slopes_at_kinks_and_ties_are_as_documented(function, x, expected):
     assert_allclose(grad(function(t), t).data, expected)
 
 
+def test_the_first_choice_whose_condition_holds_gets_the_gradient():
+    x, y = variable([1.0, -2.0, 0.5]), variable([3.0, 4.0, 5.0])
+    result = np.select([x > 0.75, x < 0, x > 0.25], [x * 2, y, 7.0], default=x)
+    assert_array_equal(result.data, [2, 4, 7])
+    assert [g.tolist() for g in grad(result.sum(), [x, y])] == [[2, 0, 0], [0, 1, 0]]
+    with refused(ValueError, "select", "1 and 2"):
+        np.select([x > 0, x < 0], [x])
+
+
 def test_what_has_nan_has_no_middle():
     for function in (tg.median, lambda x: tg.quantile(x, 0.25)):
         assert np.isnan(function(variable([1.0, NAN, 2.0])).item())
@@ -245,6 +267,8 @@ def test_queries_answer_plainly():
     assert np.searchsorted(x[[1, 2, 0]], 2.5) == 2
     assert np.isin(x, [1.0, 2.0]).tolist() == [False, True, True]
     assert np.count_nonzero(x) == 3
+    assert np.nanargmax(x) == 0
+    assert np.isposinf(x / 0.5).tolist() == [False] * 3
     assert x.tolist() == [3.0, 1.0, 2.0]
 
 

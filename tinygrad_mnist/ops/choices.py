@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -118,3 +119,16 @@ def clip(
 
 
 publish(clip, np.clip)
+
+
+def select(condlist: Sequence[Any], choicelist: Sequence[Operand], default: Operand = 0) -> Any:
+    """Of several choices the first whose condition holds; as with `where` the others get gradient 0."""
+    if len(condlist) != len(choicelist) or not len(condlist):
+        raise ValueError(f"select: expected as many choices as conditions, got {len(choicelist)} and {len(condlist)}")
+    chosen: Any = default
+    for condition, choice in zip(reversed(condlist), reversed(choicelist), strict=True):
+        chosen = where(condition, choice, chosen)
+    return chosen
+
+
+publish(select, np.select)

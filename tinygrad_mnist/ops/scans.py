@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
+from tinygrad_mnist.composed import composed
 from tinygrad_mnist.op import OpFunction, unary
 
 from .shapes import pad
@@ -78,3 +79,25 @@ cumprod = unary("cumprod", lambda x, axis=None: np.cumprod(x, axis),
                 _cumprod_dx,
                 numpy=(np.cumprod,), sign="Π≤", domain=None,
                 doc="the products up to each element along the axis, or flat; its derivatives are right at 0 too")
+# fmt: on
+
+
+@composed(getattr(np, "cumulative_sum", None))
+def cumulative_sum(x: Any, *, axis: int | None = None, include_initial: bool = False) -> Any:
+    """The sums up to each element along an axis, which a vector need not name; if wished with the 0 before them."""
+    return _with_initial(cumsum, x, axis, include_initial, 0)
+
+
+@composed(getattr(np, "cumulative_prod", None))
+def cumulative_prod(x: Any, *, axis: int | None = None, include_initial: bool = False) -> Any:
+    """The products up to each element along an axis, which a vector need not name; if wished with the 1 before them."""
+    return _with_initial(cumprod, x, axis, include_initial, 1)
+
+
+def _with_initial(scan: Any, x: Any, axis: int | None, include_initial: bool, initial: float) -> Any:
+    if axis is None and x.ndim != 1:
+        raise ValueError(f"expected an axis for shape {x.shape}")
+    scanned = _last(scan(x, axis or 0), axis or 0)
+    if include_initial:
+        scanned = pad(scanned, [(0, 0)] * (x.ndim - 1) + [(1, 0)], constant_values=initial)
+    return _last(scanned, axis or 0)

@@ -14,7 +14,7 @@ from tinygrad_mnist.tensor import Array, Operand, Tensor, values
 from .choices import where
 from .indexing import getitem
 from .moves import take, take_along_axis
-from .reductions import mean
+from .reductions import mean, sum
 from .scans import kept_and_reduced, rows
 from .shapes import concatenate, reshape, stack
 
@@ -54,6 +54,15 @@ def median(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
     ordered = _ordered(a, axis)
     n = ordered.shape[-1]
     return _shaped(mean(ordered[..., (n - 1) // 2 : n // 2 + 1], -1), a, axis, keepdims)
+
+
+@composed(np.nanmedian)
+def nanmedian(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """The median over the axes without NaN; NaN where all are."""
+    ordered = sort(rows(a, axis))
+    counts = sum(ordered == ordered, -1, True)
+    low, high = (take_along_axis(ordered, n // 2, -1) for n in (counts - 1, counts))
+    return _shaped((low + high) / 2, a, axis, keepdims)
 
 
 @composed(np.quantile)

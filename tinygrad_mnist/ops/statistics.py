@@ -12,9 +12,10 @@ from tinygrad_mnist.tensor import Operand
 from .arithmetic import astype, copy
 from .choices import where
 from .elementary import sqrt
+from .moves import diagonal
 from .reductions import max, mean, min, prod, sum
 from .scans import cumprod, cumsum, kept_and_reduced
-from .shapes import broadcast_to, reshape, transpose
+from .shapes import broadcast_to, concatenate, reshape, transpose
 
 
 @composed(np.average)
@@ -41,6 +42,30 @@ def _beside(a: Any, axis: Any, weights: Any) -> Any:
         raise ValueError(f"expected weights of the shape of a along the axis, got {np.shape(weights)} for {a.shape}")
     ordered = transpose(weights, tuple(np.argsort(reduced).tolist()))
     return reshape(ordered, tuple(n if i in reduced else 1 for i, n in enumerate(a.shape)))
+
+
+@composed(np.cov)
+def cov(m: Any, y: Any = None, rowvar: bool = True, bias: bool = False, ddof: float | None = None) -> Any:
+    """The covariances of variables, of which each is a row (or column) with an observation in each place."""
+    if np.ndim(m) > 2 or np.ndim(y) > 2:
+        raise ValueError(f"expected vectors or matrices, got shapes {np.shape(m)} and {np.shape(y)}")
+    parts = [
+        x.T if np.ndim(x) == 2 and not rowvar else reshape(x, (-1, np.shape(x)[-1])) for x in (m, y) if x is not None
+    ]
+    x = concatenate(parts) if len(parts) > 1 else parts[0]
+    deviations = x - mean(x, 1, True)
+    products = deviations @ deviations.T / (x.shape[1] - ((not bias) if ddof is None else ddof))
+    return reshape(products, ()) if products.size == 1 else products
+
+
+@composed(np.corrcoef)
+def corrcoef(x: Any, y: Any = None, rowvar: bool = True) -> Any:
+    """The coefficients of correlation of variables, of which each is a row (or column)."""
+    covariances = cov(x, y, rowvar)
+    if covariances.ndim == 0:
+        return covariances / covariances
+    deviations = sqrt(diagonal(covariances))
+    return covariances / deviations[:, None] / deviations
 
 
 @composed(np.ptp)

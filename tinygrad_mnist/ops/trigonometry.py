@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from tinygrad_mnist.op import NONZERO, POSITIVE, REALS, Domain, OpFunction, binary, unary
 
-from .choices import where
+from .choices import abs, where
 from .elementary import sqrt
 
 _INSIDE = Domain(-0.875, 0.875)
@@ -18,6 +19,19 @@ def _radius(x: Any, y: Any) -> Any:
     """What to divide by to get the direction of a point; 1 at the origin, which has none."""
     radius = hypot(x, y)
     return where(radius == 0, 1, radius)
+
+
+_SINC = [(-1) ** k * 2 * k * math.pi ** (2 * k) / math.factorial(2 * k + 1) for k in range(1, 12)]
+"""Of the series of sinc'(x) the coefficients of x, x³, x⁵, ..."""
+
+
+def _sinc_dx(g: Any, out: Any, x: Any) -> Any:
+    # (cos πx - sinc x) / x; near 0, where that difference has no digits, the series.
+    near = abs(x) < 0.375
+    small, series = where(near, x, 0), 0.0
+    for coefficient in reversed(_SINC):
+        series = series * (small * small) + coefficient
+    return g * where(near, small * series, (cos(math.pi * x) - out) / where(near, 1, x))
 
 
 # fmt: off
@@ -36,6 +50,8 @@ sinh = unary("sinh", np.sinh,
 cosh: OpFunction = unary("cosh", np.cosh,
              lambda g, out, x: g * sinh(x),
              doc="cosh x")
+sinc = unary("sinc", lambda x: np.sinc(x), _sinc_dx,
+             numpy=(np.sinc,), doc="sin πx / πx, 1 at 0")
 hypot: OpFunction = binary("hypot", np.hypot,
                lambda g, out, x, y: g * (x / _radius(x, y)),
                lambda g, out, x, y: g * (y / _radius(x, y)),
