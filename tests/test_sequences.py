@@ -192,6 +192,8 @@ def test_the_first_choice_whose_condition_holds_gets_the_gradient():
     result = np.select([x > 0.75, x < 0, x > 0.25], [x * 2, y, 7.0], default=x)
     assert_array_equal(result.data, [2, 4, 7])
     assert [g.tolist() for g in grad(result.sum(), [x, y])] == [[2, 0, 0], [0, 1, 0]]
+    with refused(TypeError, "select", "compare"):
+        np.select([x], [x])
     with refused(ValueError, "select", "1 and 2"):
         np.select([x > 0, x < 0], [x])
 

@@ -125,10 +125,12 @@ def select(condlist: Sequence[Any], choicelist: Sequence[Operand], default: Oper
     """Of several choices the first whose condition holds; as with `where` the others get gradient 0."""
     if len(condlist) != len(choicelist) or not len(condlist):
         raise ValueError(f"select: expected as many choices as conditions, got {len(choicelist)} and {len(condlist)}")
-    chosen: Any = default
+    if any(c.dtype != bool for c in (x if isinstance(x, Tensor) else np.asarray(x) for x in condlist)):
+        raise TypeError("select: expected conditions that are true or false; compare first, as in x > 0")
+    selected: Any = default
     for condition, choice in zip(reversed(condlist), reversed(choicelist), strict=True):
-        chosen = where(condition, choice, chosen)
-    return chosen
+        selected = where(condition, choice, selected)
+    return selected
 
 
 publish(select, np.select)
