@@ -36,7 +36,8 @@ FORMS: list[tuple[Any, tuple[Any, ...], dict[str, Any]]] = [
     (np.prod, (A, 1, None, None, True), {}),
     (np.var, (A, 0, None, None, 1, True), {}),
     (np.sort, (A,), {"kind": "stable", "axis": 0}),
-    (np.sort, (A,), {}),
+    (np.sort, (A,), {"stable": True}),
+    (np.sort, (A, 1, "heapsort"), {}),
     (np.average, (A, 1, V), {}),
     (np.average, (A,), {"weights": WEIGHTS}),
     (np.average, (A,), {"weights": WEIGHTS, "axis": 0, "returned": True}),
@@ -261,6 +262,25 @@ def test_integers_are_reduced_as_numpy_does():
         expected = function(x)
         assert result.dtype == expected.dtype, function
         assert_allclose(result.numpy(), expected)
+
+
+def test_lists_take_the_dtype_of_the_tensors_beside_them():
+    t = variable([0.5, 2.0, 1.5], np.float32)
+    for call in (
+        lambda: np.average(t, weights=[1, 2, 3]),
+        lambda: np.trapezoid(t, [0, 1, 3]),
+        lambda: np.trapezoid([0, 1, 3], t),
+        lambda: np.interp(t, [0, 1, 3], [2, 3, 5]),
+        lambda: np.interp([0.5, 1.75], [0, 1, 3], t),
+        lambda: np.diff(t, prepend=[1, 2], append=0),
+        lambda: np.diff([1, 2], prepend=t),
+        lambda: np.cov(t, [1, 2, 3]),
+        lambda: np.gradient(t, [0, 1, 3]),
+        lambda: np.ediff1d(t, to_end=[1.0]),
+    ):
+        result: Any = call()
+        assert result.requires_grad
+        assert result.dtype == np.float32
 
 
 def test_queries_answer_plainly():

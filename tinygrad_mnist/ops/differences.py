@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
-from tinygrad_mnist.composed import composed
+from tinygrad_mnist.composed import composed, together
 from tinygrad_mnist.tensor import Array, Operand, Tensor
 
 from .reductions import sum
@@ -24,11 +24,12 @@ def diff(a: Any, n: int = 1, axis: int = -1, prepend: Operand | None = None, app
     """Each element but the first less the one before it along the axis, n times over."""
     if n < 0:
         raise ValueError(f"expected n >= 0, got {n}")
+    parts = together(*(x for x in (prepend, a, append) if x is not None))
+    a = parts[0 if prepend is None else 1]
     axis = normalize_axis_index(axis, a.ndim)
-    one = (*a.shape[:axis], 1, *a.shape[axis + 1 :])
-    ends = [x if x is None or np.ndim(x) else broadcast_to(x, one) for x in (prepend, append)]
-    parts = [x for x in (ends[0], a, ends[1]) if x is not None]
-    a = concatenate(parts, axis) if len(parts) > 1 else a
+    if n and len(parts) > 1:
+        one = (*a.shape[:axis], 1, *a.shape[axis + 1 :])
+        a = concatenate([x if x.ndim else broadcast_to(x, one) for x in parts], axis)
     for _ in range(n):
         a = _between(a, 1, None, axis) - _between(a, None, -1, axis)
     return a
@@ -37,6 +38,7 @@ def diff(a: Any, n: int = 1, axis: int = -1, prepend: Operand | None = None, app
 @composed(np.ediff1d)
 def ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Any:
     """Each element but the first less the one before it, flat, between others that may be given."""
+    (ary,) = together(ary)
     parts = [x for x in (to_begin, diff(reshape(ary, -1)), to_end) if x is not None]
     given = [x if isinstance(x, Tensor) else np.asarray(x).astype(ary.dtype, casting="same_kind") for x in parts]
     return concatenate([reshape(x, -1) for x in given])
@@ -45,9 +47,9 @@ def ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Any:
 @composed(np.trapezoid)
 def trapezoid(y: Any, x: Any = None, dx: Operand = 1.0, axis: int = -1) -> Any:
     """The area under straight lines between the points (x, y), which are dx apart if there is no x."""
-    y = y if isinstance(y, Tensor) else np.asarray(y)
+    y, *given = together(y) if x is None else together(y, x)
     axis = normalize_axis_index(axis, y.ndim)
-    if x is not None:
+    for x in given:
         dx = diff(x, axis=axis if np.ndim(x) > 1 else 0)
         if np.ndim(x) == 1:
             dx = reshape(dx, (-1, *[1] * (y.ndim - 1 - axis)))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_mnist.composed import composed
+from tinygrad_mnist.composed import composed, together
 from tinygrad_mnist.op import binary, unary
 from tinygrad_mnist.tensor import Array, Operand, Tensor, values
 
@@ -26,9 +26,11 @@ def _ranks(x: Array, axis: Any = -1) -> Array:
 # fmt: off
 ranks = unary("ranks", _ranks, None, domain=None,
               doc="the place that each element has when they are sorted; no derivative")
-sort = unary("sort", lambda x, axis=-1, kind=None, stable=None: np.sort(x, axis, kind="stable"),
+sort = unary("sort", lambda x, axis=-1, kind=None, stable=None:
+                 np.sort(x, axis, kind or ("stable" if stable is None else None), stable=stable),
              lambda g, out, x, axis, kind, stable: take_along_axis(g, ranks(x, axis), axis).reshape(x.shape),
-             numpy=(np.sort,), domain=None, doc="the elements in order along the axis, always stably; None is flat")
+             numpy=(np.sort,), domain=None,
+             doc="the elements in order along the axis, None is flat; of equal ones the first comes first")
 _intervals = binary("intervals", lambda x, xp: np.clip(np.searchsorted(xp, x, "right"), 1, len(xp) - 1), None, None,
                     domain=None, doc="for each x the number of the first point that is larger; no derivative")
 # fmt: on
@@ -128,7 +130,7 @@ def interp(
     """
     if np.ndim(xp) != 1 or np.shape(xp) != np.shape(fp) or np.size(xp) < 2:
         raise ValueError(f"expected xp and fp as two vectors of one length >= 2, got {np.shape(xp)} and {np.shape(fp)}")
-    xp, fp = (t if isinstance(t, Tensor) else np.asarray(t, float) for t in (xp, fp))
+    x, xp, fp = together(x, xp, fp)
     if period is not None:
         x, xp = x % period, xp % period
         order = np.argsort(values(xp))

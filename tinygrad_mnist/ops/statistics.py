@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_mnist.composed import composed
+from tinygrad_mnist.composed import composed, together
 from tinygrad_mnist.tensor import Operand
 
 from .arithmetic import astype, copy
@@ -25,6 +25,7 @@ def average(a: Any, axis: Any = None, weights: Any = None, returned: bool = Fals
         found = mean(a, axis, keepdims)
         total: Any = np.full(found.shape, a.size / found.size if found.size else 0, found.dtype)
     else:
+        a, weights = together(a, weights)
         weights = _beside(a, axis, weights)
         total = sum(weights, axis, keepdims)
         found = sum(a * weights, axis, keepdims) / total
@@ -49,10 +50,8 @@ def cov(m: Any, y: Any = None, rowvar: bool = True, bias: bool = False, ddof: fl
     """The covariances of variables, of which each is a row (or column) with an observation in each place."""
     if np.ndim(m) > 2 or np.ndim(y) > 2:
         raise ValueError(f"expected vectors or matrices, got shapes {np.shape(m)} and {np.shape(y)}")
-    parts = [
-        x.T if np.ndim(x) == 2 and not rowvar else reshape(x, (-1, np.shape(x)[-1])) for x in (m, y) if x is not None
-    ]
-    x = concatenate(parts) if len(parts) > 1 else parts[0]
+    given = together(*(x for x in (m, y) if x is not None))
+    x = concatenate([x.T if x.ndim == 2 and not rowvar else reshape(x, (-1, x.shape[-1])) for x in given])
     deviations = x - mean(x, 1, True)
     products = deviations @ deviations.T / (x.shape[1] - ((not bias) if ddof is None else ddof))
     return reshape(products, ()) if products.size == 1 else products
