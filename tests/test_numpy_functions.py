@@ -614,6 +614,8 @@ def test_numbers_and_lists_beside_float32_leave_it_as_it_is():
         (TypeError, "np.take(m, [0], mode='clip')", ["np.take", "mode="]),
         (TypeError, "np.atleast_1d(m, m, out=m)", ["atleast_1d", "out"]),
         (TypeError, "np.take(m, 0.5)", ["take", "integers", "0.5"]),
+        (TypeError, "np.compress(v, v)", ["compress", "condition", "t != 0"]),
+        (TypeError, "np.extract(v, [1.0, 2.0, 3.0])", ["extract", "condition", "t != 0"]),
         (TypeError, "np.take(m, m)", ["take", "integers", "Tensor of shape (2, 3)"]),
         (TypeError, "np.linalg.matrix_power(s, s)", ["matrix_power", "whole number", "Tensor of shape (3, 3)"]),
         (IndexError, "np.take(m, 9)", ["take", "9", "size 6"]),

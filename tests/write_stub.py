@@ -36,15 +36,23 @@ from tinygrad_mnist.tensor import Operand, Tensor
 from . import arithmetic as arithmetic
 from . import choices as choices
 from . import decompositions as decompositions
+from . import differences as differences
 from . import elementary as elementary
 from . import images as images
 from . import indexing as indexing
 from . import joins as joins
+from . import logarithms as logarithms
 from . import matrices as matrices
 from . import moves as moves
+from . import names as names
 from . import products as products
 from . import reductions as reductions
+from . import rounding as rounding
+from . import scans as scans
 from . import shapes as shapes
+from . import sorting as sorting
+from . import statistics as statistics
+from . import trigonometry as trigonometry
 
 '''
 

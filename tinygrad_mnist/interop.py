@@ -18,8 +18,9 @@ QUERIES = frozenset(
     getattr(np, name)
     for name in """
     all allclose any argmax argmin argpartition argsort argwhere array_equal array_equiv array_repr array_str
-    array2string can_cast count_nonzero digitize empty_like flatnonzero isclose iscomplexobj
-    isfinite isinf isnan isrealobj logical_xor may_share_memory min_scalar_type ndim nonzero ones_like
+    array2string can_cast count_nonzero digitize empty_like flatnonzero isclose iscomplex iscomplexobj
+    isfinite isin isinf isnan isneginf isposinf isreal isrealobj lexsort logical_xor may_share_memory min_scalar_type
+    nanargmax nanargmin ndim nonzero ones_like
     result_type searchsorted shape shares_memory signbit size tril_indices_from triu_indices_from zeros_like
     """.split()
 ) | {np.linalg.matrix_rank}

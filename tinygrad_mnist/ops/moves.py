@@ -205,13 +205,21 @@ def _places(indices: Any) -> Any:
 @composed(np.compress)
 def compress(condition: Any, a: Any, axis: int | None = None) -> Any:
     """The elements along an axis, or of all, at whose places a condition holds."""
-    return take(a, np.flatnonzero(condition), axis)
+    return take(a, _where_it_holds(condition), axis)
 
 
 @composed(np.extract)
 def extract(condition: Any, arr: Any) -> Any:
     """The elements at whose places a condition holds, in one axis."""
-    return take(arr, np.flatnonzero(condition))
+    return take(arr, _where_it_holds(condition))
+
+
+def _where_it_holds(condition: Any) -> Any:
+    if isinstance(condition, Tensor) and condition.dtype.kind == "f":
+        raise TypeError(
+            "expected a condition, got numbers, which would lose their gradient; compare them, as in t != 0"
+        )
+    return np.flatnonzero(condition)
 
 
 @composed(np.take_along_axis)

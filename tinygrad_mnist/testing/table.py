@@ -97,6 +97,52 @@ def _sum(draw: st.DrawFn, empty: bool = True, distinct: bool = False) -> Case:
     return Case((x,), {"axis": draw(axes(x.shape, empty=empty)), "keepdims": draw(st.booleans())})
 
 
+@operands_of("remainder", "fmod", "floor_divide")
+@st.composite
+def _remainder(draw: st.DrawFn) -> Case:
+    """Quotients of either sign, no whole numbers: there is a jump."""
+    x, y = draw(broadcastable(Domain(-4, 4), Domain(-4, 4, away=(0.0,))))
+    if draw(st.booleans()) and y.size:
+        y = y.flat[0]
+    whole = np.rint(np.divide(*np.broadcast_arrays(x, y)))
+    return Case((np.asarray(whole * y + y * 0.375), y if isinstance(y, np.ndarray) else y.item()))
+
+
+@operands_of("prod")
+def _prod() -> SearchStrategy[Case]:
+    return _sum()
+
+
+@operands_of("cumsum", "cumprod")
+@st.composite
+def _cumsum(draw: st.DrawFn) -> Case:
+    x = draw(arrays())
+    return Case((x,), {"axis": draw(st.sampled_from((None, *range(-x.ndim, x.ndim))))})
+
+
+@operands_of("sort", "ranks")
+@st.composite
+def _sort(draw: st.DrawFn) -> Case:
+    x = draw(arrays(shapes(min_dims=1), distinct=True))
+    return Case((x,), {"axis": draw(st.sampled_from((None, *range(-x.ndim, x.ndim))))})
+
+
+@operands_of("intervals")
+@st.composite
+def _intervals(draw: st.DrawFn) -> Case:
+    return Case((draw(arrays()), np.arange(draw(st.integers(2, 4))) - 0.5))
+
+
+@operands_of("var", "std")
+@st.composite
+def _var(draw: st.DrawFn) -> Case:
+    """Never of equal elements, where the deviation has a kink."""
+    x = draw(arrays(shapes(min_dims=1, min_side=2), distinct=True))
+    axis = draw(axes(x.shape))
+    params = {"keepdims": draw(st.booleans()), "ddof": draw(st.sampled_from((0, 1, 0.5)))}
+    return Case((x,), {"axis": None if axis == () else axis, **params})
+
+
 @operands_of("mean", "logsumexp")
 def _mean() -> SearchStrategy[Case]:
     return _sum(empty=False)
