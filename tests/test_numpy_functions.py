@@ -67,6 +67,7 @@ CALLS = [
     np.meshgrid(v, w, indexing="ij")
     np.meshgrid(v, w, o, sparse=True)
     np.meshgrid(v)
+    np.meshgrid(v, w, copy=False)
     np.flip(x)
     np.flip(x, 1)
     np.flip(x, axis=(0, -1))
@@ -128,6 +129,16 @@ CALLS = [
     np.take_along_axis(m, np.array([3, 3]), None)
     np.take_along_axis(x, np.argsort(x, 1), 1)
     np.take_along_axis(x, np.argmax(x, 2, keepdims=True), -1)
+    np.compress([True, False, True], m, axis=1)
+    np.compress([False, True], v)
+    np.compress(v > 0, v)
+    np.extract(m > 0, m)
+    np.pad(m, 1)
+    np.pad(m, ((1, 0), (0, 2)), constant_values=2.5)
+    np.pad(m, 2, "reflect")
+    np.pad(v, (4, 1), mode="wrap")
+    np.pad(x, ((0, 0), (1, 2), (0, 1)), "edge")
+    np.pad(m, pad_width=1, mode="symmetric")
     np.vstack([m, v])
     np.vstack((v, v))
     np.vstack([o, 2.0])
@@ -287,6 +298,11 @@ CALLS = [
     np.linalg.svd(s)
     np.linalg.svd(x, compute_uv=False)
     np.linalg.svdvals(x)
+    np.linalg.qr(n)
+    np.linalg.qr(m)
+    np.linalg.qr(q)
+    np.linalg.qr(x.transpose(0, 2, 1), mode="r")
+    np.linalg.qr(x)
     np.linalg.pinv(m)
     np.linalg.pinv(x)
     np.linalg.pinv(m, 1e-3)
@@ -374,6 +390,18 @@ def test_tensors_give_what_arrays_give(call, dtype):
                 assert_allclose(a.data, b, rtol=tolerance, atol=tolerance)
         tracked = [a for a in parts(result) if isinstance(a, Tensor) and a.requires_grad]
         assert bool(tracked) == requires_grad
+
+
+@pytest.mark.parametrize("call", [call for call in CALLS if len(operands_of(call)) > 1])
+def test_dtypes_are_promoted_as_numpy_does(call):
+    arrays = operands_of(call)
+    for single in arrays:
+        mixed = {name: x.astype(np.float32) if name == single else x for name, x in arrays.items()}
+        result = called(call, {name: Tensor(x, requires_grad=True) for name, x in mixed.items()})
+        for a, b in zip(parts(result), parts(called(call, mixed)), strict=True):
+            assert not isinstance(a, Tensor) or a.dtype == b.dtype
+        flat = tg.concatenate([a for a in parts(result) if isinstance(a, Tensor)], axis=None)
+        assert flat.requires_grad
 
 
 @pytest.mark.parametrize("call", CALLS)
@@ -465,7 +493,8 @@ def test_values_of_equal_eigenvalues_and_singular_values_have_derivatives():
 
 
 @pytest.mark.parametrize(("triangle", "call"), [
-    (np.tril, np.linalg.eigvalsh), (np.triu, lambda x: np.linalg.eigvalsh(x, "U")),
+    (np.tril, np.linalg.eigvalsh),
+        (np.tril, lambda x: np.linalg.eigvalsh(x, "l")), (np.triu, lambda x: np.linalg.eigvalsh(x, "U")),
     (np.tril, np.linalg.cholesky), (np.triu, lambda x: np.linalg.cholesky(x, upper=True)),
     (np.tril, lambda x: np.linalg.eigh(x)[1] ** 2), (np.triu, lambda x: np.linalg.eigh(x, "u")[1] ** 2),
 ])  # fmt: skip
@@ -591,6 +620,9 @@ def test_numbers_and_lists_beside_float32_leave_it_as_it_is():
         (ValueError, "np.diag(x)", ["diag", "(2, 3, 4)"]),
         (ValueError, "np.vstack([m, w])", ["vstack", "(2, 3)", "(1, 4)"]),
         (TypeError, "np.vstack([m, [v, v]])", ["vstack", "list of Tensors", "stack()"]),
+        (ValueError, "np.pad(v, 1, 'mean')", ["pad", "'wrap'", "'mean'"]),
+        (TypeError, "np.pad(v, 1, 'reflect', reflect_type='odd')", ["np.pad", "reflect_type="]),
+        (TypeError, "np.pad(v, 1, constant_values=o)", ["pad", "parameters"]),
         (ValueError, "np.split(v, 2)", ["split", "equal division"]),
         (ValueError, "np.dot(m, m)", ["dot", "(2, 3)", "did you mean .T?"]),
         (TypeError, "np.dot(m, [v, v])", ["dot", "list of Tensors"]),
@@ -609,6 +641,7 @@ def test_numbers_and_lists_beside_float32_leave_it_as_it_is():
         (np.linalg.LinAlgError, "np.linalg.cholesky(-p)", ["cholesky", "positive definite"]),
         (np.linalg.LinAlgError, "np.linalg.matrix_power(m, 2)", ["matrix_power", "square", "(2, 3)"]),
         (ValueError, "np.linalg.solve(s, w)", ["solve", "(3, 3)", "(4,)"]),
+        (ValueError, "np.linalg.qr(n, 'complete')", ["qr", "'reduced'", "'complete'"]),
         (ValueError, "np.linalg.svd(m)", ["svd", "full_matrices=False"]),
         (TypeError, "np.linalg.svd(s, hermitian=True)", ["linalg.svd", "hermitian="]),
         (ValueError, "np.linalg.norm(x, 2)", ["norm", "(2, 3, 4)", "axis=None"]),
@@ -621,6 +654,18 @@ def test_what_cannot_be_is_one_line(kind, call, words):
     operands = {name: variable(x) for name, x in operands_of(call).items()}
     with refused(kind, *words):
         called(call, operands)
+
+
+def test_places_may_be_tensors_of_integers():
+    """Those that a compiled step takes or computes; then places are read at each replay."""
+    places: Any = Tensor(np.array([2, 0]))
+    for x in (OPERANDS["v"], OPERANDS["v"].tolist(), variable(OPERANDS["v"])):
+        for result in (tg.take(x, places), tg.take(x, places, 0), tg.take_along_axis(x, places, 0)):
+            assert isinstance(result, Tensor)
+            assert_array_equal(result.data, OPERANDS["v"][[2, 0]])
+    step = tg.compile(lambda x, places: np.take(x, places, axis=0) * 2)
+    for at in ([2, 0], [1, 1], [0, 2], [2, 2]):
+        assert_array_equal(step(OPERANDS["v"], np.array(at)).data, 2 * OPERANDS["v"][at])
 
 
 def test_ranks_and_triangles_are_queries():

@@ -97,11 +97,11 @@ def _translated(function: Any, ours: Any, args: Any, kwargs: Any) -> tuple[list[
     names = _parameters(function)
     if names is None:
         return args, kwargs
-    if inspect.Parameter.VAR_POSITIONAL in _kinds(function):
+    if _takes_any_number(function):
         operands, given = list(args), dict(kwargs)
     else:
         given = dict(zip(names, args, strict=False)) | kwargs
-        required = [name for name, default in names.items() if default is inspect.Parameter.empty]
+        required = [name for name, default in names.items() if default is inspect.Parameter.empty and name != "kwargs"]
         arity = ours.op.arity if hasattr(ours, "op") else len(required)
         operands = [given.pop(name) for name in list(names)[:arity] if name in given]
     chosen = {name: x for name, x in given.items() if name not in names or not _is_default(x, names[name])}
@@ -124,8 +124,9 @@ def _parameters(function: Any) -> dict[str, Any] | None:
 
 
 @functools.cache
-def _kinds(function: Any) -> list[Any]:
-    return [p.kind for p in inspect.signature(function).parameters.values()]
+def _takes_any_number(function: Any) -> bool:
+    """Whether its operands are arguments of its own, as those of np.einsum and np.meshgrid."""
+    return any(p.kind is p.VAR_POSITIONAL for p in inspect.signature(function).parameters.values())
 
 
 def _spelled(function: Callable[..., Any]) -> str:

@@ -24,7 +24,7 @@ from .moves import atleast_1d, diagonal, matrix_transpose, moveaxis, swapaxes, t
 from .reductions import max as largest
 from .reductions import min as smallest
 from .reductions import sum as sum_over
-from .shapes import reshape, transpose
+from .shapes import concatenate, reshape, transpose
 
 
 def _eye(x: Any) -> Array:
@@ -58,13 +58,26 @@ def _cholesky_dx(g: Any, out: Any, x: Any) -> Any:
     return _one_triangle(solve(out.mT, solve(out.mT, middle.mT).mT))
 
 
+def _qr(x: Array) -> Array:
+    q, r = np.linalg.qr(x)
+    return np.concatenate([q.mT, r], -1)
+
+
+def _qr_dx(g: Any, out: Any, x: Any) -> Any:
+    m = x.shape[-2]
+    q, r, gq, gr = out[..., :m].mT, out[..., m:], g[..., :m].mT, g[..., m:]
+    middle = r @ gr.mT - gq.mT @ q
+    symmetric = tril(middle) + tril(middle, -1).mT
+    return solve(r, (gq + q @ symmetric).mT).mT
+
+
 def _eigvalsh_dx(g: Any, out: Any, x: Any, UPLO: str) -> Any:  # noqa: N803 (NumPy's name)
     v = _eigenvectors(x, UPLO)
-    return _one_triangle((v * g[..., None, :]) @ v.mT, UPLO == "L")
+    return _one_triangle((v * g[..., None, :]) @ v.mT, UPLO in "Ll")
 
 
 def _eigenvectors_dx(g: Any, out: Any, x: Any, UPLO: str) -> Any:  # noqa: N803
-    return _one_triangle(out @ (_gaps(eigvalsh(x, UPLO)) * (out.mT @ g)) @ out.mT, UPLO == "L")
+    return _one_triangle(out @ (_gaps(eigvalsh(x, UPLO)) * (out.mT @ g)) @ out.mT, UPLO in "Ll")
 
 
 def _singular_vectors(x: Array) -> Array:
@@ -124,6 +137,8 @@ _slogdet = unary("slogdet", lambda x: np.stack(np.linalg.slogdet(x), -1),
 _cholesky = unary("cholesky", lambda x: np.linalg.cholesky(x),
                   _cholesky_dx,
                   domain=None, doc="the lower triangle L with L L.T = x, of symmetric positive definite matrices")
+_q_and_r = unary("qr", _qr, _qr_dx,
+                 domain=None, doc="Q.T beside R of Q R = x, of matrices with independent columns")
 eigvalsh: OpFunction = unary("eigvalsh", lambda x, UPLO="L": np.linalg.eigvalsh(x, UPLO),  # noqa: N803
                  _eigvalsh_dx,
                  numpy=(np.linalg.eigvalsh,), domain=None, doc="the eigenvalues of symmetric matrices, ascending")
@@ -141,6 +156,7 @@ _pinv = unary("pinv", _pinv_of, _pinv_dx,
 # fmt: on
 
 _ONE = np.eye(1)
+QRResult: Any = type(np.linalg.qr(_ONE))
 SlogdetResult: Any = type(np.linalg.slogdet(_ONE))
 EighResult: Any = type(np.linalg.eigh(_ONE))
 SVDResult: Any = type(np.linalg.svd(_ONE))
@@ -169,13 +185,30 @@ def cholesky(a: Any, *, upper: bool = False) -> Any:
     return swapaxes(_cholesky(swapaxes(a, -1, -2)), -1, -2) if upper else _cholesky(a)
 
 
+@composed(np.linalg.qr)
+def qr(a: Any, mode: str = "reduced") -> Any:
+    """Orthonormal columns Q and an upper triangle R, of which a = Q R; mode "r" gives R alone.
+
+    The columns of a, or the first of them if it is wider than high, must be independent.
+    """
+    if mode not in ("reduced", "r"):
+        raise ValueError(f"expected mode 'reduced' or 'r', got {mode!r}; further columns of Q have no derivative")
+    if a.ndim < 2:
+        raise np.linalg.LinAlgError(f"expected matrices, got shape {a.shape}")
+    m, n = a.shape[-2:]
+    both = _q_and_r(a[..., :m] if n > m else a)
+    q, r = matrix_transpose(both[..., :m]), both[..., m:]
+    if n > m:
+        r = concatenate([r, matrix_transpose(q) @ a[..., m:]], -1)
+    return r if mode == "r" else QRResult(q, r)
+
+
 @composed(np.linalg.eigh)
 def eigh(a: Any, UPLO: str = "L") -> Any:  # noqa: N803 (NumPy's name)
     """Eigenvalues, ascending, and eigenvectors of symmetric matrices; vectors of equal eigenvalues have no derivative.
 
     Only the lower triangle (UPLO="L") or the upper one ("U") is read, and gets a gradient.
     """
-    UPLO = UPLO.upper()  # noqa: N806
     return EighResult(eigvalsh(a, UPLO), _eigenvectors(a, UPLO))
 
 
@@ -206,9 +239,11 @@ def lstsq(a: Operand, b: Operand, rcond: float | None = None) -> tuple[Any, Any,
     if x.ndim != 2 or y.ndim not in (1, 2):
         raise np.linalg.LinAlgError(f"expected a matrix and a vector or columns, got shapes {x.shape} and {y.shape}")
     m, n = x.shape
-    if rcond is None:
-        rcond = float(np.finfo(x.dtype).eps) * max(m, n)
+    if y.dtype.kind == "f" and x.dtype != (dtype := np.result_type(x.dtype, y.dtype)):
+        x = astype(x, dtype)
     s = svdvals(x)
+    if rcond is None:
+        rcond = float(np.finfo(s.dtype).eps) * max(m, n)
     rank = int(np.sum(values(s) > rcond * np.max(values(s), initial=0)))
     solution = _pinv(x, rcond) @ y
     distances = atleast_1d(sum_over((y - x @ solution) ** 2, 0))

@@ -19,9 +19,10 @@ from tinygrad_mnist.tensor import Array, Operand, Tensor
 
 from .arithmetic import copy
 from .choices import where
-from .indexing import ARRAY, scatter
+from .indexing import ARRAY, getitem, scatter
 from .reductions import sum as sum_over
-from .shapes import broadcast_to, concatenate, pad, reshape, transpose
+from .shapes import broadcast_to, concatenate, reshape, transpose
+from .shapes import pad as bordered
 
 
 def _served(function: Callable[..., Any], doc: str, moved: Callable[..., Any]) -> Any:
@@ -65,7 +66,7 @@ def gathered(arrays: Sequence[Any], function: Callable[..., Array]) -> Any:
     places = function(*numbered)
     flat = [reshape(x, -1) for x in arrays]
     whole = flat[0] if len(flat) == 1 else concatenate(flat)
-    return whole[places - 1] if places.all() else pad(whole, (1, 0))[places]
+    return whole[places - 1] if places.all() else bordered(whole, (1, 0))[places]
 
 
 def _to_diagonal(g: Any, shape: tuple[int, ...], offset: int, axis1: int, axis2: int) -> Any:
@@ -139,6 +140,18 @@ def rot90(m: Any, k: int = 1, axes: Any = (0, 1)) -> Any:
     return swapaxes(flip(m, second), first, second) if quarters == 1 else flip(swapaxes(m, first, second), second)
 
 
+@composed(np.pad)
+def pad(array: Any, pad_width: Any, mode: str = "constant", constant_values: Any = 0) -> Any:
+    """An array with borders: constant ones, or of its own elements (mode "edge", "reflect", "symmetric", "wrap")."""
+    plain(pad_width, constant_values)
+    if mode == "constant":
+        return bordered(array, pad_width, constant_values)
+    if mode not in ("edge", "reflect", "symmetric", "wrap"):
+        raise ValueError(f"expected mode 'constant', 'edge', 'reflect', 'symmetric' or 'wrap', got {mode!r}")
+    asked: Any = np.pad
+    return gathered([array], lambda x: asked(x, pad_width, mode))
+
+
 @composed(np.diag)
 def diag(v: Any, k: int = 0) -> Any:
     """The diagonal of a matrix; of a vector the matrix that has it there, and zeros."""
@@ -174,10 +187,11 @@ def _below(m: Any, k: int) -> Array:
 @composed(np.take)
 def take(a: Any, indices: Any, axis: int | None = None) -> Any:
     """The elements at places along an axis, or of all; gradients of a place that is taken twice add up."""
+    (x,) = together(a)
     if axis is None:
-        return reshape(a, -1)[_places(indices)]
-    before = np.lib.array_utils.normalize_axis_index(axis, a.ndim)
-    return a[(*[slice(None)] * before, _places(indices))]
+        return getitem(reshape(x, -1), _places(indices))
+    before = np.lib.array_utils.normalize_axis_index(axis, x.ndim)
+    return getitem(x, (*[slice(None)] * before, _places(indices)))
 
 
 def _places(indices: Any) -> Any:
@@ -187,17 +201,29 @@ def _places(indices: Any) -> Any:
     return places
 
 
+@composed(np.compress)
+def compress(condition: Any, a: Any, axis: int | None = None) -> Any:
+    """The elements along an axis, or of all, at whose places a condition holds."""
+    return take(a, np.flatnonzero(condition), axis)
+
+
+@composed(np.extract)
+def extract(condition: Any, arr: Any) -> Any:
+    """The elements at whose places a condition holds, in one axis."""
+    return take(arr, np.flatnonzero(condition))
+
+
 @composed(np.take_along_axis)
 def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
     """For each place along an axis the element there, as np.argsort and np.argmax with keepdims name them."""
-    places = _places(indices)
+    (x,), places = together(arr), _places(indices)
     if axis is None:
-        return reshape(arr, -1)[places]
-    if places.ndim != arr.ndim:
-        raise ValueError(f"expected as many axes of places as of elements, got shapes {places.shape} and {arr.shape}")
-    along = np.lib.array_utils.normalize_axis_index(axis, arr.ndim)
-    grid = np.ogrid[tuple(slice(n) for n in arr.shape)]
-    return arr[tuple(places if i == along else grid[i] for i in range(arr.ndim))]
+        return getitem(reshape(x, -1), places)
+    if places.ndim != x.ndim:
+        raise ValueError(f"expected as many axes of places as of elements, got shapes {places.shape} and {x.shape}")
+    along = np.lib.array_utils.normalize_axis_index(axis, x.ndim)
+    grid = np.ogrid[tuple(slice(n) for n in x.shape)]
+    return getitem(x, tuple(places if i == along else grid[i] for i in range(x.ndim)))
 
 
 @composed(np.broadcast_arrays)
@@ -209,8 +235,8 @@ def broadcast_arrays(*args: Any) -> tuple[Any, ...]:
 
 
 @composed(np.meshgrid)
-def meshgrid(*xi: Any, sparse: bool = False, indexing: str = "xy") -> tuple[Any, ...]:
-    """Coordinates of the points of a grid, an array an axis."""
+def meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = "xy") -> tuple[Any, ...]:
+    """Coordinates of the points of a grid, an array an axis; they are copies whatever `copy` says, unless sparse."""
     arrays = together(*xi)
     asked: Any = np.meshgrid
     points = asked(*[np.empty(x.size) for x in arrays], sparse=True, indexing=indexing)

@@ -363,6 +363,11 @@ def _svdvals() -> SearchStrategy[Case]:
     return _matrices(square=False).map(lambda x: Case((x,)))
 
 
+@operands_of("qr")
+def _qr() -> SearchStrategy[Case]:
+    return _matrices(square=False).map(lambda x: Case((x if x.shape[-2] >= x.shape[-1] else x.mT,)))
+
+
 @operands_of("cholesky")
 def _cholesky() -> SearchStrategy[Case]:
     return _matrices(symmetric=True).map(lambda x: Case((x,)))
