@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_mnist.composed import composed, plain, together
+from tinygrad_mnist.convert import described
 from tinygrad_mnist.op import OpFunction, unary
 from tinygrad_mnist.tensor import Array, Operand, Tensor
 
@@ -197,20 +198,28 @@ def take(a: Any, indices: Any, axis: int | None = None) -> Any:
 def _places(indices: Any) -> Any:
     places = indices if isinstance(indices, Tensor) else np.asarray(indices, int if np.size(indices) == 0 else None)
     if places.dtype.kind not in "iu":
-        raise TypeError(f"expected integers as places, got {indices!r:.60}")
+        raise TypeError(f"expected integers as places, got {described(indices)}")
     return places
 
 
 @composed(np.compress)
 def compress(condition: Any, a: Any, axis: int | None = None) -> Any:
     """The elements along an axis, or of all, at whose places a condition holds."""
-    return take(a, np.flatnonzero(condition), axis)
+    return take(a, _where_it_holds(condition), axis)
 
 
 @composed(np.extract)
 def extract(condition: Any, arr: Any) -> Any:
     """The elements at whose places a condition holds, in one axis."""
-    return take(arr, np.flatnonzero(condition))
+    return take(arr, _where_it_holds(condition))
+
+
+def _where_it_holds(condition: Any) -> Any:
+    if isinstance(condition, Tensor) and condition.dtype.kind == "f":
+        raise TypeError(
+            "expected a condition, got numbers, which would lose their gradient; compare them, as in t != 0"
+        )
+    return np.flatnonzero(condition)
 
 
 @composed(np.take_along_axis)

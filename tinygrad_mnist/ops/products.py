@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_mnist.composed import composed, together
+from tinygrad_mnist.convert import described
 from tinygrad_mnist.op import OpFunction, variadic
 from tinygrad_mnist.tensor import Operand
 
@@ -276,7 +277,7 @@ def matrix_power(a: Any, n: int) -> Any:
     if a.ndim < 2 or a.shape[-1] != a.shape[-2]:
         raise np.linalg.LinAlgError(f"expected square matrices, got shape {a.shape}")
     if not isinstance(n, int | np.integer):
-        raise TypeError(f"expected a whole number as the exponent, got {n!r}")
+        raise TypeError(f"expected a whole number as the exponent, got {described(n)}")
     if n < 0:
         a, n = inv(a), -n
     if n == 0:  # a constant
