@@ -186,3 +186,9 @@ def test_a_long_formula_has_a_line_for_each_term_of_its_sum():
 
 def test_results_are_not_called_after_a_tensor_of_the_users_own():
     assert "t1 = u * v " in explain(named(2.0, "u") * named(3.0, "v"))
+
+
+def test_remainders_are_written_as_python_does():
+    x = named([7.0, 5.0], "x")
+    assert "= x % 3" in visualize.explain((x % 3).sum())
+    assert "* (x // v1)" in visualize.explain((x % (x * 2)).sum())

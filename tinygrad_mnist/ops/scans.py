@@ -1,4 +1,4 @@
-"""Running sums and products along an axis, and differences."""
+"""Running sums and products along an axis, and the products of others."""
 
 from __future__ import annotations
 

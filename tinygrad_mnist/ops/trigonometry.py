@@ -59,7 +59,7 @@ hypot: OpFunction = binary("hypot", np.hypot,
 arcsin = unary("arcsin", np.arcsin,
                lambda g, out, x: g / sqrt((1 - x) * (1 + x)),
                domain=(_INSIDE,), doc="the angle with sine x; its derivative at ±1 is infinite")
-arccos: OpFunction = unary("arccos", np.arccos,
+arccos = unary("arccos", np.arccos,
                lambda g, out, x: -g / sqrt((1 - x) * (1 + x)),
                domain=(_INSIDE,), doc="the angle with cosine x; its derivative at ±1 is infinite")
 arctan = unary("arctan", np.arctan,
@@ -73,7 +73,7 @@ arctan2 = binary("arctan2", np.arctan2,
 arcsinh = unary("arcsinh", np.arcsinh,
                 lambda g, out, x: g / hypot(1, x),
                 doc="the number with sinh x")
-arccosh: OpFunction = unary("arccosh", np.arccosh,
+arccosh = unary("arccosh", np.arccosh,
                 lambda g, out, x: g / sqrt(x - 1) / sqrt(x + 1),
                 domain=(Domain(1.25, 4),), doc="the number >= 0 with cosh x; its derivative at 1 is infinite")
 arctanh = unary("arctanh", np.arctanh,
