@@ -19,7 +19,8 @@ indexing, images, moves, joins, decompositions, products, sorting, statistics, d
 `sum`, `max`, `min`, `abs`, `pow`, `round` and `divmod` are functions there; Python's own are in `builtins`. A row whose
 rule refers to the row itself, or to a later one, is annotated `: OpFunction`. A row is all that an op needs: its
 function is here, and in the package, because it is a row (`ops/__init__.pyi`, written from the table, tells type
-checkers). How an op is made and applied: `op.py`.
+checkers). What needs no rule of its own is a function made of ops, in the same rooms, to which `composed` gives NumPy's
+name. How an op is made and applied: `op.py`.
 """
 
 from tinygrad_mnist.op import FUNCTIONS
