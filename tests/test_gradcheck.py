@@ -195,8 +195,8 @@ def test_a_rule_that_writes_into_an_input_is_found_out():
         x *= g
         return x
 
-    with op("square", lambda x: x**2 / 2, rule) as square, pytest.raises(ValueError, match="read-only"):
-        check_gradients(square, np.ones(2))
+    with op("half_square", lambda x: x**2 / 2, rule) as half_square, pytest.raises(ValueError, match="read-only"):
+        check_gradients(half_square, np.ones(2))
 
 
 # --- the verdict ------------------------------------------------------------------------------------------------------
@@ -324,7 +324,7 @@ def test_parameters_come_back_to_the_last_bit(check, outcome):
 
     expected = {"wrong": GradientError, "raises": ZeroDivisionError, "interrupted": KeyboardInterrupt}
     raises = pytest.raises(expected[outcome]) if outcome in expected else contextlib.nullcontext()
-    with op("square", lambda x: x**2, rule) as wrong, raises:
+    with op("my_square", lambda x: x**2, rule) as wrong, raises:
         check(f, np.ones((1, 3)), parameters=model)
     assert (weight.data is held, weight.data.tobytes(), weight.dtype) == (True, bits, np.float32)
     assert (weight.grad is grads, weight.data.flags.writeable) == (True, True)
@@ -413,7 +413,7 @@ def test_a_factor_is_found_everywhere_and_told(x, factor):
 
 
 def test_a_rule_that_ignores_the_gradient_it_is_given_is_found_in_a_sum_too(table):
-    square = tg.unary("square", lambda x: x**2, lambda g, out, x: 2 * x)
+    square = tg.unary("my_square", lambda x: x**2, lambda g, out, x: 2 * x)
     with pytest.raises(GradientError, match=r"0\.7273 times what it should be"):
         check_gradients(lambda x: square(x).sum(), np.array([1.0, 2.0, 3.0]))
 

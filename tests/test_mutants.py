@@ -21,6 +21,7 @@ from tinygrad_mnist.testing import check
 from .helpers import cases
 
 DIFFERENTIABLE = [op for op in OPS.values() if op.differentiable]
+PARTS = 8  # that several processors can hunt in
 
 
 def slots(op):
@@ -171,8 +172,9 @@ def mutants(op, slot):
 def applications(op, slot):
     """All that the rule is applied to in the cases: g, the result, and the parameters of the rule."""
     found = []
-    for case in cases(op.name):
-        out = case(*(Tensor(case.args[i], requires_grad=True) for i in case.places))
+    for case in (case for case in cases(op.name) if case.places):
+        result = case(*(Tensor(case.args[i], requires_grad=True) for i in case.places))
+        out = next(t for t in (result, *result.inputs) if isinstance(t, Tensor) and t.op is op)
         for i in case.places:
             if isinstance(op.rules, Each) or i == slot:
                 extra = {"position": i} if isinstance(op.rules, Each) else {}
@@ -189,8 +191,11 @@ def reads(op, slot, which):
     rule = rule_of(op, slot)
     blind = argument(nans, which)(rule, slot)
     for g, out, params in applications(op, slot):
-        with np.errstate(all="ignore"):
-            true, other = (np.asarray(r(g, out.data, *arrays_of(out), **params)) for r in (rule, blind))
+        try:
+            with np.errstate(all="ignore"):
+                true, other = (np.asarray(r(g, out.data, *arrays_of(out), **params)) for r in (rule, blind))
+        except np.linalg.LinAlgError:  # the decomposition of NaN
+            return True
         if true.tobytes() != other.tobytes():
             return True
     return False
@@ -241,11 +246,12 @@ def killer(op):
     return next((i for i, case in enumerate(cases(op.name)) if fails(case)), None)
 
 
-def test_every_corrupted_rule_is_caught(capsys):
+@pytest.mark.parametrize("part", range(PARTS))
+def test_every_corrupted_rule_is_caught(part, capsys):
     planted_by_kind: Counter[str] = Counter()
     excused: Counter[str] = Counter()
     survivors, killers = [], set()
-    for op in DIFFERENTIABLE:
+    for op in DIFFERENTIABLE[part::PARTS]:
         for slot in slots(op):
             for name, rule, excuse in mutants(op, slot):
                 if excuse:
@@ -263,7 +269,7 @@ def test_every_corrupted_rule_is_caught(capsys):
             f"\n{total - len(survivors)} of {total} mutants killed; {excused.total()} more would have changed nothing"
         )
     assert not survivors
-    assert total > 12 * len(DIFFERENTIABLE)
+    assert total > 12 * len(DIFFERENTIABLE) // PARTS
     assert all(passes_uncorrupted(*killer) for killer in killers)
 
 

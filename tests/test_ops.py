@@ -696,7 +696,7 @@ def test_text_of_errors_about_shapes(compute, message):
         (ValueError, lambda: np.broadcast_to(constant(np.ones(3)), (2,)), ["broadcast_to", "(3,)", "(2,)"]),
         (ValueError, lambda: tg.concatenate([constant([1.0]), np.ones((1, 1))]), ["concatenate", "(1,)", "(1, 1)"]),
         (ValueError, lambda: tg.stack([constant([1.0]), np.ones(2)]), ["stack", "(1,)", "(2,)"]),
-        (ValueError, lambda: tg.pad(constant([1.0]), 1, mode="edge"), ["pad", "'constant'", "'edge'"]),
+        (ValueError, lambda: tg.pad(constant([1.0]), 1, mode="mean"), ["pad", "'constant'", "'mean'"]),
         (
             ValueError,
             lambda: tg.conv2d(constant(np.ones((1, 3, 4, 4))), np.ones((1, 2, 2, 2))),
@@ -994,19 +994,19 @@ class TestMistakesInOwnOps:
 
     def test_an_op_made_in_code_without_a_name_is_the_users(self):
         space = {"unary": unary, "np": np}
-        exec("op = unary('my_nameless', np.cbrt, lambda g, out, x: g)", space)
+        exec("op = unary('my_nameless', np.spacing, lambda g, out, x: g)", space)
         assert not is_ours(OPS.pop("my_nameless"))
 
     def test_an_op_made_anew_serves_numpys_function_in_place_of_the_former(self):
         for factor in (1.0, 3.0):
-            OPS.pop("my_cbrt", None)
-            unary("my_cbrt", np.cbrt, lambda g, out, x, factor=factor: g * factor)
-            assert_array_equal(slope(np.cbrt, [1.0, 8.0]), [factor, factor])
-        del OPS["my_cbrt"]
-        with refused(TypeError, "np.linalg.norm is not in the table"):
-            np.linalg.norm(variable([1.0]))
-        with refused(TypeError, "np.cbrt is not in the table"):
-            np.cbrt(variable([1.0]))
+            OPS.pop("my_spacing", None)
+            unary("my_spacing", np.spacing, lambda g, out, x, factor=factor: g * factor)
+            assert_array_equal(slope(np.spacing, [1.0, 8.0]), [factor, factor])
+        del OPS["my_spacing"]
+        with refused(TypeError, "np.linalg.eig is not in the table"):
+            np.linalg.eig(variable([[1.0]]))
+        with refused(TypeError, "np.spacing is not in the table"):
+            np.spacing(variable([1.0]))
 
 
 @pytest.mark.parametrize("function", [tg.relu, tg.sum, tg.conv2d, tg.concatenate])
@@ -1018,7 +1018,7 @@ def test_ops_can_be_pickled(function):
 
 CELL = """
 from tinygrad_mnist import unary
-swell = unary("swell", lambda x: {factor} * x * x, lambda g, out, x: g * {slope} * x, numpy=(np.square,))
+swell = unary("swell", lambda x: {factor} * x * x, lambda g, out, x: g * {slope} * x, numpy=(np.i0,))
 """
 
 
@@ -1036,7 +1036,7 @@ def test_the_same_module_may_define_its_op_again(table):
     right = run_cell("notebook", 2.0, 4.0)
     assert table["swell"] is right.op
     assert_array_equal(grad(right(x).sum(), x).data, [4, 8])
-    assert_array_equal(grad(np.square(x).sum(), x).data, [4, 8])
+    assert_array_equal(grad(np.i0(x).sum(), x).data, [4, 8])
     assert_array_equal(grad(earlier.sum(), x).data, [3, 6])  # made before: with the rule that it was made with
     assert pickle.loads(pickle.dumps(right.op)) is right.op
     testing.check_op("swell")
@@ -1048,7 +1048,7 @@ def test_an_op_that_cannot_be_defined_again_leaves_the_row_as_it_was(table):
     with pytest.raises(TypeError, match="a rule is called as"):
         exec('from tinygrad_mnist import unary\nunary("swell", lambda x: x, lambda g: g)', names)
     assert table["swell"] is first.op
-    assert np.square(variable(3.0)).item() == 9
+    assert np.i0(variable(3.0)).item() == 9
 
 
 @pytest.mark.parametrize("owner", ["another", "tinygrad_mnist.ops"])

@@ -429,8 +429,8 @@ def test_numpy_functions_of_the_table_give_tensors_with_numpys_values(function):
 
 
 REFUSED: dict[str, Callable[[Any], Any]] = {
-    "sinh": np.sinh,
-    "floor": np.floor,
+    "spacing": np.spacing,
+    "i0": np.i0,
     "add.reduce": np.add.reduce,
     "add.accumulate": np.add.accumulate,
     "multiply.outer": lambda t: np.multiply.outer(t, t),
@@ -438,16 +438,16 @@ REFUSED: dict[str, Callable[[Any], Any]] = {
     "add": lambda t: np.add(t, 1, out=np.zeros(3)),
     "exp": lambda t: np.exp(t, out=np.zeros(3)),
     "multiply": lambda t: np.multiply(t, 2, where=np.array([True, False, True])),
-    "cumsum": np.cumsum,
-    "std": np.std,
-    "prod": np.prod,
-    "sort": np.sort,
-    "norm": np.linalg.norm,
+    "cumsum": lambda t: np.cumsum(t, dtype=np.float32),
+    "std": lambda t: np.std(t, dtype=np.float32),
+    "prod": lambda t: np.prod(t, where=np.array([True, False, True])),
+    "nextafter": lambda t: np.nextafter(t, 0.0),
+    "eigvals": lambda t: np.linalg.eigvals(t[None]),
     "fft": np.fft.fft,
-    "einsum": lambda t: np.einsum("i->", t),
-    "dot": lambda t: np.dot(np.ones(3), t),
+    "einsum": lambda t: np.einsum("i->", t, dtype=np.float32),
+    "dot": lambda t: np.dot(np.ones(3), t, out=np.zeros(())),
     "copyto": lambda t: np.copyto(np.zeros(3), t),
-    "remainder": lambda t: np.ones(3) % t,
+    "ldexp": lambda t: np.ldexp(t, 2),
     "sum": lambda t: np.sum(t, out=np.zeros(())),
     "mean": lambda t: np.mean(t, dtype=np.float32),
     "max": lambda t: np.max(t, initial=0.0),
@@ -492,12 +492,8 @@ def test_where_of_one_argument_asks_for_places():
         assert [places.tolist() for places in asked] == [[0, 1], [1, 0]]
 
 
-@pytest.mark.parametrize("product", [np.dot, np.inner, np.vdot])
-def test_products_that_the_table_has_not_name_the_operator(product):
+def test_an_arrays_own_product_names_the_operator():
     t = variable([1.0, 2.0])
-    for x, y in ((t, t), (t.data, t), (t, t.data)):
-        with refused(TypeError, product.__name__, "x @ y"):
-            product(x, y)
     with refused(TypeError, "A @ t"):
         t.data.dot(t)
 
@@ -549,7 +545,8 @@ def test_no_function_of_numpy_silently_gives_a_float_array():
             continue
         for arity in (1, 2, 3):
             try:
-                result = function(*[variable(np.ones((2, 2)))] * arity)
+                with np.errstate(all="ignore"):
+                    result = function(*[variable(np.ones((2, 2)))] * arity)
             except (TypeError, ValueError):  # refused, or a query of too many arguments
                 continue
             called += 1

@@ -192,7 +192,7 @@ def test_several_outputs_and_a_leaf_can_be_drawn():
 @pytest.mark.parametrize("name", ELEMENTWISE)
 def test_every_elementwise_op_can_be_drawn_with_both_passes(name):
     op = OPS[name]
-    inputs = [named(np.full((2, 3), 0.6 + i / 10), f"i{i}") for i in range(len(op.domain or ()))]
+    inputs = [named(np.full((2, 3), 0.6 + i / 10 + (name == "arccosh")), f"i{i}") for i in range(len(op.domain or ()))]
     parameters = {k: v if isinstance(v, int | float) else np.float64 for k, v in op.defaults.items()}
     y = op.function(*inputs, **parameters).sum()
     picture = Picture(visualize.graph(y, backward=True, gradients=True, values=True))

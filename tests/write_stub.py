@@ -35,12 +35,24 @@ from tinygrad_mnist.tensor import Operand, Tensor
 
 from . import arithmetic as arithmetic
 from . import choices as choices
+from . import decompositions as decompositions
+from . import differences as differences
 from . import elementary as elementary
 from . import images as images
 from . import indexing as indexing
+from . import joins as joins
+from . import logarithms as logarithms
 from . import matrices as matrices
+from . import moves as moves
+from . import names as names
+from . import products as products
 from . import reductions as reductions
+from . import rounding as rounding
+from . import scans as scans
 from . import shapes as shapes
+from . import sorting as sorting
+from . import statistics as statistics
+from . import trigonometry as trigonometry
 
 '''
 
@@ -70,9 +82,15 @@ def _parameters(function: Any) -> str:
 def _kinds(function: Any) -> list[str]:
     """The parameters of a function that is written out, as it annotates them."""
     parameters = inspect.signature(function).parameters.values()
-    parts = [str(p).replace("'", "") for p in parameters]
+    parts = [_kind(p) for p in parameters]
     keyword = [i for i, p in enumerate(parameters) if p.kind is p.KEYWORD_ONLY]
-    return [*parts[: keyword[0]], "*", *parts[keyword[0] :]] if keyword else parts
+    spread = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    return [*parts[: keyword[0]], "*", *parts[keyword[0] :]] if keyword and not spread else parts
+
+
+def _kind(p: inspect.Parameter) -> str:
+    default = "" if p.default is p.empty else f" = {p.default!r}".replace("'", '"')
+    return f"{'*' if p.kind is p.VAR_POSITIONAL else ''}{p.name}: {p.annotation}{default}"
 
 
 if __name__ == "__main__":

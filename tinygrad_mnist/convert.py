@@ -76,6 +76,12 @@ def read_only(array: Any) -> Array:
     return view
 
 
+def kind_of(error: Exception) -> type[Exception]:
+    """The kind of error that says the same in other words."""
+    kinds: tuple[type[Exception], ...] = (np.linalg.LinAlgError, TypeError, ValueError, IndexError)
+    return next((kind for kind in kinds if isinstance(error, kind)), type(error))
+
+
 def described(value: Any) -> str:
     """A value in a few words: its type, and its shape and dtype or the beginning of its text."""
     if hasattr(value, "shape") and hasattr(value, "dtype"):

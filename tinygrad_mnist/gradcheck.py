@@ -39,7 +39,9 @@ COARSE = 1e-4  # the largest uncertainty that a narrow step may have, relative t
 ANALYTIC = frozenset(
     """
     add sub mul div neg copy pow exp log sqrt tanh sigmoid matmul linear sum mean logsumexp softmax log_softmax reshape
-    transpose broadcast_to getitem scatter concatenate stack pad windows fold conv2d
+    transpose broadcast_to getitem scatter concatenate stack pad windows fold conv2d diagonal einsum
+    inv solve det cofactors prod cumsum cumprod
+    sin cos tan arcsin arccos arctan sinh cosh arcsinh arccosh arctanh log1p expm1 log2 log10 exp2 square reciprocal
     quadratic_cost cross_entropy_cost softmax_cross_entropy
     relu leaky_relu maximum minimum where clip max min max_pool2d
     """.split()

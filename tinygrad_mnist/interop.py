@@ -18,11 +18,12 @@ QUERIES = frozenset(
     getattr(np, name)
     for name in """
     all allclose any argmax argmin argpartition argsort argwhere array_equal array_equiv array_repr array_str
-    array2string can_cast count_nonzero digitize empty_like flatnonzero isclose iscomplexobj
-    isfinite isinf isnan isrealobj logical_xor may_share_memory min_scalar_type ndim nonzero ones_like
-    result_type searchsorted shape shares_memory signbit size zeros_like
+    array2string can_cast count_nonzero digitize empty_like flatnonzero isclose iscomplex iscomplexobj
+    isfinite isin isinf isnan isneginf isposinf isreal isrealobj lexsort logical_xor may_share_memory min_scalar_type
+    nanargmax nanargmin ndim nonzero ones_like
+    result_type searchsorted shape shares_memory signbit size tril_indices_from triu_indices_from zeros_like
     """.split()
-)
+) | {np.linalg.matrix_rank}
 """NumPy's functions whose answer has no derivative in any argument: on Tensors they answer in plain NumPy."""
 
 SHAPES = frozenset((np.shape, np.ndim, np.size, np.zeros_like, np.ones_like, np.empty_like, np.result_type))
@@ -96,9 +97,13 @@ def _translated(function: Any, ours: Any, args: Any, kwargs: Any) -> tuple[list[
     names = _parameters(function)
     if names is None:
         return args, kwargs
-    given = dict(zip(names, args, strict=False)) | kwargs
-    arity = ours.op.arity if hasattr(ours, "op") else 1
-    operands = [given.pop(name) for name in list(names)[:arity] if name in given]
+    if _takes_any_number(function):
+        operands, given = list(args), dict(kwargs)
+    else:
+        given = dict(zip(names, args, strict=False)) | kwargs
+        required = [name for name, default in names.items() if default is inspect.Parameter.empty and name != "kwargs"]
+        arity = ours.op.arity if hasattr(ours, "op") else len(required)
+        operands = [given.pop(name) for name in list(names)[:arity] if name in given]
     chosen = {name: x for name, x in given.items() if name not in names or not _is_default(x, names[name])}
     if unknown := chosen.keys() - (_parameters(ours) or {}):
         raise _no_derivative(_spelled(function), sorted(unknown))
@@ -118,6 +123,12 @@ def _parameters(function: Any) -> dict[str, Any] | None:
         return None
 
 
+@functools.cache
+def _takes_any_number(function: Any) -> bool:
+    """Whether its operands are arguments of its own, as those of np.einsum and np.meshgrid."""
+    return any(p.kind is p.VAR_POSITIONAL for p in inspect.signature(function).parameters.values())
+
+
 def _spelled(function: Callable[..., Any]) -> str:
     return f"{function.__module__}.{function.__name__}".removeprefix("numpy.")
 
@@ -133,15 +144,7 @@ def _arrays(value: Any) -> Any:
     return value
 
 
-REMEDIES = {
-    name: remedy
-    for names, remedy in {
-        "dot inner vdot": "use x @ y for vectors and matrices, x * y for numbers",
-        "append block column_stack dstack hstack vstack": "join Tensors with stack() or concatenate()",
-        "copyto": "fill with broadcast_to(), choose with where()",
-    }.items()
-    for name in names.split()
-}
+REMEDIES = {"copyto": "fill with broadcast_to(), choose with where()"}
 
 
 def _no_derivative(what: str, kwargs: Iterable[str]) -> TypeError:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from .convert import kept, numbers, operand
+from .convert import kept, kind_of, numbers, operand
 from .mode import changed, mode
 from .tensor import NO_PARAMS, PLACES, Array, Tensor, has_tensors, last_change, leaf, tick
 
@@ -127,9 +127,7 @@ def apply(op: Op, inputs: tuple[Any, ...], params: Mapping[str, Any] = NO_PARAMS
             result._created = tick()
             result.op, result.inputs, result.params = op, inputs if plain else _copied(inputs), params
         elif result._array.dtype.kind == "c":
-            raise TypeError(
-                f"{op.name}: the result is complex, and complex numbers have no gradient here; use real operands"
-            )
+            raise TypeError(f"{op.name}: the result is complex, and has no gradient here; use real operands")
     shared = op.view or data is arrays[0]  # as of a user's own op that returns its operand
     if shared and isinstance(inputs[0], Tensor) and np.may_share_memory(result._array, inputs[0]._array):
         result._changed = last_change(inputs[0])
@@ -192,9 +190,8 @@ def _explained(op: Op, inputs: Sequence[Any], error: Exception) -> Exception:
             )
     if hint:
         return ValueError(f"{op.name}: {hint}")
-    kind = TypeError if isinstance(error, TypeError) else ValueError if isinstance(error, ValueError) else IndexError
     given = ", ".join(f"{x.dtype}{x.shape}" if isinstance(x, Tensor | np.ndarray) else repr(x) for x in inputs)
-    return kind(f"{op.name}: {error} (given {given})")
+    return kind_of(error)(f"{op.name}: {error} (given {given})")
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -251,6 +251,10 @@ class Tensor:
         """The values as a read-only view: no copy, and no way to change the Tensor unnoticed."""
         return read_only(self._values())
 
+    def tolist(self) -> Any:
+        """The values as Python's numbers, in lists of lists."""
+        return self._values().tolist()
+
     def detach(self) -> Tensor:
         """The same values, sharing their memory, outside the graph: gradients stop here."""
         result = leaf(self._array)
@@ -286,6 +290,12 @@ class Tensor:
     __rmul__ = table("mul", _swapped)
     __truediv__ = table("div")
     __rtruediv__ = table("div", _swapped)
+    __floordiv__ = table("floor_divide")
+    __rfloordiv__ = table("floor_divide", _swapped)
+    __mod__ = table("remainder")
+    __rmod__ = table("remainder", _swapped)
+    __divmod__ = table("divmod")
+    __rdivmod__ = table("divmod", _swapped)
     __pow__ = table("pow")
     __rpow__ = table("pow", _swapped)
     __matmul__ = table("matmul")
@@ -293,6 +303,7 @@ class Tensor:
     __neg__ = table("neg")
     __pos__ = table("copy")
     __abs__ = table("abs")
+    __round__ = round = table("round")
     __eq__ = table("eq", _comparable)
     __ne__ = table("ne", _comparable)
     __lt__ = table("lt", _comparable)
@@ -308,23 +319,14 @@ class Tensor:
     T = table("transpose", property)
     reshape = table("reshape", _spread)
     transpose = table("transpose", _spread)
-    astype = table("astype")
-    copy = table("copy")
-    clip = table("clip")
-    sum = table("sum")
-    mean = table("mean")
-    max = table("max")
-    min = table("min")
-    logsumexp = table("logsumexp")
-    softmax = table("softmax")
-    log_softmax = table("log_softmax")
-    exp = table("exp")
-    log = table("log")
-    sqrt = table("sqrt")
-    tanh = table("tanh")
-    sigmoid = table("sigmoid")
-    relu = table("relu")
-    argmax, argmin, any, all = np.argmax, np.argmin, np.any, np.all
+    astype, copy, clip = map(table, "astype copy clip".split())
+    sum, mean, max, min, prod = map(table, "sum mean max min prod".split())
+    var, std, cumsum, cumprod = map(table, "var std cumsum cumprod".split())
+    logsumexp, softmax, log_softmax = map(table, "logsumexp softmax log_softmax".split())
+    exp, log, sqrt, tanh, sigmoid, relu = map(table, "exp log sqrt tanh sigmoid relu".split())
+    flatten, ravel, squeeze, swapaxes = map(table, "flatten ravel squeeze swapaxes".split())
+    dot, diagonal, trace, repeat, take = map(table, "dot diagonal trace repeat take".split())
+    argmax, argmin, argsort, any, all = np.argmax, np.argmin, np.argsort, np.any, np.all
     backward: Callable[..., None]  # the chain rule: backward.py
     __array_ufunc__: Callable[..., Any]  # what NumPy's functions do with Tensors: interop.py
     __array_function__: Callable[..., Any]
@@ -395,7 +397,8 @@ class Tensor:
             )
         return NotImplemented  # Python then computes t = t + u
 
-    __iadd__ = __isub__ = __imul__ = __itruediv__ = __ipow__ = __imatmul__ = __iand__ = __ior__ = _refuse_in_place
+    __iadd__ = __isub__ = __imul__ = __itruediv__ = __ifloordiv__ = __imod__ = _refuse_in_place
+    __ipow__ = __imatmul__ = __iand__ = __ior__ = _refuse_in_place
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
         # NumPy does not tell why it asks: np.asarray(t), np.sum([t, u]) and buffer[1:4] = t all come here, and what it

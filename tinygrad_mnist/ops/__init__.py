@@ -14,10 +14,13 @@ of any order follow. From `ops/arithmetic.py`:
 No rule undoes broadcasting (the backward driver does, for all of them), and no rule writes into an array it was given.
 
 The rooms of the table, each of which uses only those before it: arithmetic, choices (and comparisons), elementary
-(functions of one number, and powers), matrices, shapes, reductions, indexing, images. `sum`, `max`, `min`, `abs` and
-`pow` are ops there; Python's own are in `builtins`. A row whose rule refers to the row itself, or to a later one, is
-annotated `: OpFunction`. A row is all that an op needs: its function is here, and in the package, because it is a row
-(`ops/__init__.pyi`, written from the table, tells type checkers). How an op is made and applied: `op.py`.
+(functions of one number, and powers), trigonometry, logarithms, rounding, matrices, shapes, scans, reductions,
+indexing, images, moves, joins, decompositions, products, sorting, statistics, differences, and NumPy's other names.
+`sum`, `max`, `min`, `abs`, `pow`, `round` and `divmod` are functions there; Python's own are in `builtins`. A row whose
+rule refers to the row itself, or to a later one, is annotated `: OpFunction`. A row is all that an op needs: its
+function is here, and in the package, because it is a row (`ops/__init__.pyi`, written from the table, tells type
+checkers). What needs no rule of its own is a function made of ops, in the same rooms, to which `composed` gives NumPy's
+name. How an op is made and applied: `op.py`.
 """
 
 from tinygrad_mnist.op import FUNCTIONS
@@ -35,12 +38,24 @@ from tinygrad_mnist.op import variadic as variadic
 
 from . import arithmetic as arithmetic
 from . import choices as choices
+from . import decompositions as decompositions
+from . import differences as differences
 from . import elementary as elementary
 from . import images as images
 from . import indexing as indexing
+from . import joins as joins
+from . import logarithms as logarithms
 from . import matrices as matrices
+from . import moves as moves
+from . import names as names
+from . import products as products
 from . import reductions as reductions
+from . import rounding as rounding
+from . import scans as scans
 from . import shapes as shapes
+from . import sorting as sorting
+from . import statistics as statistics
+from . import trigonometry as trigonometry
 
 __all__ = [name for name, function in FUNCTIONS.items() if function.__module__.startswith(f"{__name__}.")]
 globals().update({name: FUNCTIONS[name] for name in __all__})

@@ -29,7 +29,7 @@ neg = unary("neg", np.negative,
             sign="−", c="-{x}", doc="-x")
 copy = unary("copy", lambda x: np.array(x),
              lambda g, out, x: g,
-             numpy=(np.copy,), c="{x}", doc="the values of x in memory of their own")
+             numpy=(np.copy, np.positive), c="{x}", doc="the values of x in memory of their own")
 astype: OpFunction = unary("astype", lambda x, dtype: np.asarray(x).astype(dtype),
                lambda g, out, x, dtype: astype(g, dtype=x.dtype),
                doc="x converted to another floating dtype; conversion to integers and booleans has no derivative")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -24,11 +25,19 @@ def _extremum_of_two_dy(g: Any, out: Any, x: Any, y: Any) -> Any:
     return _extremum_of_two_dx(g, out, y, x)
 
 
+def _number_of_two_dx(g: Any, out: Any, x: Any, y: Any) -> Any:
+    return where(x == out, where(y == out, g / 2, g), 0)
+
+
+def _number_of_two_dy(g: Any, out: Any, x: Any, y: Any) -> Any:
+    return _number_of_two_dx(g, out, y, x)
+
+
 # fmt: off
 sign = unary("sign", np.sign, None, doc="-1, 0 or 1; no derivative")
 abs = unary("abs", np.abs,
             lambda g, out, x: g * sign(x),
-            sign="|·|", domain=(NONZERO,), c="ABS({x})", doc="|x|; abs'(0) = 0")
+            numpy=(np.fabs,), sign="|·|", domain=(NONZERO,), c="ABS({x})", doc="|x|; abs'(0) = 0")
 relu = unary("relu", lambda x: np.maximum(x, 0),
              lambda g, out, x: where(x <= 0, 0, g),
              domain=(NONZERO,), doc="max(x, 0); relu'(0) = 0")
@@ -43,6 +52,20 @@ minimum = binary("minimum", np.minimum,
                  _extremum_of_two_dx, _extremum_of_two_dy,
                  sign="min", c="({x} < {y} || {x} != {x} ? {x} : {y})",
                  doc="the smaller of x and y; ties split the gradient equally, and a NaN gets it")
+fmax = binary("fmax", np.fmax,
+              _number_of_two_dx, _number_of_two_dy,
+              doc="the larger of x and y, but for NaN the other one; ties split the gradient equally, a NaN gets none")
+fmin = binary("fmin", np.fmin,
+              _number_of_two_dx, _number_of_two_dy,
+              doc="the smaller of x and y, but for NaN the other one; ties split the gradient equally, a NaN gets none")
+copysign: OpFunction = binary("copysign", np.copysign,
+                  lambda g, out, x, y: where(copysign(1, y) > 0, g, -g) * sign(x),
+                  None,
+                  domain=(NONZERO, NONZERO), doc="|x| with the sign of y; no derivative in y, and 0 at x = 0")
+heaviside = binary("heaviside", np.heaviside,
+                   None,
+                   lambda g, out, x, y: where(x == 0, g, 0),
+                   doc="0 for x < 0, 1 for x > 0, and y at 0; no derivative in x")
 where: OpFunction = ternary("where", lambda condition, x, y: np.where(condition, x, y),
                 None,
                 lambda g, out, condition, x, y: where(condition, g, 0),
@@ -101,3 +124,18 @@ def clip(
 
 
 publish(clip, np.clip)
+
+
+def select(condlist: Sequence[Any], choicelist: Sequence[Operand], default: Operand = 0) -> Any:
+    """Of several choices the first whose condition holds; as with `where` the others get gradient 0."""
+    if len(condlist) != len(choicelist) or not len(condlist):
+        raise ValueError(f"select: expected as many choices as conditions, got {len(choicelist)} and {len(condlist)}")
+    if any(c.dtype != bool for c in (x if isinstance(x, Tensor) else np.asarray(x) for x in condlist)):
+        raise TypeError("select: expected conditions that are true or false; compare first, as in x > 0")
+    selected: Any = default
+    for condition, choice in zip(reversed(condlist), reversed(choicelist), strict=True):
+        selected = where(condition, choice, selected)
+    return selected
+
+
+publish(select, np.select)

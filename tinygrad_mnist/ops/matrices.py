@@ -54,7 +54,7 @@ def _alignment(x: tuple[int, ...], y: tuple[int, ...], *bias: tuple[int, ...]) -
 
 # fmt: off
 matmul = binary("matmul", np.matmul, _matmul_dx, _matmul_dy,
-                sign="@", domain=None, hint=_alignment,
+                numpy=(np.linalg.matmul,), sign="@", domain=None, hint=_alignment,
                 doc="the matrix product x y, of vectors, matrices or stacks of matrices")
 linear = ternary("linear", _linear,
                  lambda g, out, x, weight, bias: g @ weight.T,

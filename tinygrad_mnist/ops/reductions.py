@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import math
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from tinygrad_mnist.tensor import Array
 
 from .choices import chosen, where
 from .elementary import exp, floating
+from .scans import product_of_others
 from .shapes import broadcast_to
 
 
@@ -31,6 +33,12 @@ def _share(out: Any, x: Any) -> float:
 def _extremum_dx(g: Any, out: Any, x: Any, axis: Any, keepdims: bool) -> Any:
     taken = chosen(x, _kept(out, x, axis, keepdims))
     return where(taken, _kept(g, x, axis, keepdims) / sum(taken, axis, True), 0)
+
+
+def _twice_by_degrees(x: Any, out: Any, ddof: float) -> float:
+    """2 / (n - ddof), where each variance is of n elements."""
+    degrees = x.size / out.size - ddof if out.size else 0
+    return 2 / degrees if degrees > 0 else math.nan
 
 
 def _top(x: Array, axis: Any) -> Array:
@@ -79,6 +87,19 @@ min = unary("min", lambda x, axis=None, keepdims=False: np.min(x, axis, keepdims
             _extremum_dx,
             numpy=(np.min, np.amin), domain=None,
             doc="the smallest over the axes; ties split the gradient equally, and a NaN gets it")
+prod = unary("prod", lambda x, axis=None, keepdims=False: np.prod(x, axis, keepdims=keepdims),
+             lambda g, out, x, axis, keepdims: _kept(g, x, axis, keepdims) * product_of_others(x, axis),
+             numpy=(np.prod,), sign="Π", domain=None,
+             doc="the product over the axes; its derivatives are right at 0 too")
+var = unary("var", lambda x, axis=None, keepdims=False, ddof=0: np.var(x, axis, ddof=ddof, keepdims=keepdims),
+            lambda g, out, x, axis, keepdims, ddof:
+                _kept(g, x, axis, keepdims) * (x - mean(x, axis, True)) * _twice_by_degrees(x, out, ddof),
+            numpy=(np.var,), domain=None, doc="the variance over the axes, Σ (x - mean)² / (n - ddof)")
+std = unary("std", lambda x, axis=None, keepdims=False, ddof=0: np.std(x, axis, ddof=ddof, keepdims=keepdims),
+            lambda g, out, x, axis, keepdims, ddof:
+                _kept(where(out == 0, 0, g / where(out == 0, 1, out)), x, axis, keepdims)
+                * (x - mean(x, axis, True)) * (_twice_by_degrees(x, out, ddof) / 2),
+            numpy=(np.std,), domain=None, doc="√var over the axes; where all elements are equal its derivatives are 0")
 logsumexp = unary("logsumexp", _logsumexp,
                   lambda g, out, x, axis, keepdims: _kept(g, x, axis, keepdims) * softmax(x, axis),
                   domain=None, doc="ln Σ e^x over the axes, right for large x too; of nothing ln 0 = -inf")

@@ -26,11 +26,9 @@ def _join_place(arrays: Sequence[Any], position: int, axis: int) -> tuple[Any, .
     return (*[slice(None)] * (axis % arrays[0].ndim), slice(start, start + arrays[position].shape[axis]))
 
 
-def _pad(x: Array, pad_width: Any, mode: str = "constant", constant_values: float = 0) -> Array:
+def _pad(x: Array, pad_width: Any, constant_values: float = 0) -> Array:
     if isinstance(pad_width, dict):
         raise TypeError("expected pad_width as numbers or pairs, one for each axis, got a dict")
-    if mode != "constant":
-        raise ValueError(f"expected mode 'constant', got {mode!r}")
     return np.pad(x, pad_width, "constant", constant_values=constant_values)
 
 
@@ -60,9 +58,9 @@ _stack = variadic("stack", lambda *arrays, axis=0: np.stack(arrays, axis),
                   lambda g, out, *arrays, position, axis: g[(*[slice(None)] * (axis % g.ndim), position)],
                   doc="arrays joined along a new axis")
 pad = unary("pad", _pad,
-            lambda g, out, x, pad_width, mode, constant_values:
+            lambda g, out, x, pad_width, constant_values:
                 g[tuple(slice(a, a + n) for n, (a, _) in zip(x.shape, _pad_widths(x, pad_width), strict=True))],
-            numpy=(np.pad,), domain=None, doc="x with constant borders around it")
+            domain=None, doc="x with constant borders around it")
 # fmt: on
 
 

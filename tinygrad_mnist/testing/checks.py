@@ -100,8 +100,9 @@ def _check_float32(case: Case, variables: Sequence[Array]) -> None:
     single, double = ([_variable(x.astype(dtype)) for x in variables] for dtype in (np.float32, np.float64))
     out, exact = case(*single), case(*double)
     assert case.op is not None
-    # Of float32 and an array of integers NumPy makes float64.
-    promoted = case.op.domain is not None and any(isinstance(x, np.ndarray) and x.dtype.kind in "iu" for x in case.args)
+    # Of float32 and an array of integers, or of float64 as operands without derivative stay, NumPy makes float64.
+    others = [x for i, x in enumerate(case.args) if i not in case.places and isinstance(x, np.ndarray)]
+    promoted = case.op.domain is not None and any(x.dtype.kind in "iuf" for x in others)
     if out.dtype == exact.dtype and not promoted and "dtype" not in case.op.defaults:
         raise GradientError(
             f"{case}: the result is {out.dtype} for float32 operands; float32 must stay float32 "
@@ -115,9 +116,10 @@ def _check_float32(case: Case, variables: Sequence[Array]) -> None:
 
 
 def _check_memory(case: Case, variables: Sequence[Array]) -> None:
-    out = case(*map(_variable, variables))
+    result = case(*map(_variable, variables))
     assert case.op is not None
-    if out.op is not case.op:
+    out = next((t for t in (result, *result.inputs) if isinstance(t, Tensor) and t.op is case.op), None)
+    if out is None:
         return
     if not case.op.view and any(np.may_share_memory(out.data, x.data) for x in out.inputs if isinstance(x, Tensor)):
         raise GradientError(f"{case}: forward returns memory of an operand; return a copy, or say view=True")

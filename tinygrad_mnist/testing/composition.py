@@ -100,20 +100,21 @@ def compositions(draw: st.DrawFn, max_lines: int = 6) -> Composition:
 
 
 _STRUCTURAL = """
-    where clip matmul sum mean logsumexp max min softmax log_softmax
+    where clip matmul sum mean prod logsumexp max min softmax log_softmax cumsum cumprod
     reshape transpose broadcast_to pad getitem concatenate stack
     """.split()
-_SMOOTH = "add sub mul div pow".split()  # no kink where x equals y
+_SMOOTH = "add sub mul div pow hypot arctan2 logaddexp logaddexp2".split()  # no kink where x equals y
 
 
 def _ops() -> list[Op]:
-    """The ops that compositions are made of."""
-    return [
+    """The ops that compositions are made of; of the many elementwise ones each is drawn half as often as others."""
+    structural = [op for op in OPS.values() if op.name in _STRUCTURAL]
+    elementwise = [
         op
         for op in OPS.values()
-        if op.name in _STRUCTURAL
-        or (op.differentiable and op.domain and len(op.domain) < 3 and not missing(op.defaults))
+        if op not in structural and op.differentiable and op.domain and len(op.domain) < 3 and not missing(op.defaults)
     ]
+    return 2 * structural + elementwise
 
 
 def _next_lines(draw: st.DrawFn, op: Op, values: Mapping[str, Array]) -> Iterator[Line]:
@@ -131,10 +132,12 @@ def _next_lines(draw: st.DrawFn, op: Op, values: Mapping[str, Array]) -> Iterato
         case "matmul":
             weights = draw(arrays((x.shape[-1], 2) if x.ndim else ()))
             yield from (line(operands) for operands in [*pairs, (last, weights)])
-        case "sum" | "mean" | "logsumexp" | "max" | "min":
-            params = {"axis": draw(axes(x.shape, empty=op.name == "sum")), "keepdims": draw(st.booleans())}
+        case "sum" | "mean" | "prod" | "logsumexp" | "max" | "min":
+            params = {"axis": draw(axes(x.shape, empty=op.name in ("sum", "prod"))), "keepdims": draw(st.booleans())}
             if op.name not in ("max", "min") or _distinct(x):
                 yield line((last,), params)
+        case "cumsum" | "cumprod":
+            yield line((last,), {"axis": draw(st.sampled_from((None, *range(x.ndim))))})
         case "softmax" | "log_softmax":
             yield from (line((last,), {"axis": i}) for i, n in enumerate(x.shape) if n)
         case "reshape":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -18,12 +19,14 @@ from tinygrad_mnist.tensor import Array, Tensor
 
 from .cases import Case, elementwise, operands_of
 from .strategies import (
+    LAYOUTS,
     Shape,
     arrays,
     axes,
     broadcastable,
     broadcastable_shapes,
     indices,
+    laid_out,
     matmul_operands,
     shapes,
     shapes_of_size,
@@ -92,6 +95,52 @@ def _linear(draw: st.DrawFn) -> Case:
 def _sum(draw: st.DrawFn, empty: bool = True, distinct: bool = False) -> Case:
     x = draw(arrays(distinct=distinct))
     return Case((x,), {"axis": draw(axes(x.shape, empty=empty)), "keepdims": draw(st.booleans())})
+
+
+@operands_of("remainder", "fmod", "floor_divide")
+@st.composite
+def _remainder(draw: st.DrawFn) -> Case:
+    """Quotients of either sign, no whole numbers: there is a jump."""
+    x, y = draw(broadcastable(Domain(-4, 4), Domain(-4, 4, away=(0.0,))))
+    if draw(st.booleans()) and y.size:
+        y = y.flat[0]
+    whole = np.rint(np.divide(*np.broadcast_arrays(x, y)))
+    return Case((np.asarray(whole * y + y * 0.375), y if isinstance(y, np.ndarray) else y.item()))
+
+
+@operands_of("prod")
+def _prod() -> SearchStrategy[Case]:
+    return _sum()
+
+
+@operands_of("cumsum", "cumprod")
+@st.composite
+def _cumsum(draw: st.DrawFn) -> Case:
+    x = draw(arrays())
+    return Case((x,), {"axis": draw(st.sampled_from((None, *range(-x.ndim, x.ndim))))})
+
+
+@operands_of("sort", "ranks")
+@st.composite
+def _sort(draw: st.DrawFn) -> Case:
+    x = draw(arrays(shapes(min_dims=1), distinct=True))
+    return Case((x,), {"axis": draw(st.sampled_from((None, *range(-x.ndim, x.ndim))))})
+
+
+@operands_of("intervals")
+@st.composite
+def _intervals(draw: st.DrawFn) -> Case:
+    return Case((draw(arrays()), np.arange(draw(st.integers(2, 4))) - 0.5))
+
+
+@operands_of("var", "std")
+@st.composite
+def _var(draw: st.DrawFn) -> Case:
+    """Never of equal elements, where the deviation has a kink."""
+    x = draw(arrays(shapes(min_dims=1, min_side=2), distinct=True))
+    axis = draw(axes(x.shape))
+    params = {"keepdims": draw(st.booleans()), "ddof": draw(st.sampled_from((0, 1, 0.5)))}
+    return Case((x,), {"axis": None if axis == () else axis, **params})
 
 
 @operands_of("mean", "logsumexp")
@@ -257,3 +306,112 @@ def _one_hot(draw: st.DrawFn) -> Case:
 def _dropout_mask(draw: st.DrawFn) -> Case:
     rng = np.random.default_rng(draw(st.integers(0, 9)))
     return Case((draw(arrays()),), {"p": draw(st.sampled_from((0.0, 0.5, 0.9))), "rng": rng})
+
+
+@operands_of("diagonal")
+@st.composite
+def _diagonal(draw: st.DrawFn) -> Case:
+    x = draw(arrays(shapes(min_dims=2)))
+    axis1, axis2 = draw(st.permutations(range(x.ndim)))[:2]
+    return Case((x,), {"offset": draw(st.integers(-1, 1)), "axis1": axis1, "axis2": axis2 - x.ndim})
+
+
+@operands_of("einsum")
+@st.composite
+def _einsum(draw: st.DrawFn) -> Case:
+    """Up to three operands whose axes have names, some of size 1 where others are longer."""
+    count = draw(st.sampled_from((1, 2, 2, 2, 3)))
+    terms = [draw(st.permutations("ijkl"))[: draw(st.integers(1, 3))] for _ in range(count)]
+    result = draw(st.permutations("ijkl"))[: draw(st.integers(0, 3))]
+    terms = [[name for name in term if _others(name, i, terms, result)] for i, term in enumerate(terms)]
+    result = [name for name in result if any(name in term for term in terms)]
+    sizes = {name: draw(st.sampled_from((2, 3, 1, 2, 3, 0))) for name in "ijkl"}
+    thin = st.sampled_from((False,) * 7 + (True,))
+    args = [draw(arrays(tuple(min(sizes[name], 1) if draw(thin) else sizes[name] for name in term))) for term in terms]
+    subscripts = f"{','.join(map(''.join, terms))}->{''.join(result)}"
+    return Case(tuple(args), {"subscripts": subscripts})
+
+
+def _others(name: str, i: int, terms: list[list[str]], result: list[str]) -> bool:
+    return name in result or any(name in term for k, term in enumerate(terms) if k != i)
+
+
+def _orthogonal(rng: np.random.Generator, stack: Shape, n: int) -> Array:
+    return np.linalg.qr(rng.normal(size=(*stack, n, n)))[0]
+
+
+@st.composite
+def _matrices(draw: st.DrawFn, square: bool = True, symmetric: bool = False, values: tuple[float, ...] = ()) -> Array:
+    """Matrices whose singular values or eigenvalues are known, and not near each other or 0."""
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    stack = draw(st.sampled_from(((), (), (), (2,), (1,), (0,))))
+    m, n = draw(st.sampled_from(((2, 2), (3, 3), (2, 2), (1, 1), (2, 3), (3, 2), (1, 3))[: 4 if square else 7]))
+    k = min(m, n)
+    u, v = _orthogonal(rng, stack, m), _orthogonal(rng, stack, n)
+    numbers = rng.permutation(values or (0.5, 1.25, 2.0, 3.0))[:k]
+    x = np.asarray((u[..., :k] * numbers) @ (u.mT if symmetric else v[..., :k].mT))
+    return laid_out(x, draw(st.sampled_from(LAYOUTS)))
+
+
+@operands_of("inv", "det", "cofactors", "slogdet")
+def _inv() -> SearchStrategy[Case]:
+    return _matrices().map(lambda x: Case((x,)))
+
+
+@operands_of("svdvals", "pinv")
+def _svdvals() -> SearchStrategy[Case]:
+    return _matrices(square=False).map(lambda x: Case((x,)))
+
+
+@operands_of("qr")
+def _qr() -> SearchStrategy[Case]:
+    return _matrices(square=False).map(lambda x: Case((x if x.shape[-2] >= x.shape[-1] else x.mT,)))
+
+
+@operands_of("cholesky")
+def _cholesky() -> SearchStrategy[Case]:
+    return _matrices(symmetric=True).map(lambda x: Case((x,)))
+
+
+@operands_of("eigvalsh")
+@st.composite
+def _eigvalsh(draw: st.DrawFn) -> Case:
+    x = draw(_matrices(symmetric=True, values=(-2.0, -0.75, 0.5, 2.0)))
+    return Case((x,), {"UPLO": draw(st.sampled_from("LU"))})
+
+
+@operands_of("eigenvectors")
+def _eigenvectors() -> SearchStrategy[Case]:
+    return _eigvalsh().map(lambda case: _steady("eigenvectors", case))
+
+
+@operands_of("singular_vectors")
+def _singular_vectors() -> SearchStrategy[Case]:
+    return _svdvals().map(lambda case: _steady("singular_vectors", case))
+
+
+def _steady(name: str, case: Case) -> Case:
+    """Vectors with the signs that they have here: of a matrix as good as the same LAPACK may give the opposite ones."""
+    here = OPS[name].forward(*case.args, **case.params)
+
+    def steady(x: Any, **params: Any) -> Any:
+        vectors = OPS[name].function(x, **params)
+        return vectors * ops.sign(ops.sum(vectors * here.astype(vectors.dtype), -2, True))
+
+    return Case(case.args, case.params, steady)
+
+
+@operands_of("solve")
+@st.composite
+def _solve(draw: st.DrawFn) -> Case:
+    x = draw(_matrices())
+    stack, _ = draw(broadcastable_shapes(2, x.shape[:-2]))
+    return Case((x, draw(arrays((*stack, x.shape[-1], draw(st.integers(0, 2)))))))
+
+
+@operands_of("norm")
+@st.composite
+def _norm(draw: st.DrawFn) -> Case:
+    x = draw(arrays(shapes(min_dims=1), values=NONZERO))
+    pairs = itertools.permutations(range(x.ndim), 2)
+    return Case((x,), {"axis": draw(st.sampled_from([None, *range(-x.ndim, x.ndim), *pairs]))})

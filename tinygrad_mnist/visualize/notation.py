@@ -22,8 +22,8 @@ from .tracing import calls_around
 NOTATION = {  # how Python writes an op, and how tightly that binds; all others are written name(x, y)
     "eq": ("{} == {}", 1), "ne": ("{} != {}", 1), "lt": ("{} < {}", 1), "le": ("{} <= {}", 1), "gt": ("{} > {}", 1),
     "ge": ("{} >= {}", 1), "add": ("{} + {}", 2), "sub": ("{} - {}", 2), "linear": ("{} @ {} + {}", 2),
-    "mul": ("{} * {}", 3), "div": ("{} / {}", 3), "matmul": ("{} @ {}", 3), "neg": ("-{}", 4), "pow": ("{} ** {}", 5),
-    "copy": ("{}", 6),
+    "mul": ("{} * {}", 3), "div": ("{} / {}", 3), "remainder": ("{} % {}", 3), "floor_divide": ("{} // {}", 3),
+    "matmul": ("{} @ {}", 3), "neg": ("-{}", 4), "pow": ("{} ** {}", 5), "copy": ("{}", 6),
 }
 # fmt: on
 _ATOM = 6

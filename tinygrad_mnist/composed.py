@@ -1,0 +1,67 @@
+"""Functions made of ops that serve NumPy's: of arrays alone NumPy itself computes, and errors are in one line."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+
+from .convert import kind_of
+from .op import publish
+from .tensor import Tensor, has_tensors
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def composed(*numpy: Any) -> Callable[[Function], Function]:
+    """Publish a function that is made of ops as what serves NumPy's functions: a decorator.
+
+    Args:
+        *numpy: NumPy's functions, the first of which computes where there is no Tensor; None for one that this version
+            of NumPy does not have.
+    """
+
+    def publish_it(function: Function) -> Function:
+        plainly = numpy[0] or function
+
+        @functools.wraps(function)
+        def served(*args: Any, **params: Any) -> Any:
+            if not any(isinstance(x, Tensor) or has_tensors(x) for x in (*args, *params.values())):
+                answer = plainly(*args, **params)
+                return np.asarray(answer) if isinstance(answer, np.generic) else answer
+            try:
+                return function(*args, **params)
+            except (TypeError, ValueError, IndexError) as error:
+                if str(error).startswith(function.__name__):
+                    raise
+                raise kind_of(error)(f"{function.__name__}: {error}").with_traceback(error.__traceback__) from None
+
+        publish(served, *filter(None, numpy))
+        return served  # type: ignore[return-value]
+
+    return publish_it
+
+
+def plain(*parameters: Any) -> None:
+    """Refuse Tensors among parameters."""
+    if any(isinstance(x, Tensor) or has_tensors(x) for x in parameters):
+        raise TypeError("places and counts are parameters, to which no gradient flows; pass integers, or t.numpy()")
+
+
+def together(*operands: Any) -> list[Any]:
+    """Operands as Tensors and arrays: Python's numbers, and lists of them, take the dtype of the others."""
+    if any(has_tensors(x) for x in operands):
+        raise TypeError("got a list of Tensors; join them with stack() or concatenate() first")
+    arrays = [x if isinstance(x, Tensor | np.ndarray) else np.asarray(x) for x in operands]
+    known = [a.dtype for x, a in zip(operands, arrays, strict=True) if x is a]
+    if not known:
+        return arrays
+    weak = [
+        a.dtype.type(0).item() for x, a in zip(operands, arrays, strict=True) if x is not a and a.dtype.kind in "biuf"
+    ]
+    dtype = np.result_type(*known, *weak)
+    return [
+        a if x is a or a.dtype.kind not in "biuf" else a.astype(dtype) for x, a in zip(operands, arrays, strict=True)
+    ]
