@@ -1,6 +1,6 @@
 """Hypothesis profiles, and what several files share.
 
-`ci` (the default) repeats the same cases; `explore` draws 2,000 new ones a property:
+`quick` (the default) and `ci` repeat the same cases, 15 and 50 a property; `explore` draws 2,000 new ones:
 
     pytest --hypothesis-profile=explore
 """
@@ -26,10 +26,11 @@ pytest.register_assert_rewrite("tests.helpers")  # so that its assertions show w
 from .helpers import ROOT, environment, write_data  # noqa: E402
 
 settings.register_profile("ci", derandomize=True, deadline=None, database=None, print_blob=True, max_examples=50)
+settings.register_profile("quick", settings.get_profile("ci"), max_examples=15)
 settings.register_profile(
     "explore", derandomize=False, deadline=None, max_examples=2000, suppress_health_check=[HealthCheck.too_slow]
 )
-settings.load_profile("ci")
+settings.load_profile("quick")
 
 
 @pytest.fixture

@@ -63,12 +63,13 @@ def test_a_composition_prints_as_python_that_computes_the_same(composition):
     np.testing.assert_allclose(result, expected, rtol=1e-12)  # memory layout decides the last bits
 
 
+@pytest.mark.slow
 def test_compositions_use_the_whole_table_and_share_their_values():
     """Over the examples of one run: every kind of op, several inputs, empty and large values, views, repeated use."""
     functions: Counter[str] = Counter()
     seen: Counter[str] = Counter()
 
-    @settings(max_examples=500, derandomize=True, database=None)
+    @settings(max_examples=1500, derandomize=True, database=None)
     @given(compositions())
     def look(composition):
         functions.update(line.function for line in composition.lines)

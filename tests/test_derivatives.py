@@ -48,6 +48,7 @@ def test_an_op_without_operands_fails_by_its_absence():
         del OPS["nameless"], OPS["with_power"]
 
 
+@pytest.mark.slow
 def test_operands_are_of_all_kinds():
     """So that nothing passes for want of a case."""
     seen: Counter[str] = Counter()

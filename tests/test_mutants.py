@@ -246,6 +246,7 @@ def killer(op):
     return next((i for i, case in enumerate(cases(op.name)) if fails(case)), None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", range(PARTS))
 def test_every_corrupted_rule_is_caught(part, capsys):
     planted_by_kind: Counter[str] = Counter()

@@ -334,6 +334,7 @@ def png(width, height, content=b"", colour=2):
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", content) + chunk(b"IEND", b"")
 
 
+@pytest.mark.slow
 @LINUX
 def test_more_than_fits_is_refused_in_one_line(tmp_path):
     huge("L", 6400).save(tmp_path / "progressive.jpg", progressive=True)

@@ -159,6 +159,7 @@ def test_an_interrupted_sweep_ends_at_once_and_keeps_what_was_done(tmp_path, num
     assert len([*(tmp_path / "kept").iterdir()]) == 2
 
 
+@pytest.mark.slow
 def test_a_cluster_gives_the_same_numbers(tmp_path):
     distributed = pytest.importorskip("distributed")
     settings = {"small": {"network": "network2", "epochs": 2, "train_size": 100, "batch_size": 20}}

@@ -379,6 +379,7 @@ def test_digits_are_drawn_with_what_the_network_says(zoo):
 # ---- Nothing is lost
 
 
+@pytest.mark.slow
 def test_killed_in_mid_epoch_again_and_again_it_comes_to_the_same_bits(zoo, digits, tmp_path):
     settings: tuple[Any, ...] = ("--epochs", 6, "--batch-size", 2, "--lr", 0.5, "--lr-step", 2, "--seed", 3)
     zoo("zoo.network2", *settings, "--save", "whole.npz", "--history", "whole.json", "--quiet")
@@ -749,6 +750,7 @@ def test_a_network_of_ones_own_has_its_option_in_help_words_and_refusals(zoo, tm
     assert [row.split()[0] for row in table.splitlines()[-5:]] == ["network", *NAMES]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("with_network4")
 def test_a_network_of_ones_own_trains_saves_goes_on_and_predicts(zoo, small, tmp_path):
     done = zoo("zoo.network4", "--dropout", 0.2, "--epochs", 2, "--save", "m.npz", "--plot", "curves.svg")
