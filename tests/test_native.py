@@ -543,6 +543,59 @@ def test_what_was_compiled_is_found_again(elsewhere: Path, monkeypatch: pytest.M
     assert {path.name for path in directory.iterdir()} == made
 
 
+@pytest.mark.parametrize("size", [0, 100, 5000])
+def test_what_was_cut_off_is_compiled_again(size: int, elsewhere: Path) -> None:
+    text = "int two(void) { return 2; }\n"
+    native.load(text)
+    made = sorted(native.cache_directory().iterdir())
+    for path in made:
+        whole = path.read_bytes()
+        path.unlink()  # what is loaded would change under this process
+        path.write_bytes(whole[:size])
+    native.compiler.cache_clear()
+    assert native.load(text).two() == 2
+    assert sorted(native.cache_directory().iterdir()) == made
+
+
+def test_without_a_place_of_the_users_own_a_temporary_one_serves(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (elsewhere / "cache").write_text("a file")
+    assert native.load("int two(void) { return 2; }\n").two() == 2
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", raiser(RuntimeError("Could not determine home directory.")))
+    assert native.cache_directory() == native._temporary()
+
+
+def test_where_nothing_may_be_executed_or_written_is_no_place(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = native.cache_directory()
+    real = native.ctypes.CDLL
+
+    def refused(path: str) -> Any:
+        if str(directory) in path:
+            raise OSError("failed to map segment from shared object")
+        return real(path)
+
+    monkeypatch.setattr(native.ctypes, "CDLL", refused)
+    assert native.load("int two(void) { return 2; }\n").two() == 2
+    monkeypatch.setattr(native, "_compile", raiser(OSError("No space left on device")))
+    with pytest.raises(native.NativeError, match="No space left"):
+        native.load("int three(void) { return 3; }\n")
+
+
+def test_a_compiler_that_cannot_be_read_is_told(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", 'gcc "-O1')
+    with pytest.raises(native.NativeError, match=r"^CC: No closing quotation$"):
+        native.compiler()
+
+
+def raiser(error: Exception) -> Callable[..., Any]:
+    def raising(*args: Any) -> Any:
+        raise error
+
+    return raising
+
+
 def test_what_others_could_write_is_not_loaded(elsewhere: Path) -> None:
     text = "int two(void) { return 2; }\n"
     native.load(text)
