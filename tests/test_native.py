@@ -305,6 +305,26 @@ def test_memory_that_c_takes_to_be_aligned_is() -> None:
     agrees_with_numpy(make, lambda _: (square()[:3, :3],))
 
 
+def test_what_is_written_twice_is_so_in_order() -> None:
+    """Also if nobody reads it in between, or it is a number."""
+
+    def make(shape: Any) -> Any:
+        b = nn.Buffer(np.full(shape, 0.5, F))
+
+        def step() -> Any:
+            b.assign(b * 2 + 1)
+            b.assign(b - 3)
+            y = b * b
+            b.assign(y)
+            b.assign(y + 1)
+            return b * 3 + y, y
+
+        return step, b
+
+    agrees_with_numpy(lambda: make(()))
+    agrees_with_numpy(lambda: make((3,)))
+
+
 # --- values, names and texts ---
 
 

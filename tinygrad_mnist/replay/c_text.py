@@ -432,6 +432,9 @@ class _Piece:
         for axis, n in zip("ij"[-len(sizes) :] if sizes else "", sizes, strict=True):
             self.lines.append(f"{indent}for (long {axis} = 0; {axis} < {n}; {axis}++) {{")
             indent += "    "
+        if not sizes:
+            self.lines.append(f"{indent}{{")
+            indent += "    "
         made: dict[Buffer, str] = {}
         for i in loop:
             self._comment(i, indent)
@@ -440,7 +443,9 @@ class _Piece:
             value = formula(i).format(**dict(zip("xyz", operands, strict=False)))
             if all(b.dtype.kind == "b" for b in i.buffers):  # of which NumPy's sum is no 2
                 value = f"({value}) != 0"
-            local = f"{out.name}_" if out.name.isascii() else f"w{len(made)}__"
+            local = f"{out.name}_"
+            if not local.isascii() or local in made.values():  # as of what is written twice
+                local = f"w{len(made)}__"
             self.lines.append(f"{indent}const {TYPES[out.dtype]} {local} = {value};")
             if self._is_stored(out, loop, i):
                 self.lines.append(f"{indent}{self._element(out, places)} = {local};")
