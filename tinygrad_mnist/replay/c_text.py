@@ -76,15 +76,14 @@ static inline float exp_float(float x) {
             return sum_##type(x, half) + sum_##type(x + half, n - half); \
         } \
         type s[8], sum = 0; \
-        long i = 0; \
         if (n >= 8) { \
             memcpy(s, x, sizeof s); \
-            for (i = 8; i + 8 <= n; i += 8) \
+            for (long i = 8; i + 8 <= n; i += 8) \
                 for (int j = 0; j < 8; j++) \
                     s[j] += x[i + j]; \
             sum = ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7])); \
         } \
-        for (; i < n; i++) \
+        for (long i = n - n % 8; i < n; i++) \
             sum += x[i]; \
         return sum; \
     }
