@@ -214,6 +214,177 @@ def check_exponential(bits: Any) -> None:
     assert np.array_equal(y[np.isposinf(rounded)], rounded[np.isposinf(rounded)])
 
 
+# --- memory that is shared ---
+
+
+def agrees_with_numpy(make: Callable[[], tuple[Any, Any]], arguments: Any = lambda left: ()) -> None:
+    """Some calls in C leave and return what those of NumPy do; and there is C. `make` returns a step and a Tensor."""
+    courses = []
+    for backend in ("numpy", "c"):
+        step, left = make()
+        compiled: Compiled = compile(step, backend=backend, audit=10**6)
+        course = []
+        for _ in range(5):
+            results = compiled(*arguments(left))
+            course += [values(t).copy() for t in (*results, left)]
+        courses.append(course)
+        assert compiled.replays == 2
+    assert in_c(compiled)
+    for a, b in zip(*courses, strict=True):
+        close(b, a)
+
+
+def square() -> Any:
+    return np.arange(16, dtype=F).reshape(4, 4) / 16
+
+
+@pytest.mark.parametrize("view", [lambda w: w.T, lambda w: w[::-1], lambda w: w[:1]])
+def test_what_is_written_is_not_read_at_another_element(view: Any) -> None:
+    class Own(optim.SGD):
+        def change(self, p: Any, gradient: Any, state: Any, options: Any) -> Any:
+            return view(p)
+
+    def update() -> Any:
+        w = Tensor(square(), requires_grad=True)
+        optimizer = Own([w], lr=1.0)
+
+        def step() -> Any:
+            loss = (tg.exp(w) * 2 + 1).sum()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            return (loss,)
+
+        return step, w
+
+    def assignment() -> Any:
+        b = nn.Buffer(square())
+
+        def step() -> Any:
+            y = tg.exp(b) * 2
+            b.assign(tg.broadcast_to(view(b), (4, 4)))
+            z = tg.tanh(b * y) + 1
+            b.assign(z - view(b))
+            return z * 2 + b, y
+
+        return step, b
+
+    agrees_with_numpy(update)
+    agrees_with_numpy(assignment)
+
+
+def test_tensors_and_arguments_may_be_views_of_parameters() -> None:
+    def make() -> Any:
+        w = Tensor(square(), requires_grad=True)
+        transposed, other = w.detach().T, Tensor(w.data[::-1])
+        optimizer = optim.SGD([w], lr=0.5)
+
+        def step(x: Any = other) -> Any:
+            loss = (w * w).sum()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            return transposed * 2 + other, tg.exp(x) * 2 + x
+
+        return step, w
+
+    agrees_with_numpy(make)
+    agrees_with_numpy(make, lambda w: (w.data[:],))
+
+
+def test_memory_that_c_takes_to_be_aligned_is() -> None:
+    packed = np.ones((3, 3), [("a", F), ("b", np.uint8)])["a"]
+    odd = np.ones(37, np.uint8)[1:].view(F).reshape(3, 3)
+    odd[...] = 2
+
+    def make() -> Any:
+        v, w = Tensor(packed), Tensor(odd)
+        assert v.data.strides == (15, 5)
+        return (lambda x: (tg.exp(x @ v) * 2 + 1, tg.exp(w @ x) * 2 + 1, tg.exp(x) * 2 + x)), v
+
+    agrees_with_numpy(make, lambda _: (square()[:3, :3],))
+
+
+def test_what_is_written_twice_is_so_in_order() -> None:
+    """Also if nobody reads it in between, or it is a number."""
+
+    def make(shape: Any) -> Any:
+        b = nn.Buffer(np.full(shape, 0.5, F))
+
+        def step() -> Any:
+            b.assign(b * 2 + 1)
+            b.assign(b - 3)
+            y = b * b
+            b.assign(y)
+            b.assign(y + 1)
+            return b * 3 + y, y
+
+        return step, b
+
+    agrees_with_numpy(lambda: make(()))
+    agrees_with_numpy(lambda: make((3,)))
+
+
+# --- values, names and texts ---
+
+
+def test_truths_add_up_to_a_truth() -> None:
+    check_agrees(lambda x, y: ((x > 0) + (y > 0)) * ((x == x) + (x < y)), [square(), square()])
+
+
+def test_what_is_equal_differs_by_nothing() -> None:
+    x = np.random.default_rng(0).random((5, 9), dtype=F)
+
+    def step(x: Any, y: Any) -> Any:
+        return tg.sqrt(x * x - y * y), x * y - x * y
+
+    agrees_with_numpy(lambda: (step, Tensor(x)), lambda _: (x, x.copy()))
+
+
+def test_zeros_of_either_sign_are_equal(said: pytest.LogCaptureFixture) -> None:
+    x = np.array([[-0.0, 0, -0.0, 0, 0], [-0.0] * 5], F)
+    compiled: Compiled = compile(
+        lambda x, y: [tg.maximum(x, y) * 1, tg.minimum(y, x) * 1, (x * 1).sum(), (x * 1).sum(0), (x * 1).sum(1)],
+        backend="c",
+        audit=1,
+    )
+    for _ in range(4):
+        signs = [np.signbit(values(t)).any() for t in compiled(x, x[::-1].copy())[2:]]
+    assert not any(signs)
+    assert (compiled.audits, in_c(compiled)) == (3, 1)
+    assert not said.records
+
+
+NAMES = ["c", "p", "i", "table", "piece", "exp", "sqrtf", "M_PI", "EXP", "linux", "NAN", "float", "v0", "w0"]
+
+
+def test_names_may_be_any(said: pytest.LogCaptureFixture) -> None:
+    def make() -> Any:
+        tensors = [Tensor(np.full(4, n, F), name=name) for n, name in enumerate([*NAMES, "é", "ö", "ж", "product_1"])]
+
+        def step(ü: Any) -> Any:
+            for t in tensors:
+                ü = tg.sqrt(tg.exp(t * ü * 0.01) + abs(t)) + 0 * tg.maximum(t, 1e38)
+            return (ü,)
+
+        return step, tensors[0]
+
+    agrees_with_numpy(make, lambda _: (np.ones(4, F),))
+    assert not said.records
+
+
+def test_lines_of_any_kind_become_comments(said: pytest.LogCaptureFixture) -> None:
+    # fmt: off
+    def step(x: Any) -> Any:
+        y = tg.exp(x) * 2 + 1; """ a text */ """  # noqa: E702
+        z = y * """x*/""".count("x") + y  # */ \ """ ??/ é \
+        return (z,)
+    # fmt: on
+
+    agrees_with_numpy(lambda: (step, Tensor(square())), lambda _: (square(),))
+    assert not said.records
+
+
 # --- training ---
 
 
@@ -390,6 +561,59 @@ def test_what_was_compiled_is_found_again(elsewhere: Path, monkeypatch: pytest.M
     monkeypatch.setattr(native, "_compile", None)
     assert native.load(text).two() == 2
     assert {path.name for path in directory.iterdir()} == made
+
+
+@pytest.mark.parametrize("size", [0, 100, 5000])
+def test_what_was_cut_off_is_compiled_again(size: int, elsewhere: Path) -> None:
+    text = "int two(void) { return 2; }\n"
+    native.load(text)
+    made = sorted(native.cache_directory().iterdir())
+    for path in made:
+        whole = path.read_bytes()
+        path.unlink()  # what is loaded would change under this process
+        path.write_bytes(whole[:size])
+    native.compiler.cache_clear()
+    assert native.load(text).two() == 2
+    assert sorted(native.cache_directory().iterdir()) == made
+
+
+def test_without_a_place_of_the_users_own_a_temporary_one_serves(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (elsewhere / "cache").write_text("a file")
+    assert native.load("int two(void) { return 2; }\n").two() == 2
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", raiser(RuntimeError("Could not determine home directory.")))
+    assert native.cache_directory() == native._temporary()
+
+
+def test_where_nothing_may_be_executed_or_written_is_no_place(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = native.cache_directory()
+    real = native.ctypes.CDLL
+
+    def refused(path: str) -> Any:
+        if str(directory) in path:
+            raise OSError("failed to map segment from shared object")
+        return real(path)
+
+    monkeypatch.setattr(native.ctypes, "CDLL", refused)
+    assert native.load("int two(void) { return 2; }\n").two() == 2
+    monkeypatch.setattr(native, "_compile", raiser(OSError("No space left on device")))
+    with pytest.raises(native.NativeError, match="No space left"):
+        native.load("int three(void) { return 3; }\n")
+
+
+def test_a_compiler_that_cannot_be_read_is_told(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", 'gcc "-O1')
+    with pytest.raises(native.NativeError, match=r"^CC: No closing quotation$"):
+        native.compiler()
+
+
+def raiser(error: Exception) -> Callable[..., Any]:
+    def raising(*args: Any) -> Any:
+        raise error
+
+    return raising
 
 
 def test_what_others_could_write_is_not_loaded(elsewhere: Path) -> None:

@@ -24,10 +24,11 @@ from typing import Any, NamedTuple
 
 from .convert import Array
 
-FLAGS = ("-std=gnu11", "-O3", "-fno-math-errno", "-shared", "-fPIC")
+FLAGS = ("-std=gnu11", "-O3", "-fno-math-errno", "-ffp-contract=off", "-shared", "-fPIC")
 """Nothing that changes results: -ffast-math and -Ofast made NaN of 1 / (1 + exp(89)) within 30 epochs.
 
 -O2 is 3.7 times slower. -fno-math-errno lets sqrt be an instruction: errno is what nobody reads here.
+-ffp-contract=off, as x x - y y of equal numbers is 0, and a root of less is NaN; products have a way round it.
 """
 
 MACHINE = ("-march=native", "-mcpu=native", "")
@@ -60,12 +61,12 @@ class Compiler(NamedTuple):
 
     Attributes:
         command: how it is called, flags included.
-        version: its first line about itself.
+        files: that it is made of, with their sizes and times; a word of its own about itself would take 5 ms.
         vector: how many bytes a vector of this machine holds.
     """
 
     command: tuple[str, ...]
-    version: str
+    files: str
     vector: int
 
 
@@ -78,13 +79,9 @@ def compiler() -> Compiler:
     """
     reasons = []
     for command in _commands():
-        try:
-            version = _run([*command, "--version"]).splitlines()[0]
-        except (NativeError, IndexError) as error:
-            reasons.append(str(error))
-            continue
+        files = _files(command)
         for machine in MACHINE:
-            tried = Compiler((*command, *FLAGS, *([machine] if machine else [])), version, 16)
+            tried = Compiler((*command, *FLAGS, *([machine] if machine else [])), files, 16)
             try:
                 return tried._replace(vector=_load(PROBE, tried).lanes())
             except NativeError as error:
@@ -113,14 +110,28 @@ def pointers(*arrays: Array) -> Any:
 
 def _commands() -> list[list[str]]:
     """Compilers to try, in order."""
-    if named := os.environ.get("CC"):
-        return [shlex.split(named)]
+    try:
+        if named := shlex.split(os.environ.get("CC", "")):
+            return [named]
+    except ValueError as error:
+        raise NativeError(f"CC: {error}") from None
     found = [[path] for path in (shutil.which("cc"),) if path]
     zig = importlib.util.find_spec("ziglang") is not None
     return found + ([[sys.executable, "-m", "ziglang", "cc"]] if zig else [])
 
 
-def _run(command: list[str]) -> str:
+def _files(command: list[str]) -> str:
+    paths = [shutil.which(word) or word for word in command]
+    if "ziglang" in command and (spec := importlib.util.find_spec("ziglang")) is not None:
+        paths.append(spec.origin or "")
+    told = []
+    for path in filter(os.path.isfile, paths):
+        status = os.stat(path)
+        told.append(f"{os.path.realpath(path)} {status.st_size} {status.st_mtime_ns}")
+    return "\n".join(told)
+
+
+def _run(command: list[str]) -> None:
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, errors="replace", timeout=TIMEOUT, stdin=subprocess.DEVNULL
@@ -132,51 +143,67 @@ def _run(command: list[str]) -> str:
     if done.returncode:
         told = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines() or ["no word"]
         raise NativeError(f"{command[0]}: {told[0]:.200}")
-    return done.stdout
 
 
 def _load(text: str, by: Compiler) -> ctypes.CDLL:
-    key = "\n".join([text, *by.command, by.version, _processor()])
-    name = hashlib.sha256(key.encode()).hexdigest()[:32]
-    directory = cache_directory()
-    library = directory / f"{name}.so"
-    if not _is_mine(library):
-        _compile(text, by, library)
-    try:
-        return ctypes.CDLL(str(library))
-    except OSError as error:  # as in a directory from which nothing may be executed
-        raise NativeError(f"{library}: {error}") from None
+    key = "\n".join([text, *by.command, by.files, _processor()])
+    name = _digest(key.encode())
+    reason = ""
+    for place in (cache_directory, _temporary):
+        try:
+            directory = place()
+            made = [directory / file for file in os.listdir(directory) if file.startswith(name)]  # glob is slow
+            library = next(filter(_is_whole, made), None) or _compile(text, by, directory, name)
+            return ctypes.CDLL(str(library))
+        except OSError as error:  # where there is no room, or from where nothing may be executed
+            reason = reason or str(error)
+    raise NativeError(reason.replace("\n", " "))
 
 
-def _compile(text: str, by: Compiler, library: Path) -> None:
-    """Compile into a file beside it, which then takes its name: whole or not at all, whoever else does the same."""
-    with tempfile.TemporaryDirectory(dir=library.parent) as place:
+def _compile(text: str, by: Compiler, directory: Path, name: str) -> Path:
+    """Compile into a file that is then named by what it holds: whole or not at all, whoever else does the same."""
+    with tempfile.TemporaryDirectory(dir=directory) as place:
         source, made = Path(place) / "step.c", Path(place) / "step.so"
         source.write_text(text, encoding="utf-8")
         _run([*by.command, str(source), "-o", str(made), "-lm"])
         os.chmod(made, 0o700)
+        library = directory / f"{name}-{_digest(made.read_bytes())}.so"
         os.replace(made, library)
+    return library
+
+
+def _is_whole(library: Path) -> bool:
+    """Whether a file is the user's own, and holds what it did: to load one that is cut off would end the process."""
+    return _is_mine(library) and library.stem.endswith(f"-{_digest(library.read_bytes())}")
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:32]
 
 
 def cache_directory() -> Path:
     """Where compiled programs are kept: the user's own, or where that cannot be one for this process."""
-    if sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    directory = base / "tinygrad_mnist"
     try:
+        if sys.platform == "darwin":
+            base = Path.home() / "Library" / "Caches"
+        else:
+            base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        directory = base / "tinygrad_mnist"
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if _is_mine(directory) and os.access(directory, os.W_OK):
             return directory
-    except (OSError, RuntimeError):
+    except (OSError, RuntimeError):  # of Path.home(), of a user without one
         pass
     return _temporary()
 
 
-@functools.cache
 def _temporary() -> Path:
-    return Path(tempfile.mkdtemp(prefix="tinygrad_mnist_"))
+    return Path(_kept_while_this_runs().name)
+
+
+@functools.cache
+def _kept_while_this_runs() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="tinygrad_mnist_", ignore_cleanup_errors=True)
 
 
 def _is_mine(path: Path) -> bool:
@@ -197,4 +224,4 @@ def _processor() -> str:
     except OSError:
         lines = []
     features = next((line for line in lines if line.startswith(("flags", "Features"))), "")
-    return f"{platform.machine()} {platform.processor()} {features}"
+    return f"{platform.machine()} {features}"  # platform.processor() would ask another process

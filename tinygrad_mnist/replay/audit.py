@@ -14,6 +14,7 @@ from .binding import MISS, Binding
 from .chance import drawn_from, go_back, state
 from .formula import Slot
 from .guards import array_of
+from .numpy_text import NumPyText
 from .program import Buffer, identical, layout
 from .trees import leaves, taken_apart
 
@@ -107,7 +108,7 @@ class Audit:
         if now is None or layout(now)[:2] != layout(was)[:2]:
             self._differs(f"{name} is another")
         elif not identical(np.ascontiguousarray(was), np.ascontiguousarray(now)):
-            gap = _gap(was, now, before, self.binding.text.rounding, self.binding.text.least)
+            gap = _gap(was, now, before, self.binding.text)
             if gap > 1:
                 self._differs(f"{name} is {_shown(now, was)}, and was to be {_shown(was, now)}")
             elif gap > 0:
@@ -135,8 +136,8 @@ def _skeleton(value: Any) -> Any:
     return Tensor if isinstance(value, Tensor) else (type(value), repr(value))
 
 
-def _gap(was: Array, now: Array, before: Array | None, rounding: float, least: float) -> float:
-    """How far two arrays lie apart, in what rounding can do; 0 if they are equal, NaN being NaN.
+def _gap(was: Array, now: Array, before: Array | None, text: NumPyText) -> float:
+    """How far two arrays lie apart, in what rounding can do in a program; 0 if they are equal, NaN being NaN.
 
     That is 2 units in the last place of the largest number, and `rounding` of the largest change; or of a result,
     which counts as `least` if it is less.
@@ -147,10 +148,11 @@ def _gap(was: Array, now: Array, before: Array | None, rounding: float, least: f
     with np.errstate(all="ignore"):
         apart = np.where(equal, 0, np.abs(was - now)).max(initial=0)
         if apart == 0:  # but for zeros of another sign
-            return np.inf if (np.signbit(was) != np.signbit(now))[~np.isnan(now)].any() else 0
+            signs = np.signbit(was) != np.signbit(now)
+            return np.inf if text.tells_zeros and signs[~np.isnan(now)].any() else 0
         size = np.abs(now).max()
-        change = max(size, least) if before is None else np.abs(now - before).max()
-        gap = float(apart / (np.finfo(now.dtype).eps * (2 * size + rounding * change)))
+        change = max(size, text.least) if before is None else np.abs(now - before).max()
+        gap = float(apart / (np.finfo(now.dtype).eps * (2 * size + text.rounding * change)))
     return gap if np.isfinite(gap) else np.inf
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from tinygrad_mnist import native
 from tinygrad_mnist.op import OPS
 
+from .formula import Slot
 from .numpy_text import NumPyText, _Entry, comment
 from .program import Buffer, Instruction, Number, in_order, squares
 
@@ -67,30 +68,43 @@ static inline float exp_float(float x) {
 #define SQRT(x) _Generic((x), float: sqrtf, default: sqrt)(x)
 #define ABS(x) _Generic((x), float: fabsf, default: fabs)(x)
 
-/* The sum of n numbers, pairwise as NumPy adds them. */
+/* The sum of n numbers, pairwise as NumPy adds them; which adds it to 0, so that -0 is 0. */
 #define SUM(type) \
     static type sum_##type(const type *x, long n) { \
         if (n > 128) { \
             long half = n / 2 - (n / 2) % 8; \
             return sum_##type(x, half) + sum_##type(x + half, n - half); \
         } \
-        type s[8] = {0}, rest = 0; \
-        long i = 0; \
-        for (; i + 8 <= n; i += 8) \
-            for (int j = 0; j < 8; j++) \
-                s[j] += x[i + j]; \
-        for (; i < n; i++) \
-            rest += x[i]; \
-        return ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7])) + rest; \
+        type s[8], sum = 0; \
+        if (n >= 8) { \
+            memcpy(s, x, sizeof s); \
+            for (long i = 8; i + 8 <= n; i += 8) \
+                for (int j = 0; j < 8; j++) \
+                    s[j] += x[i + j]; \
+            sum = ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7])); \
+        } \
+        for (long i = n - n % 8; i < n; i++) \
+            sum += x[i]; \
+        return sum; \
     }
 SUM(float)
 SUM(double)
+
+/* In products alone a b + c may be rounded once: elsewhere it would make a a - b b of equal numbers less than 0. */
+#if defined __clang__
+#define CONTRACTED
+#define CONTRACT _Pragma("clang fp contract(fast)")
+#else
+#define CONTRACTED __attribute__((optimize("fp-contract=fast")))
+#define CONTRACT
+#endif
 
 /* out = a b: tiles of ROWS rows and COLUMNS vectors of LANES numbers stay in registers while k runs. The last tile of a
    row or column overlaps the one before, which computes some numbers twice. */
 #define PRODUCT(name, type, ROWS, COLUMNS, LANES) \
     typedef type name##_vector __attribute__((vector_size(sizeof(type) * LANES), aligned(4), may_alias)); \
-    static void name(type *out, const type *a, const type *b, long m, long k, long n, long a0, long a1) { \
+    CONTRACTED static void name(type *out, const type *a, const type *b, long m, long k, long n, long a0, long a1) { \
+        CONTRACT \
         for (long i = 0;; i = i + 2 * ROWS > m ? m - ROWS : i + ROWS) { \
             for (long j = 0;; j = j + 2 * COLUMNS * LANES > n ? n - COLUMNS * LANES : j + COLUMNS * LANES) { \
                 name##_vector s[ROWS][COLUMNS] = {0}; \
@@ -118,7 +132,8 @@ SUM(double)
 RESERVED = frozenset(
     """auto break case char const continue default do double else enum extern float for goto if inline int long register
     restrict return short signed sizeof static struct switch typedef union unsigned void volatile while asm typeof p i j
-    exp sqrt fabs exp_float sum_float sum_double""".split()
+    exp sqrt fabs sqrtf fabsf exp_float sum_float sum_double EXP SQRT ABS SUM PRODUCT CONTRACT CONTRACTED
+    NAN INFINITY NULL linux unix""".split()
 )
 """Names that are something else in C."""
 
@@ -132,7 +147,7 @@ class CText(NumPyText):
 
     reuses = False  # temporaries are scalars; and what is not overwritten needs no care
     keeps_its_own = True
-    rounding, least = 1000.0, 1.0
+    rounding, least, tells_zeros = 1000.0, 1.0, False
 
     def _function(self) -> list[str]:
         self.readers: dict[Buffer, list[Instruction]] = {}
@@ -144,11 +159,19 @@ class CText(NumPyText):
         self.products: dict[str, str] = {}
         self.tables: list[_Entry] = []
         self.scratches: list[_Entry] = []
-        copied = [b for b in self.program.arguments if math.prod(b.shape) <= LARGEST_COPY]
+        late = self._read_late()  # such an argument may be a view of what is written
+        copied = [b for b in self.program.arguments if math.prod(b.shape) <= LARGEST_COPY and b not in late]
         self.copies = {b: self._unique(f"{b.name}_given") for b in copied}
         text = super()._function()
         self.c = "\n".join([PRELUDE.strip(), *self.products.values(), *self.functions])
         return text
+
+    def _read_late(self) -> set[Buffer]:
+        """What is read when something outside the step has been written."""
+        every = self.program.instructions
+        first = next((n for n, i in enumerate(every) if i.update), len(every))
+        read = [b for i in every[first + 1 :] for b in i.buffers] + self.program.results * (first < len(every))
+        return {b.root for b in read}
 
     def _parameters(self) -> list[str]:
         return [self.copies.get(b, b.name) for b in self.program.arguments] + [n.name for n in self.numbers]
@@ -198,7 +221,7 @@ class CText(NumPyText):
     def _has_c(self, i: Instruction) -> bool:
         """Whether C has a form for an instruction."""
         every = [*i.buffers, i.output]
-        if not all(b.dtype in TYPES and self._is_fixed(b) for b in every):
+        if not all(b.dtype in TYPES and self._is_fixed(b) and _is_aligned(b) for b in every):
             return False
         return self._is_elementwise(i) or self._is_sum(i) or self._is_product(i)
 
@@ -215,7 +238,28 @@ class CText(NumPyText):
             fits = floating == {out}
         else:
             fits = len(dtypes) == 1 and (out.kind == "b")
-        return fits and collapsed(i.output.shape, every(i)) is not None
+        overlaps = any(self.meets(b, i.output) and not self.is_same(b, i.output) for b in i.buffers)
+        return fits and not overlaps and collapsed(i.output.shape, every(i)) is not None
+
+    def memory(self, b: Buffer) -> Buffer:
+        """The buffer whose memory it lies in."""
+        return self.plan.places.get(b.root, b.root).root
+
+    def meets(self, a: Buffer, b: Buffer) -> bool:
+        """Whether two buffers may share memory: as what is outside the step may, but for the states of optimizers."""
+        one, other = self.memory(a), self.memory(b)
+        apart = any(x.kind != "outside" or isinstance(x.source, Slot) for x in (one, other))
+        return one is other or not apart
+
+    def is_same(self, a: Buffer, b: Buffer) -> bool:
+        """Whether two buffers are the same memory, element by element."""
+        return self.memory(a) is self.memory(b) and self._is_whole(a) and self._is_whole(b) and a.layout == b.layout
+
+    def _is_whole(self, b: Buffer) -> bool:
+        """Whether it is all of its memory, and not a view of some of it."""
+        while b in self.made and self.made[b].update and b.base is not None:
+            b = b.base
+        return b.base is None
 
     def _is_sum(self, i: Instruction) -> bool:
         return i.op is _SUM and i.inputs[0].dtype == i.output.dtype and i.output.dtype.kind == "f" and bool(_sum(i))
@@ -249,6 +293,11 @@ class CText(NumPyText):
         return super()._imports() + (native if self.functions else [])
 
 
+def _is_aligned(b: Buffer) -> bool:
+    """Whether its elements lie where C expects them."""
+    return not any(s % b.dtype.itemsize for s in b.strides) and b.root.value.flags.aligned
+
+
 def every(i: Instruction) -> list[Buffer]:
     """The buffers of an elementwise instruction."""
     return [*i.buffers, i.output]
@@ -271,7 +320,7 @@ def collapsed(
     strides = []
     for b in buffers:
         missing = len(shape) - len(b.shape)
-        if missing < 0 or any(s % b.dtype.itemsize for s in b.strides):
+        if missing < 0:
             return None
         own = [0 if n == 1 else s // b.dtype.itemsize for n, s in zip(b.shape, b.strides, strict=True)]
         strides.append([0] * missing + own)
@@ -342,12 +391,14 @@ class _Piece:
     def _comment(self, i: Instruction, indent: str = "    ") -> None:
         if i.line != self.line:
             self.line = i.line
-            self.lines.append(f"{indent}/{comment(i.line).replace('*/', '* /').replace('#', '*', 1)} */")
+            text = comment(i.line).replace("*/", "* /").replace('"""', '"" "')  # the C text stands in Python's
+            self.lines.append(f"{indent}/{text.replace('#', '*', 1)} */")
 
     def pointer(self, name: str, dtype: np.dtype[Any], *, constant: bool = False) -> str:
         """The name in C of an array of the Python text."""
         if name not in self.pointers:
-            c = name if name.isascii() and name not in RESERVED else f"v{len(self.pointers)}_"
+            known = name in RESERVED or name.startswith(("product_", "M_")) or not name.isascii()
+            c = f"v{len(self.pointers)}__" if known else name
             self.pointers[name] = c, f"{TYPES[dtype]} *"
         return self.pointers[name][0]
 
@@ -358,25 +409,13 @@ class _Piece:
         if i.output.shape != self.loop[0].output.shape:
             return False
         for before in self.loop:
-            written, mine = self._memory_of(before.output), self._memory_of(i.output)
             for b in i.buffers:  # what the loop writes is read at the same element only, as what it is
-                if self._memory_of(b) is written and b is not before.output:
+                if self.of.meets(b, before.output) and b is not before.output:
                     return False
-            for b in before.buffers:  # and what it reads is not written at another element
-                if self._memory_of(b) is mine and not (self._is_whole(b) and b.layout == i.output.layout):
+            for b in (*before.buffers, before.output):  # and what it reads is not written at another element
+                if self.of.meets(b, i.output) and not self.of.is_same(b, i.output):
                     return False
-        own = [b for b in i.buffers if self._memory_of(b) is self._memory_of(i.output)]
-        if not all(self._is_whole(b) and b.layout == i.output.layout for b in own):
-            return False
         return collapsed(i.output.shape, [b for j in (*self.loop, i) for b in every(j)]) is not None
-
-    def _memory_of(self, b: Buffer) -> Buffer:
-        """The buffer whose memory it lies in."""
-        return self.of.plan.places.get(b.root, b.root).root
-
-    def _is_whole(self, b: Buffer) -> bool:
-        """Whether it is all of that memory, and not a view of some of it."""
-        return b.base is None or (b in self.of.made and self.of.made[b].update)
 
     def _end_loop(self) -> None:
         if not self.loop:
@@ -392,13 +431,20 @@ class _Piece:
         for axis, n in zip("ij"[-len(sizes) :] if sizes else "", sizes, strict=True):
             self.lines.append(f"{indent}for (long {axis} = 0; {axis} < {n}; {axis}++) {{")
             indent += "    "
+        if not sizes:
+            self.lines.append(f"{indent}{{")
+            indent += "    "
         made: dict[Buffer, str] = {}
         for i in loop:
             self._comment(i, indent)
             out = i.output
             operands = (self._operand(x, i, made, places) for x in i.inputs)
             value = formula(i).format(**dict(zip("xyz", operands, strict=False)))
-            local = f"{self._local(out)}_"
+            if all(b.dtype.kind == "b" for b in i.buffers):  # of which NumPy's sum is no 2
+                value = f"({value}) != 0"
+            local = f"{out.name}_"
+            if not local.isascii() or local in made.values():  # as of what is written twice
+                local = f"w{len(made)}__"
             self.lines.append(f"{indent}const {TYPES[out.dtype]} {local} = {value};")
             if self._is_stored(out, loop, i):
                 self.lines.append(f"{indent}{self._element(out, places)} = {local};")
@@ -406,9 +452,6 @@ class _Piece:
         while len(indent) > 4:
             indent = indent[4:]
             self.lines.append(f"{indent}}}")
-
-    def _local(self, b: Buffer) -> str:
-        return b.name if b.name.isascii() else f"v{id(b) % 100000}"
 
     def _is_stored(self, out: Buffer, loop: list[Instruction], i: Instruction) -> bool:
         """Whether anything needs an element when the loop is over."""
@@ -440,13 +483,16 @@ class _Piece:
         a, o = self.pointer(x.name, x.dtype), self.pointer(out.name, out.dtype)
         size, rest = math.prod(x.shape), math.prod(out.shape)
         if _sum(i) == "all":
-            return [f"    {o}[0] = sum_{kind}({a}, {size});"]
+            return [f"    {o}[0] = sum_{kind}({a}, {size}) + 0;"]
         many = size // rest
         if _sum(i) == "last":
-            return [f"    for (long i = 0; i < {rest}; i++)", f"        {o}[i] = sum_{kind}({a} + {many} * i, {many});"]
+            return [
+                f"    for (long i = 0; i < {rest}; i++)",
+                f"        {o}[i] = sum_{kind}({a} + {many} * i, {many}) + 0;",
+            ]
         return [
             f"    for (long j = 0; j < {rest}; j++)",
-            f"        {o}[j] = {a}[j];",
+            f"        {o}[j] = {a}[j] + 0;",
             f"    for (long i = 1; i < {many}; i++)",
             f"        for (long j = 0; j < {rest}; j++)",
             f"            {o}[j] += {a}[{rest} * i + j];",

@@ -78,6 +78,7 @@ class NumPyText:
     reuses = True  # memory, for one buffer after the other; and gives results memory of their own
     keeps_its_own = False  # results, of recordings and audits too, as its bits are not the step's
     rounding, least = 100.0, 0.0  # for the audit: another BLAS, or more threads
+    tells_zeros = True  # and whether 0 and -0 are two
 
     def __init__(self, program: Program, title: str) -> None:
         self.program = program
@@ -118,12 +119,14 @@ class NumPyText:
         for x in every:
             i = self.made.get(x)
             if i is not None and i.update:
-                x.name = x.base.name
                 continue
             stem = x.name or (i.op.name if i else "constant" if isinstance(x, Buffer) else x.key)
             if x in self.program.gradients and not stem.startswith("d_"):
                 stem = f"d_{self.program.gradients[x].name}"
             x.name = self._unique(stem)
+        for b, i in self.made.items():  # in order, as what is written twice is so over the first time
+            if i.update and b.base is not None:
+                b.name = b.base.name
 
     def _unique(self, stem: str) -> str:
         """A name that nothing else has, in the text or in NumPy; from any text, as Tensors have names of the user's."""
