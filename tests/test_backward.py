@@ -446,7 +446,7 @@ def test_change_before_the_forward_pass_and_in_the_other_parameters_is_fine():
 
 
 def test_view_op_of_a_user_shares_the_knowledge_of_changes():
-    flip = unary("flip", lambda x: x[::-1], lambda g, out, x: g[::-1], view=True)
+    flip = unary("turned_round", lambda x: x[::-1], lambda g, out, x: g[::-1], view=True)
     try:
         p, x = variable([1.0, 2.0]), variable(1.0)
         loss = (flip(p) * x).sum()
@@ -454,7 +454,7 @@ def test_view_op_of_a_user_shares_the_knowledge_of_changes():
         with refused(RuntimeError, "changed in place"):
             loss.backward()
     finally:
-        del OPS["flip"]
+        del OPS["turned_round"]
 
 
 # --- who keeps what alive ---

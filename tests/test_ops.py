@@ -16,6 +16,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import tinygrad_mnist as tg
 from tinygrad_mnist import OPS, Tensor, binary, grad, testing, unary, variadic
+from tinygrad_mnist.op import FUNCTIONS
 from tinygrad_mnist.replay.program import is_ours
 
 from .helpers import FLOATS, constant, refused, variable
@@ -1068,3 +1069,14 @@ def test_a_module_with_an_op_can_be_reloaded(table, tmp_path, monkeypatch):
     module = importlib.reload(module)
     assert module.swell(variable(2.0)).item() == 42
     assert table["swell"] is module.swell.op
+
+
+@pytest.mark.parametrize("name", ["flip", "dot", "flatten", "median"])
+def test_an_op_of_ones_own_does_not_take_the_place_of_a_function_that_is_made_of_ops(name):
+    before = FUNCTIONS[name]
+    with refused(
+        ValueError, f"op {name!r} is already in the table, made by tinygrad_mnist.ops.", "choose another name"
+    ):
+        unary(name, lambda x: x * 2, lambda g, out, x: g * 2)
+    assert FUNCTIONS[name] is before
+    assert name not in OPS

@@ -269,10 +269,10 @@ def _define(
     c: str = "",
 ) -> OpFunction:
     caller = sys._getframe(2).f_globals.get("__name__", "__main__")
-    if name in OPS and (owner := OPS[name].function.__module__) != caller:
-        raise ValueError(
-            f"op {name!r} is already in the table, made by {owner}; choose another name, or del OPS[{name!r}] first"
-        )
+    taken: Any = OPS[name].function if name in OPS else FUNCTIONS.get(name)
+    if (name in OPS or hasattr(taken, "__wrapped__")) and taken.__module__ != caller:  # the others are made of ops
+        remedy = f"another name{f', or del OPS[{name!r}] first' if name in OPS else ''}"
+        raise ValueError(f"op {name!r} is already in the table, made by {taken.__module__}; choose {remedy}")
     arity = None if isinstance(rules, Each) else len(rules)
     is_ufunc = isinstance(forward, np.ufunc)
     defaults = {} if is_ufunc else _defaults(forward, arity)
