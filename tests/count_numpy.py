@@ -35,7 +35,7 @@ def works(function: Any) -> bool:
         try:
             if _tracked(function(*arguments)):
                 return True
-        except Exception:
+        except Exception:  # of whatever kind: it does not take these arguments, and perhaps others
             continue
     return False
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from tinygrad_mnist import Tensor
+from tinygrad_mnist import Tensor, native
 from tinygrad_mnist.testing import operands
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -110,3 +110,13 @@ def read_until(process, text):
         if found.startswith(text):
             return
     pytest.fail(f"the command ended without {text!r}: {process.stderr.read()}")
+
+
+def needs_compiler() -> None:
+    """Fail where CI must have a C compiler; skip elsewhere, as a user may have none."""
+    try:
+        native.compiler()
+    except native.NativeError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(error))

@@ -28,18 +28,9 @@ from tinygrad_mnist.testing import Composition, compositions, operands
 from zoo.custom import Adam
 
 from . import random_training
+from .helpers import needs_compiler
 
 F = np.float32
-
-
-def needs_compiler() -> None:
-    """Fail where CI must have a compiler; elsewhere a user may have none."""
-    try:
-        native.compiler()
-    except native.NativeError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
 
 
 @pytest.fixture(autouse=True)
@@ -164,7 +155,7 @@ def test_all_layouts_agree(layout: str, dtype: Any) -> None:
     assert in_c(compiled) or layout == "empty"
 
 
-SIZES = list(itertools.product([1, 4, 10, 17], [1, 7, 30], [np.float32, np.float64]))
+SIZES = list(itertools.product([1, 3, 4, 10, 17], [1, 2, 7, 8, 30], [np.float32, np.float64]))
 FEW = [(10, 30, np.float32), (1, 7, np.float64)]
 
 
@@ -173,7 +164,7 @@ FEW = [(10, 30, np.float32), (1, 7, np.float64)]
 )
 def test_products_of_all_sizes_agree(m: int, n: int, dtype: Any) -> None:
     rng = np.random.default_rng(0)
-    for k in (1, 64):
+    for k in (1, 5, 64):
         x, w = rng.standard_normal((m, k)).astype(dtype), rng.standard_normal((k, n)).astype(dtype)
         compiled = check_agrees(lambda x, w: tg.exp(0.1 * (x @ w)) + 1, [x, w])
         assert "product_" in compiled.source
@@ -193,10 +184,9 @@ def test_the_exponential_is_within_4_units_in_the_last_place() -> None:
 
 
 @pytest.mark.slow
-def test_the_exponential_of_every_eighth_number_is_within_4_units_in_the_last_place() -> None:
-    """Of all of them it is 1.03 at most, which takes two minutes to see."""
-    for start in range(0, 2**32, 2**26):
-        check_exponential(np.arange(start, start + 2**26, 8, dtype=np.uint64).astype(np.uint32))
+def test_the_exponential_of_all_numbers_is_within_4_units_in_the_last_place() -> None:
+    for start in range(0, 2**32, 2**23):  # in pieces that take 300 MB
+        check_exponential(np.arange(start, start + 2**23, dtype=np.uint64).astype(np.uint32))
 
 
 def check_exponential(bits: Any) -> None:
@@ -487,7 +477,7 @@ def test_dropout_draws_the_same_numbers_whoever_computes() -> None:
     np.testing.assert_allclose(a, b, rtol=1e-5)
 
 
-@settings(max_examples=4, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=10, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(seed=st.integers(0, 2**32))
 def check_random_training(seed: int) -> None:
     with np.errstate(all="ignore"):

@@ -29,7 +29,7 @@ from zoo.network3 import Network3
 from zoo.training import NAMES, Training, describe, network_class, settings_of
 from zoo.words import in_words, line, rate
 
-from .helpers import environment, read_until, start, write_data
+from .helpers import environment, needs_compiler, read_until, start, write_data
 
 ROOT = Path(__file__).resolve().parent.parent
 NETWORKS = [Network, Network1, Network2, Network3]
@@ -1028,12 +1028,7 @@ def test_the_network_in_readme_is_whole(zoo, tmp_path):
 
 
 def test_a_training_in_c_is_resumed_in_c_to_the_same_bits(here, tmp_path, monkeypatch):
-    try:
-        native.compiler()
-    except native.NativeError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
+    needs_compiler()
 
     def trained(*arguments):
         status, _, err = here("zoo.network2", *arguments, "--quiet")
