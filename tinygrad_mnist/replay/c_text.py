@@ -9,6 +9,7 @@ addresses are known once and for all; results are copied out of it.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -156,6 +157,8 @@ class CText(NumPyText):
                 self.readers.setdefault(b.root, []).append(i)
         self.kept = {b.root for b in self.program.results} | {b for pair in self.program.stores for b in pair}
         self.functions: list[str] = []
+        self.pieces: list[_Piece] = []
+        self.rest = False  # whether there is anything but pieces
         self.products: dict[str, str] = {}
         self.tables: list[_Entry] = []
         self.scratches: list[_Entry] = []
@@ -163,8 +166,49 @@ class CText(NumPyText):
         copied = [b for b in self.program.arguments if math.prod(b.shape) <= LARGEST_COPY and b not in late]
         self.copies = {b: self._unique(f"{b.name}_given") for b in copied}
         text = super()._function()
+        if self._is_one():
+            text += self._steps()
         self.c = "\n".join([PRELUDE.strip(), *self.products.values(), *self.functions])
         return text
+
+    def _is_one(self) -> bool:
+        """Whether the step is one piece, of rows of arrays, and returns a number."""
+        arguments = self.program.arguments
+        rows = all(b in self.copies and in_order(b) and b.shape[:1] == arguments[0].shape[:1] != () for b in arguments)
+        results = [b for b in self.program.results if b.base is None and b in self.plan.blocks and b.dtype.kind == "f"]
+        returned = len(results) == len(self.program.results) == 1 and math.prod(results[0].shape) == 1
+        return len(self.pieces) == 1 and not self.rest and not self.plan.copies and rows and returned and bool(arguments)
+
+    def _steps(self) -> list[str]:
+        """A function that takes many steps, for which C gathers the rows."""
+        (piece,), (table,) = self.pieces, self.tables
+        places = {known: f"p[{n}]" for n, known in enumerate(piece.pointers)}
+        cost, size = self.program.results[0], self.program.arguments[0].shape[0]
+        kind = TYPES[cost.dtype]
+        lines = []
+        for n, b in enumerate(self.program.arguments):
+            row = math.prod(b.shape[1:]) * b.dtype.itemsize
+            if b.name in places:
+                source = f"data[{n}] + {row} * rows[{n}][{size} * t + i]"
+                lines.append(f"            memcpy((char *){places[b.name]} + {row} * i, {source}, {row});")
+        name = self._unique("many_steps")
+        text = f"""
+/* Steps, each with the rows of the data whose numbers come next, until a cost is not finite: how many. */
+int {name}(void **p, char **data, const long long **rows, {kind} *costs, int n) {{
+    for (long t = 0; t < n; t++) {{
+        for (long i = 0; i < {size}; i++) {{
+{chr(10).join(lines)}
+        }}
+        {piece.name}(p);
+        costs[t] = *({kind} *){places[cost.name]};
+        if (!isfinite(costs[t]))
+            return (int)t + 1;
+    }}
+    return n;
+}}"""
+        self.functions.append(text)
+        body = [*self._read(), f"return {name}({table.name}, data, rows, costs, n)"]
+        return ["", "", *self._defined("steps", ["data", "rows", "costs", "n", *(x.name for x in self.numbers)], body)]
 
     def _read_late(self) -> set[Buffer]:
         """What is read when something outside the step has been written."""
@@ -198,15 +242,17 @@ class CText(NumPyText):
             body += self._piece(run)
             run = []
             if i is not None:
+                self.rest = True
                 body += ["", comment(i.line), *self._statements(i)]
         return body
 
     def _piece(self, run: list[Instruction]) -> list[str]:
         run = [i for i in run if not self._is_view(i)]
         if len(run) < FEWEST:
+            self.rest = self.rest or bool(run)
             return [s for i in run for s in ("", comment(i.line), *self._statements(i))]
-        piece = _Piece(self, run)
-        name = self._unique("piece")
+        piece = _Piece(self, run, name := self._unique("piece"))
+        self.pieces.append(piece)
         lines = piece.text()
         table = self._unique("table")
         pointers = [f"    {kind}{c} = p[{n}];" for n, (c, kind) in enumerate(piece.pointers.values())]
@@ -284,7 +330,7 @@ class CText(NumPyText):
         if self.functions:
             text = self._unique("text")
             yield _Entry(text, f'r"""\n{self.c}\n"""')
-            for name in [f.split("(")[0].split()[-1] for f in self.functions]:
+            for name in re.findall(r"^\w+ (\w+)\(void \*\*p", self.c, re.MULTILINE):
                 yield _Entry(name, f"native.load({text}).{name}")
             yield from self.tables
 
@@ -367,8 +413,8 @@ def _sum(i: Instruction) -> str:
 class _Piece:
     """Instructions as the body of a C function."""
 
-    def __init__(self, text: CText, run: list[Instruction]) -> None:
-        self.of, self.run = text, run
+    def __init__(self, text: CText, run: list[Instruction], name: str) -> None:
+        self.of, self.run, self.name = text, run, name
         self.pointers: dict[str, tuple[str, str]] = {}  # by the name in Python: that in C, and the type
         self.loop: list[Instruction] = []
         self.lines: list[str] = []
