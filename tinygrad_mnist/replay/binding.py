@@ -16,6 +16,7 @@ from tinygrad_mnist.tensor import Array, Tensor, last_change, leaf, tick
 
 from .formula import Slot
 from .guards import Guards, array_of
+from .numpy_text import NumPyText
 from .program import Buffer
 from .recording import Place, Recorder
 from .trees import PLAIN, put_together, same, same_items, taken_apart
@@ -35,6 +36,7 @@ class Binding:
 
     Args:
         variant: whose program it is.
+        text: the program.
         lock: held while the program runs, since its memory is that of all its calls.
         counts: the calls of the step, a list.
 
@@ -45,9 +47,8 @@ class Binding:
             returns how many were taken. None if the text has no `steps`.
     """
 
-    def __init__(self, variant: Variant, lock: Any, counts: list[int]) -> None:
+    def __init__(self, variant: Variant, text: NumPyText, lock: Any, counts: list[int]) -> None:
         self.recorder = recorder = variant.recorder
-        self.text = text = variant.text
         guards, arguments = variant.guards, variant.kinds
         self.space: dict[str, Any] = {
             "MISS": MISS, "mode": mode, "Tensor": Tensor, "ndarray": np.ndarray, "leaf": leaf, "tick": tick,

@@ -57,7 +57,9 @@ def _order(place: int, rows: Any, n: int) -> Array:
     if order.ndim != 1 or order.dtype.kind not in "iu":
         raise TypeError(f"epoch: argument {place}: expected whole numbers of rows, got {rows!r:.60}")
     if order.size and not 0 <= order.min() <= order.max() < n:
-        raise IndexError(f"epoch: argument {place}: expected rows from 0 to {n - 1}, got {order.min()} to {order.max()}")
+        raise IndexError(
+            f"epoch: argument {place}: expected rows from 0 to {n - 1}, got {order.min()} to {order.max()}"
+        )
     return np.ascontiguousarray(order, np.int64)
 
 

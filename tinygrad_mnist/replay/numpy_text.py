@@ -77,8 +77,6 @@ class NumPyText:
 
     reuses = True  # memory, for one buffer after the other; and gives results memory of their own
     keeps_its_own = False  # results, of recordings and audits too, as its bits are not the step's
-    rounding, least = 100.0, 0.0  # for the audit: another BLAS, or more threads
-    tells_zeros = True  # and whether 0 and -0 are two
 
     def __init__(self, program: Program, title: str) -> None:
         self.program = program
