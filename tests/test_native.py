@@ -198,8 +198,9 @@ def test_functions_of_all_numbers_are_within_4_units_in_the_last_place(name: str
 
 def check_function(name: str, bits: Any) -> None:
     x = bits.view(F)
-    library = native.load(PRELUDE + "void all(void **p) {\n    const float *x = p[0];\n    float *y = p[1];\n"
-                          "    for (long i = 0; i < *(long *)p[2]; i++)\n        y[i] = " + name + "(x[i]);\n}\n")  # fmt: skip
+    loop = f"    for (long i = 0; i < *(long *)p[2]; i++)\n        y[i] = {name}(x[i]);"
+    text = f"void all(void **p) {{\n    const float *x = p[0];\n    float *y = p[1];\n{loop}\n}}\n"
+    library = native.load(PRELUDE + text)
     y = np.empty_like(x)
     library.all(native.pointers(x, y, np.array(x.size)))
     with np.errstate(all="ignore"):

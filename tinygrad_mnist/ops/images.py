@@ -85,9 +85,8 @@ def _max_pool2d_dx(g: Any, out: Any, x: Any, size: Any, stride: Any) -> Any:
     step = size if stride is None else stride
     (down, right), axes = _pair("size", size), range(x.ndim)
     elements = windows(x, size, step).transpose(x.ndim, x.ndim + 1, *axes)
-    taken = astype(
-        chosen(elements.reshape(down * right, *out.shape), out), g.dtype
-    )  # first, second, ... of each window
+    elements = elements.reshape(down * right, *out.shape)  # the first of all windows, the second of all, ...
+    taken = astype(chosen(elements, out), g.dtype)
     shares = (taken * (g / sum(taken, 0))).reshape(down, right, *out.shape)
     return fold(shares.transpose(*(axis + 2 for axis in axes), 0, 1), x.shape, size, step)
 

@@ -48,7 +48,7 @@ class Binding:
     """
 
     def __init__(self, variant: Variant, text: NumPyText, lock: Any, counts: list[int]) -> None:
-        self.recorder = recorder = variant.recorder
+        self.recorder = variant.recorder
         guards, arguments = variant.guards, variant.kinds
         self.space: dict[str, Any] = {
             "MISS": MISS, "mode": mode, "Tensor": Tensor, "ndarray": np.ndarray, "leaf": leaf, "tick": tick,

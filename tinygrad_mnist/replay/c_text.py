@@ -179,8 +179,8 @@ SUM(double)
 
 RESERVED = frozenset(
     """auto break case char const continue default do double else enum extern float for goto if inline int long register
-    restrict return short signed sizeof static struct switch typedef union unsigned void volatile while asm typeof p h i j
-    k exp log tanh pow powf sqrt fabs sqrtf fabsf copysignf exp_float log_float tanh_float sum_float sum_double
+    restrict return short signed sizeof static struct switch typedef union unsigned void volatile while asm typeof p h i
+    j k exp log tanh pow powf sqrt fabs sqrtf fabsf copysignf exp_float log_float tanh_float sum_float sum_double
     isfinite memcpy EXP LOG TANH POW SQRT ABS SUM PRODUCT CONTRACT CONTRACTED
     NAN INFINITY NULL linux unix""".split()
 )
