@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import Any
 
@@ -162,7 +163,7 @@ def test_rounding_in_a_deep_network_is_not_taken_for_a_difference(caplog: pytest
     rng = np.random.default_rng(0)
     sizes = [12, *(6 + i for i in range(7)), 4]
     layers: list[Any] = []
-    for a, b in zip(sizes, sizes[1:], strict=False):
+    for a, b in itertools.pairwise(sizes):
         layers += [nn.Linear(a, b, rng=rng), ops.sigmoid]
     network = nn.Sequential(*layers)
     optimizer = optim.Momentum(network.parameters(), lr=0.5, momentum=0.5)
