@@ -5,6 +5,7 @@
     pytest --hypothesis-profile=explore
 """
 
+import logging
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -41,6 +42,13 @@ def table() -> Iterator[dict[str, Op]]:
     for name in set(OPS) - before:
         del OPS[name]
         own_operands.pop(name, None)
+
+
+@pytest.fixture
+def said(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """What the framework tells, as a compiled step does that runs eagerly."""
+    caplog.set_level(logging.WARNING, "tinygrad_mnist")
+    return caplog
 
 
 def pixels(split, n):
