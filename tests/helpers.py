@@ -49,9 +49,6 @@ def refused(kind: type[Exception] | tuple[type[Exception], ...], *words: str) ->
         assert word in message
 
 
-EXAMPLES = settings().max_examples  # a property: 15, or in CI 50
-
-
 @functools.cache
 def cases(name, most=60):
     """Return operands of an op, drawn once in a process: 60 take half a second, which is too long for every op."""

@@ -17,7 +17,9 @@ from tinygrad_mnist.gradcheck import ANALYTIC, GradientError, check_gradients, c
 from tinygrad_mnist.losses import softmax_cross_entropy
 from tinygrad_mnist.testing import arrays
 
-from .helpers import EXAMPLES, cases
+from .helpers import cases
+
+EXAMPLES = settings().max_examples  # a property: 15, or in CI 50
 
 DIFFERENTIABLE = [name for name, op in OPS.items() if op.differentiable]
 BOTH = pytest.mark.parametrize("check", [check_gradients, check_second_derivatives])

@@ -18,6 +18,8 @@ from zoo.training import network_class
 
 from .helpers import batch, bits, compiles, network, training_step
 
+EXAMPLES = settings().max_examples  # a property: 15, or in CI 50
+
 F = np.float32
 
 
@@ -61,7 +63,7 @@ def shuffled(x: Any) -> Any:
 
 @pytest.mark.parametrize("name", sorted(OPS))
 def test_every_op_gives_the_same_bits(name: str) -> None:
-    @settings(max_examples=8)
+    @settings(max_examples=EXAMPLES // 3)
     @given(operands(name))
     def check(case: Any) -> None:
         tensors = [i for i, x in enumerate(case.args) if isinstance(x, np.ndarray)]
