@@ -183,12 +183,9 @@ def test_a_cluster_gives_the_same_numbers(tmp_path):
 # --- the figures ---
 
 
-# Each takes a second; those that stand here draw by all ways that there are: curves with seeds, and pictures of arrays.
-OFTEN = ("learning", "hidden_weights")
-
-
+# Each takes one or two seconds. A figure of curves is run and drawn in the next test.
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name in OFTEN else pytest.mark.slow) for name in FIGURES]
+    "name", [pytest.param(name, marks=[] if name == "hidden_weights" else pytest.mark.slow) for name in FIGURES]
 )
 def test_a_figure_is_drawn_again_from_its_json(name, tmp_path):
     record = (ROOT / "graphs" / f"{name}.json").read_text()
