@@ -231,8 +231,8 @@ def test_a_line_an_epoch():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_command_trains_and_prints_a_line_an_epoch(zoo_process, name):
-    done = zoo_process(f"zoo.{name}", "--epochs", 2, "--seed", 1)
+def test_each_command_trains_and_prints_a_line_an_epoch(zoo, name):
+    done = zoo(f"zoo.{name}", "--epochs", 2, "--seed", 1)
     first, second, *epochs = done.stdout.splitlines()
     assert first.startswith(f"{name}: hidden 30, init ")
     assert first.endswith("seed 1")
