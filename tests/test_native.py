@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import itertools
-import logging
 import os
 import re
 import stat
@@ -28,7 +27,7 @@ from tinygrad_mnist.testing import Composition, compositions, operands
 from zoo.custom import Adam
 
 from . import random_training
-from .helpers import needs_compiler
+from .helpers import needs_compiler, training_step
 
 F = np.float32
 
@@ -36,12 +35,6 @@ F = np.float32
 @pytest.fixture(autouse=True)
 def a_compiler() -> None:
     needs_compiler()
-
-
-@pytest.fixture
-def said(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    caplog.set_level(logging.WARNING, "tinygrad_mnist")
-    return caplog
 
 
 def in_c(compiled: Compiled) -> int:
@@ -395,15 +388,7 @@ def network(make: Any, cost: Any, sizes: tuple[int, ...] = (20, 15, 10), activat
         layers += [nn.Linear(a, b, rng=rng), activation]
     model = nn.Sequential(*layers[:-1]) if cost is losses.softmax_cross_entropy else nn.Sequential(*layers)
     optimizer = make(model.parameters())
-
-    def step(x: Any, y: Any) -> Any:
-        loss = cost(model(x), y)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return loss
-
-    return step, model, optimizer
+    return training_step(model, optimizer, cost), model, optimizer
 
 
 def batch(k: int, n: int = 10) -> tuple[Any, Any]:
