@@ -445,3 +445,17 @@ def test_a_case_without_its_op_is_refused():
 def test_hypothesis_is_imported_by_testing_alone():
     code = "import sys, tinygrad_mnist.gradcheck, tinygrad_mnist.train; sys.exit('hypothesis' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(tg.__file__).parents[1]).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("form", "message"),
+    [
+        ("{x} * 3", r"triple\(.*\): its form in C '\{x\} \* 3' gives .*, and the forward function .*, in float32"),
+        ("many({x}", r"triple\(.*\): its form in C 'many\(\{x\}' is not compiled: .*error"),
+    ],
+)
+def test_a_wrong_form_in_c_is_found(table: None, form: str, message: str) -> None:
+    check_op(tg.unary("triple", lambda x: 2 * x, lambda g, out, x: 2 * g, c="2 * {x}"))
+    with pytest.raises(GradientError, match=message) as caught:
+        check_op(tg.unary("triple", lambda x: 2 * x, lambda g, out, x: 2 * g, c=form))
+    assert "\n" not in str(caught.value)

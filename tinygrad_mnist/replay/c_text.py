@@ -17,6 +17,7 @@ import numpy as np
 
 from tinygrad_mnist import native
 from tinygrad_mnist.op import OPS
+from tinygrad_mnist.tensor import Array
 
 from .formula import Slot
 from .numpy_text import NumPyText, _Entry, comment
@@ -384,6 +385,23 @@ int {name}(void **p, char **data, const long long **rows, {kind} *costs, int n) 
     def _imports(self) -> list[str]:
         native = ["from tinygrad_mnist import native", "from tinygrad_mnist.native import pointers"]
         return super()._imports() + (native if self.functions else [])
+
+
+def computed_in_c(c: str, operands: Sequence[Array]) -> Array:
+    """What a form in C gives for floating arrays of one shape and dtype, element by element.
+
+    Raises:
+        NativeError: there is no compiler, or it refuses the form.
+    """
+    out = np.empty_like(operands[0], order="C")
+    kind, names = TYPES[out.dtype], "xyz"[: len(operands)]
+    declared = "\n".join(f"    const {kind} *{name} = p[{n}];" for n, name in enumerate(names))
+    value = c.format(**{name: f"{name}[i]" for name in names})
+    body = f"{declared}\n    {kind} *out = p[{len(names)}];\n    long n = *(long *)p[{len(names) + 1}];"
+    loop = f"    for (long i = 0; i < n; i++)\n        out[i] = {value};"
+    library = native.load(f"{PRELUDE.strip()}\n\nvoid form(void **p) {{\n{body}\n{loop}\n}}\n")
+    library.form(native.pointers(*map(np.ascontiguousarray, operands), out, np.array(out.size, np.dtype("l"))))
+    return out
 
 
 def _is_aligned(b: Buffer) -> bool:

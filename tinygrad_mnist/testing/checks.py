@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 from hypothesis import given, settings
 
+from tinygrad_mnist import native
 from tinygrad_mnist.backward import grad
 from tinygrad_mnist.gradcheck import GradientError, check_gradients, check_second_derivatives
-from tinygrad_mnist.ops import Op
+from tinygrad_mnist.ops import OPS, Op
+from tinygrad_mnist.replay.c_text import computed_in_c
 from tinygrad_mnist.tensor import Array, Tensor, read_only
 
 from .cases import Case, operands
@@ -85,6 +87,8 @@ def check(case: Case) -> None:
 def check_op(op: Op | Callable[..., Any] | str) -> None:
     """Draw operands of an op and `check` it with them. Errors are those of `operands` and `check`.
 
+    If the op has a form in C, and there is a compiler, that must give what the forward function gives, within rounding.
+
     >>> check_op("tanh")
     """
 
@@ -94,6 +98,15 @@ def check_op(op: Op | Callable[..., Any] | str) -> None:
         check(case)
 
     holds()
+
+    @settings(report_multiple_bugs=False, deadline=None, max_examples=20)  # it is compiled when it is first called
+    @given(operands(op))
+    def holds_in_c(case: Case) -> None:
+        _check_c(case)
+
+    named: Any = getattr(op, "op", op)
+    if (OPS[named] if isinstance(named, str) else named).c:
+        holds_in_c()
 
 
 def _check_float32(case: Case, variables: Sequence[Array]) -> None:
@@ -113,6 +126,38 @@ def _check_float32(case: Case, variables: Sequence[Array]) -> None:
         allowed = 1e-5 * np.max(np.abs(b.data), initial=1)
         if a.dtype != np.float32 or not np.all(np.abs(a.data - b.data) <= allowed):
             raise GradientError(f"{case}: the gradient of input {i} in float32 is {a!r}, in float64 {b!r}")
+
+
+def _check_c(case: Case) -> None:
+    """Check that the op's form in C gives what its forward function gives; without a compiler that is left out."""
+    assert case.op is not None
+    plain = [x for x in case.args if not isinstance(x, bool | np.bool) and np.asarray(x).dtype.kind in "fiu"]
+    for dtype, allowed in ((np.float32, 1e-5), (np.float64, 1e-13)) if len(plain) == len(case.args) else ():
+        args = [np.ascontiguousarray(x, dtype) for x in np.broadcast_arrays(*plain)]
+        with np.errstate(all="ignore"):
+            expected = np.asarray(case.op.forward(*args, **case.params))
+        if expected.dtype != dtype:
+            return
+        try:
+            made = computed_in_c(case.op.c, args)
+        except native.NativeError as error:
+            if not _has_compiler():
+                return
+            raise GradientError(f"{case}: its form in C {case.op.c!r} is not compiled: {error}") from None
+        close = np.isclose(made, expected, rtol=allowed, atol=allowed * np.abs(expected).max(initial=0), equal_nan=True)
+        if not close.all():
+            place = np.flatnonzero(~close)[0]
+            raise GradientError(
+                f"{case}: its form in C {case.op.c!r} gives {made.ravel()[place]}, and the forward function "
+                f"{expected.ravel()[place]}, in {np.dtype(dtype)}"
+            )
+
+
+def _has_compiler() -> bool:
+    try:
+        return bool(native.compiler())
+    except native.NativeError:
+        return False
 
 
 def _check_memory(case: Case, variables: Sequence[Array]) -> None:
