@@ -29,7 +29,7 @@ import numpy as np
 
 from .files import whole
 from .nn import Module, named
-from .optim import Optimizer, StepLR
+from .optim import Optimizer, Schedule
 from .tensor import Array, Tensor
 
 _FORMAT = "tinygrad_mnist checkpoint 2"
@@ -92,7 +92,7 @@ class Checkpoint:
         model: Module,
         optimizer: Optimizer | None = None,
         *,
-        schedule: StepLR | None = None,
+        schedule: Schedule | None = None,
         rng: np.random.Generator | None = None,
     ) -> None:
         """Put the saved state into what is given; if it does not fit, a CheckpointError, and nothing is changed."""
@@ -166,7 +166,7 @@ def save(
     model: Module,
     optimizer: Optimizer,
     *,
-    schedule: StepLR | None = None,
+    schedule: Schedule | None = None,
     rng: np.random.Generator | None = None,
     history: Sequence[Epoch] = (),
     settings: Mapping[str, Any] | None = None,

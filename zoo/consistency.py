@@ -12,7 +12,7 @@ import numpy as np
 
 from tinygrad_mnist import mnist, nn
 from tinygrad_mnist.mnist import Split
-from tinygrad_mnist.optim import Optimizer, State, StepLR
+from tinygrad_mnist.optim import Optimizer, Schedule, State
 from tinygrad_mnist.tensor import Array
 from tinygrad_mnist.train import Checkpoint, CheckpointError
 
@@ -65,7 +65,7 @@ class Expected:
     """What a checkpoint must agree with: a training with its settings, before anything is restored into it."""
 
     def __init__(
-        self, model: nn.Module, optimizer: Optimizer, schedule: StepLR | None, rng: np.random.Generator
+        self, model: nn.Module, optimizer: Optimizer, schedule: Schedule | None, rng: np.random.Generator
     ) -> None:
         self.parameters = {name: (p, p.data.copy()) for name, p in model.named_parameters()}
         self.groups = optimizer.state_dict()["groups"]

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from tinygrad_mnist import nn
-from tinygrad_mnist.optim import Nesterov, Optimizer, StepLR
+from tinygrad_mnist.optim import Nesterov, Optimizer, Schedule, StepLR
 
 from .base import setting
 from .limits import number, whole_number
@@ -47,7 +47,7 @@ class Network2(Network1):
         """Nesterov's momentum."""
         return Nesterov(model.parameters(), self.rate, self.momentum)
 
-    def schedule(self, optimizer: Optimizer) -> StepLR | None:
+    def schedule(self, optimizer: Optimizer) -> Schedule | None:
         """The learning rate steps down."""
         return StepLR(optimizer, self.lr_step, self.lr_gamma)
 

@@ -1,21 +1,167 @@
-"""Learning rates that change from epoch to epoch."""
+"""Learning rates that change from epoch to epoch.
+
+    StepLR              steps down every few epochs
+    CosineLR            half a cosine, from the first rate down
+    LinearLR            a straight line, up from a fraction: warm-up
+    LambdaLR            any function of the epoch
+    ReduceLROnPlateau   lower where the validation accuracy no longer improves: Nielsen's chapter 3
+    SequentialLR        one after the other: warm-up, then another
+
+`schedule.step(epoch)` comes after each epoch, with its record: `train.fit` does so. Those that do not look at the
+record ignore it, and take a plain `schedule.step()` too. Options have PyTorch's names.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, ClassVar
 
 import numpy as np
 
 from .optimizer import Optimizer
 
 
-class StepLR:
-    """A learning rate that steps down: lr = first lr * gamma^(epoch // step_size), for every group.
+class Schedule:
+    """What all schedules share: the first rates, the epoch, and their state. One of your own is a formula, `rate`.
 
-    Call `step()` after each epoch. Making the schedule changes nothing. Of a group that is added to the optimizer later
-    the first rate is the one that it is added with.
+    >>> class Root(Schedule):
+    ...     def rate(self, first, epoch):
+    ...         return first / (1 + epoch) ** 0.5
+
+    Making a schedule sets the rates of epoch 0, which with most are those that are there. Of a group that is added to
+    the optimizer later the first rate is the one that it is added with.
+
+    Args:
+        optimizer: whose groups' "lr" it sets.
+        settings: of a subclass: numbers and texts by name, which `checked` checks. They become attributes.
+
+    Attributes:
+        epoch: how many epochs are over.
+        first: the rate of each group that epoch 0 is computed from.
+    """
+
+    keeps: ClassVar[tuple[str, ...]] = ()
+    """Attributes which change from step to step and belong to the state, beside the epoch and the settings."""
+
+    def __init__(self, optimizer: Optimizer, **settings: Any) -> None:
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"{self}: expected an optimizer, got {optimizer!r:.60}")
+        self.optimizer = optimizer
+        self.settings = tuple(settings)
+        vars(self).update(self.checked(settings))
+        self.epoch = 0
+        groups = optimizer._groups
+        self.first = [_unscheduled(group) for group in groups]
+        self._begin()
+        for group, first in zip(groups, self.first, strict=True):
+            group.scheduled = (group["lr"], first)
+
+    def checked(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings as they are kept; a ValueError for one that is not what it should be."""
+        return dict(settings)
+
+    def rate(self, first: float, epoch: int) -> float:
+        """The learning rate of an epoch (counted from 0), from the first epoch's: to be defined by a subclass."""
+        raise TypeError(f"{self}: define rate(self, first, epoch), which returns the rate of an epoch, counted from 0")
+
+    def step(self, record: Any = None) -> None:
+        """Go on to the next epoch.
+
+        Args:
+            record: of the epoch that is over, a `train.Epoch`; ignored by schedules that do not look at it.
+        """
+        self._change({"epoch": self.epoch + 1, "first": self._all_first()})
+
+    def _begin(self) -> None:
+        """Set the rates of epoch 0."""
+        self._change({"epoch": 0})
+
+    def _change(self, values: Mapping[str, Any], apply: bool = True) -> None:
+        """Set attributes, and the rates that follow from them in the optimizer; or nothing, after an error."""
+        before = dict(vars(self))
+        try:
+            vars(self).update(values)
+            groups = self.optimizer._groups
+            firsts = self._all_first()
+            rates = [g.checked("lr", self._rate(f)) for g, f in zip(groups, firsts, strict=True)]
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+        for group, rate in zip(groups, rates, strict=True):
+            if apply and group["lr"] != rate:
+                group["lr"] = rate
+            group.scheduled = None
+
+    def _rate(self, first: float) -> float:
+        try:
+            return float(self.rate(first, self.epoch))
+        except OverflowError:
+            return math.inf
+
+    def _all_first(self) -> list[float]:
+        """The first rates, with those of the groups that have been added."""
+        return self.first + [group.first_lr for group in self.optimizer._groups[len(self.first) :]]
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the rates depend on: the epoch, the first rates, the settings, and what is kept."""
+        values = {name: getattr(self, name) for name in (*self.settings, *self.keeps)}
+        return {"epoch": self.epoch, "first": self._all_first(), **values}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state_dict()` returned, and set the rates in the optimizer; or after a ValueError nothing.
+
+        The state's settings replace those of the schedule, as in PyTorch; what a state lacks, as one of a former
+        version may, stays.
+        """
+        self._load(state, apply=True)
+
+    def _load(self, state: Mapping[str, Any], apply: bool) -> None:
+        epoch, first, count = state["epoch"], list(state["first"]), len(self.optimizer._groups)
+        if len(first) != count:
+            raise ValueError(f"{self}: the saved schedule has {len(first)} groups, expected {count}")
+        if not _is_whole(epoch, 0) or not all(map(_is_rate, first)):
+            raise ValueError(f"{self}: the saved schedule is damaged: epoch {epoch!r:.60}, first rates {first}")
+        if unknown := state.keys() - self.state_dict().keys():
+            raise ValueError(f"{self}: the saved schedule has {', '.join(sorted(unknown))}; it is of another kind")
+        settings = self.checked({name: state.get(name, getattr(self, name)) for name in self.settings})
+        kept = {name: self._kept(name, state[name]) for name in self.keeps if name in state}
+        self._change({**settings, **kept, "epoch": int(epoch), "first": list(map(float, first))}, apply)
+
+    def _kept(self, name: str, value: Any) -> Any:
+        """A value of `keeps`; a ValueError for what it cannot be."""
+        return value
+
+    def _whole(self, settings: Mapping[str, Any], name: str, least: int) -> int:
+        if not _is_whole(value := settings[name], least):
+            raise ValueError(f"{self}: expected a whole number {name} >= {least}, got {value!r:.60}")
+        return int(value)
+
+    def _number(
+        self, settings: Mapping[str, Any], name: str, least: float | None = None, below: float = math.inf
+    ) -> float:
+        """A setting >= `least`, or above 0 if there is none, and smaller than `below`."""
+        value = settings[name]
+        if not _is_real(value) or not (value > 0 if least is None else value >= least) or not value < below:
+            limit = ("> 0" if least is None else f">= {least}") + (f" and < {below}" if below < math.inf else "")
+            raise ValueError(f"{self}: expected {name} {limit}, got {value!r:.60}")
+        return float(value)
+
+    def __str__(self) -> str:
+        return type(self).__name__
+
+    def _words(self) -> list[str]:
+        return [f"{name}={_shown(getattr(self, name))}" for name in self.settings]
+
+    def __repr__(self) -> str:
+        rates = ", ".join(f"{group['lr']:.6g}" for group in self.optimizer._groups)
+        return f"{self}({', '.join([str(self.optimizer), *self._words()])}; epoch {self.epoch}, lr {rates})"
+
+
+class StepLR(Schedule):
+    """A learning rate that steps down: lr = first lr * gamma^(epoch // step_size), for every group.
 
     Args:
         optimizer: whose groups' "lr" it sets.
@@ -28,71 +174,346 @@ class StepLR:
     >>> schedule = StepLR(optimizer, step_size=2, gamma=0.5)
     >>> [schedule.rate(8.0, epoch) for epoch in range(5)]
     [8.0, 8.0, 4.0, 4.0, 2.0]
+    >>> schedule
+    StepLR(SGD, step_size=2, gamma=0.5; epoch 0, lr 8)
     """
 
+    step_size: int
+    gamma: float
+
     def __init__(self, optimizer: Optimizer, step_size: int | np.integer[Any], gamma: float = 0.1) -> None:
-        if not isinstance(optimizer, Optimizer):
-            raise TypeError(f"StepLR: expected an optimizer, got {optimizer!r:.60}")
-        self.optimizer = optimizer
-        self.step_size, self.gamma = _steps(step_size, gamma)
-        self.epoch = 0
-        self.first = [group["lr"] for group in optimizer.groups]
+        super().__init__(optimizer, step_size=step_size, gamma=gamma)
+
+    def checked(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The two numbers, if they are what they should be."""
+        return {"step_size": self._whole(settings, "step_size", 1), "gamma": self._number(settings, "gamma")}
 
     def rate(self, first: float, epoch: int) -> float:
         """The learning rate of an epoch (counted from 0), from the first epoch's."""
-        return _rate(first, epoch, self.step_size, self.gamma)
+        return first * self.gamma ** (epoch // self.step_size)
 
-    def step(self) -> None:
-        """Go on to the next epoch."""
-        self._go_to(self.epoch + 1, self._all_first(), self.step_size, self.gamma)
 
-    def _all_first(self) -> list[float]:
-        """The first rates, with those of the groups that have been added."""
-        return self.first + [group.first_lr for group in self.optimizer._groups[len(self.first) :]]
+class CosineLR(Schedule):
+    """Half a cosine: lr = eta_min + (first lr - eta_min) (1 + cos(pi epoch / T_max)) / 2, from then on eta_min.
 
-    def _go_to(self, epoch: int, first: list[float], step_size: int, gamma: float) -> None:
-        """Set everything, here and in the optimizer; or nothing, after an error."""
-        groups = self.optimizer._groups
-        rates = [
-            group.checked("lr", _rate(rate, epoch, step_size, gamma)) for group, rate in zip(groups, first, strict=True)
-        ]
-        self.epoch, self.first, self.step_size, self.gamma = epoch, first, step_size, gamma
-        for group, rate in zip(groups, rates, strict=True):
-            group["lr"] = rate
+    Loshchilov and Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", 2017; PyTorch's CosineAnnealingLR,
+    whose rate rises again after T_max.
+
+    Args:
+        optimizer: whose groups' "lr" it sets.
+        T_max: after how many epochs the rate is eta_min, >= 1; so give as many as you train.
+        eta_min: the last rate, >= 0.
+    """
+
+    T_max: int
+    eta_min: float
+
+    def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0) -> None:  # noqa: N803
+        super().__init__(optimizer, T_max=T_max, eta_min=eta_min)
+
+    def checked(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The two numbers, if they are what they should be."""
+        return {"T_max": self._whole(settings, "T_max", 1), "eta_min": self._number(settings, "eta_min", least=0)}
+
+    def rate(self, first: float, epoch: int) -> float:
+        """The learning rate of an epoch (counted from 0), from the first epoch's."""
+        share = min(epoch / self.T_max, 1.0)
+        return self.eta_min + (first - self.eta_min) * (1 + math.cos(math.pi * share)) / 2
+
+
+class LinearLR(Schedule):
+    """A straight line, for a warm-up: from first lr * start_factor to first lr * end_factor in total_iters epochs.
+
+    Args:
+        optimizer: whose groups' "lr" it sets.
+        start_factor: of epoch 0, >= 0.
+        end_factor: of epoch total_iters and all after it, >= 0.
+        total_iters: how many epochs that takes, >= 1.
+    """
+
+    start_factor: float
+    end_factor: float
+    total_iters: int
+
+    def __init__(
+        self, optimizer: Optimizer, start_factor: float = 1 / 3, end_factor: float = 1.0, total_iters: int = 5
+    ) -> None:
+        super().__init__(optimizer, start_factor=start_factor, end_factor=end_factor, total_iters=total_iters)
+
+    def checked(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The three numbers, if they are what they should be."""
+        factors = {name: self._number(settings, name, least=0) for name in ("start_factor", "end_factor")}
+        return {**factors, "total_iters": self._whole(settings, "total_iters", 1)}
+
+    def rate(self, first: float, epoch: int) -> float:
+        """The learning rate of an epoch (counted from 0), from the first epoch's."""
+        share = min(epoch, self.total_iters) / self.total_iters
+        return first * (self.start_factor + (self.end_factor - self.start_factor) * share)
+
+
+class LambdaLR(Schedule):
+    """Any function of the epoch: lr = first lr * lr_lambda(epoch), epochs counted from 0.
+
+    Its state has no functions: it is restored into a schedule that was made with the same one.
+
+    Args:
+        optimizer: whose groups' "lr" it sets.
+        lr_lambda: called with the epoch, returns the factor, >= 0.
+    """
+
+    def __init__(self, optimizer: Optimizer, lr_lambda: Callable[[int], float]) -> None:
+        if not callable(lr_lambda):
+            raise TypeError(f"{self}: expected a function of the epoch as lr_lambda, got {lr_lambda!r:.60}")
+        self.lr_lambda = lr_lambda
+        super().__init__(optimizer)
+
+    def rate(self, first: float, epoch: int) -> float:
+        """The learning rate of an epoch (counted from 0), from the first epoch's."""
+        factor = self.lr_lambda(epoch)
+        if not _is_rate(factor):
+            raise ValueError(f"{self}: expected lr_lambda({epoch}) to be a number >= 0, got {factor!r:.60}")
+        return first * float(factor)
+
+    def _words(self) -> list[str]:
+        return [f"lr_lambda={getattr(self.lr_lambda, '__qualname__', type(self.lr_lambda).__name__)}"]
+
+
+class ReduceLROnPlateau(Schedule):
+    """Lower the rate where training stands still: lr = max(first lr * factor^reductions, min_lr).
+
+    The rate is reduced after more than `patience` epochs in a row that were not better than the best before them.
+    Nielsen's chapter 3: hold the learning rate constant until the validation accuracy starts to get worse, then
+    decrease it, say by a factor of 2 or 10; many times, until it is 1024 times lower than at first (`min_lr`).
+    It needs the records, or numbers: `schedule.step(epoch)`.
+
+    Args:
+        optimizer: whose groups' "lr" it sets.
+        mode: "max" if larger is better, "min" if smaller is; None for what the metric needs, "min" for the cost.
+        factor: what the rate is multiplied by, > 0 and < 1.
+        patience: for how many epochs nothing need improve, >= 0.
+        threshold: what is better by less than this does not count, >= 0.
+        threshold_mode: "rel" for a share of the best, "abs" for a difference.
+        cooldown: for how many epochs after a reduction nothing is counted, >= 0.
+        min_lr: no rate is made lower than this, >= 0.
+        metric: what is looked at: "validation", the accuracy, or another number of the record: "training", "cost".
+    """
+
+    modes: ClassVar = {"validation": "max", "training": "max", "test": "max", "cost": "min"}
+    keeps = ("best", "bad_epochs", "cooling", "reductions")
+
+    mode: str | None
+    factor: float
+    patience: int
+    threshold: float
+    threshold_mode: str
+    cooldown: int
+    min_lr: float
+    metric: str
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        mode: str | None = None,
+        factor: float = 0.1,
+        patience: int = 10,
+        threshold: float = 1e-4,
+        threshold_mode: str = "rel",
+        cooldown: int = 0,
+        min_lr: float = 0.0,
+        metric: str = "validation",
+    ) -> None:
+        self.best: float | None = None
+        self.bad_epochs = self.cooling = self.reductions = 0
+        super().__init__(
+            optimizer,
+            mode=mode,
+            factor=factor,
+            patience=patience,
+            threshold=threshold,
+            threshold_mode=threshold_mode,
+            cooldown=cooldown,
+            min_lr=min_lr,
+            metric=metric,
+        )
+
+    def checked(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings, if they are what they should be."""
+        choices = {"mode": (None, "min", "max"), "threshold_mode": ("rel", "abs"), "metric": tuple(self.modes)}
+        for name, known in choices.items():
+            if settings[name] not in known:
+                raise ValueError(f"{self}: expected {name} to be one of {known}, got {settings[name]!r:.60}")
+        return {
+            **settings,
+            "factor": self._number(settings, "factor", below=1),
+            "threshold": self._number(settings, "threshold", least=0),
+            "min_lr": self._number(settings, "min_lr", least=0),
+            "patience": self._whole(settings, "patience", 0),
+            "cooldown": self._whole(settings, "cooldown", 0),
+        }
+
+    def rate(self, first: float, epoch: int) -> float:
+        """The learning rate after the reductions that there were, whatever the epoch."""
+        return max(first * self.factor**self.reductions, min(self.min_lr, first))
+
+    def step(self, record: Any = None) -> None:
+        """Go on to the next epoch, and reduce the rate if it is time.
+
+        Args:
+            record: of the epoch that is over, a `train.Epoch`; or a number, if `mode` was given.
+        """
+        value, best = self._value(record), self.best
+        better = best is None or self._is_better(value, best)
+        cooling = max(self.cooling - 1, 0)
+        bad_epochs = 0 if better or self.cooling else self.bad_epochs + 1
+        reduces = bad_epochs > self.patience
+        self._change(
+            {
+                "epoch": self.epoch + 1,
+                "first": self._all_first(),
+                "best": value if better else best,
+                "bad_epochs": 0 if reduces else bad_epochs,
+                "cooling": self.cooldown if reduces else cooling,
+                "reductions": self.reductions + reduces,
+            },
+            apply=reduces,  # until then a rate that was set by hand stays
+        )
+
+    def _value(self, record: Any) -> float:
+        value = getattr(record, self.metric, None)
+        if _is_real(record) and self.mode is not None:
+            value = record
+        elif _is_real(record):
+            raise ValueError(
+                f"{self}: got the number {record!r:.60}; say mode='min' or 'max', or pass the Epoch record"
+            )
+        elif not hasattr(record, self.metric):
+            raise TypeError(f"{self}: step() needs the record of the epoch, got {record!r:.60}; write step(epoch)")
+        if value is None:
+            raise ValueError(
+                f"{self}: the epoch has no {self.metric}, as there is no data for it; choose metric='cost'"
+            )
+        if math.isnan(value):
+            raise ValueError(f"{self}: {self.metric} is not a number")
+        return float(value)
+
+    def _is_better(self, value: float, best: float) -> bool:
+        margin = self.threshold * (abs(best) if self.threshold_mode == "rel" else 1.0)
+        return value > best + margin if (self.mode or self.modes[self.metric]) == "max" else value < best - margin
+
+    def _kept(self, name: str, value: Any) -> Any:
+        if not _is_real(value) if name == "best" and value is not None else name != "best" and not _is_whole(value, 0):
+            raise ValueError(f"{self}: the saved schedule is damaged: {name} {value!r:.60}")
+        return value
+
+
+class SequentialLR(Schedule):
+    """One schedule after the other: a warm-up, then another.
+
+    >>> from tinygrad_mnist import Tensor
+    >>> from tinygrad_mnist.optim import SGD
+    >>> optimizer = SGD([Tensor([1.0], requires_grad=True)], lr=8.0)
+    >>> warm_up = LinearLR(optimizer, start_factor=0.25, total_iters=2)
+    >>> schedule = SequentialLR(optimizer, [warm_up, CosineLR(optimizer, T_max=4)], milestones=[2])
+    >>> [round(schedule.rate(8.0, epoch), 3) for epoch in range(7)]
+    [2.0, 5.0, 8.0, 6.828, 4.0, 1.172, 0.0]
+
+    Args:
+        optimizer: whose groups' "lr" it sets.
+        schedulers: schedules of this optimizer that have not begun; each begins with the rates that the optimizer had
+            before the first of them was made.
+        milestones: at which epochs the second and further ones begin, which count from there.
+    """
+
+    milestones: list[int]
+
+    def __init__(self, optimizer: Optimizer, schedulers: Sequence[Schedule], milestones: Sequence[int]) -> None:
+        parts = list(schedulers)
+        for part in parts:
+            if not isinstance(part, Schedule) or isinstance(part, SequentialLR):
+                raise TypeError(f"{self}: expected schedules, and no sequence of them, got {part!r:.60}")
+            if part.optimizer is not optimizer or part.epoch:
+                why = "has gone on already" if part.epoch else "is of another optimizer"
+                raise ValueError(f"{self}: {part} {why}; make all its schedules anew, of one optimizer")
+        if not parts or len(set(map(id, parts))) < len(parts):
+            raise ValueError(f"{self}: expected one schedule or more, each once, got {len(parts)}")
+        self.schedulers = parts
+        super().__init__(optimizer, milestones=list(milestones))
+
+    def checked(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The milestones, if there is one between any two schedules."""
+        given = settings["milestones"]
+        if not isinstance(given, list) or not all(_is_whole(m, 1) for m in given):
+            raise ValueError(f"{self}: expected milestones >= 1, whole numbers, got {given!r:.60}")
+        if len(given) != len(self.schedulers) - 1 or any(a >= b for a, b in pairwise(given)):
+            raise ValueError(
+                f"{self}: expected {len(self.schedulers) - 1} rising milestones for {len(self.schedulers)} schedules, "
+                f"got {given}"
+            )
+        return {"milestones": list(map(int, given))}
+
+    def rate(self, first: float, epoch: int) -> float:
+        """The learning rate of an epoch (counted from 0), from the first epoch's."""
+        number = self._running(epoch)
+        return self.schedulers[number].rate(first, epoch - ([0, *self.milestones][number]))
+
+    def _running(self, epoch: int) -> int:
+        """Which schedule an epoch belongs to."""
+        return sum(epoch >= milestone for milestone in self.milestones)
+
+    def step(self, record: Any = None) -> None:
+        """Go on to the next epoch: the schedule that runs does, or the next one begins."""
+        epoch = self.epoch + 1
+        part = self.schedulers[self._running(epoch)]
+        if epoch in self.milestones:
+            part._change({"first": self._all_first()})
+        else:
+            part.step(record)
+        self.epoch, self.first = epoch, self._all_first()
+
+    def _begin(self) -> None:
+        """All parts begin with the same rates."""
+        for part in reversed(self.schedulers):  # the first one's stay
+            part._change({"first": list(self.first)})
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the rates depend on: the epoch, the first rates, step_size and gamma."""
-        return {"epoch": self.epoch, "first": self._all_first(), "step_size": self.step_size, "gamma": self.gamma}
+        """The epoch, the first rates, the milestones, and the states of all parts."""
+        return {**super().state_dict(), "schedulers": [part.state_dict() for part in self.schedulers]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state_dict()` returned, and set the rates in the optimizer; or after a ValueError nothing.
+        """Take over what `state_dict()` returned, and set the rates in the optimizer; or after a ValueError nothing."""
+        saved, before = list(state["schedulers"]), [dict(vars(part)) for part in self.schedulers]
+        if len(saved) != len(self.schedulers):
+            raise ValueError(f"{self}: the saved schedule has {len(saved)} parts, expected {len(self.schedulers)}")
+        try:
+            for part, values in zip(self.schedulers, saved, strict=True):
+                part._load(values, apply=False)
+            super().load_state_dict(state)
+        except BaseException:
+            for part, values in zip(self.schedulers, before, strict=True):
+                vars(part).clear()
+                vars(part).update(values)
+            raise
 
-        The state's step_size and gamma replace those of the schedule, as in PyTorch; a state of a former version has
-        neither, and leaves them.
-        """
-        epoch, first, count = state["epoch"], list(state["first"]), len(self.optimizer.groups)
-        if len(first) != count:
-            raise ValueError(f"StepLR: the saved schedule has {len(first)} groups, expected {count}")
-        if not _is_whole(epoch, 0) or not all(isinstance(rate, int | float) and 0 <= rate < math.inf for rate in first):
-            raise ValueError(f"StepLR: the saved schedule is damaged: epoch {epoch!r:.60}, first rates {first}")
-        settings = _steps(state.get("step_size", self.step_size), state.get("gamma", self.gamma))
-        self._go_to(int(epoch), list(map(float, first)), *settings)
-
-
-def _rate(first: float, epoch: int, step_size: int, gamma: float) -> float:
-    try:
-        return first * gamma ** (epoch // step_size)
-    except OverflowError:
-        return math.inf
+    def _words(self) -> list[str]:
+        return [*(f"{part}({', '.join(part._words())})" for part in self.schedulers), *super()._words()]
 
 
-def _steps(step_size: Any, gamma: Any) -> tuple[int, float]:
-    """The two numbers of a schedule, if they are what they should be."""
-    if not _is_whole(step_size, 1):
-        raise ValueError(f"StepLR: expected a whole number step_size >= 1, got {step_size!r}")
-    if not isinstance(gamma, int | float | np.number) or not 0 < gamma < math.inf:
-        raise ValueError(f"StepLR: expected gamma > 0, got {gamma!r}")
-    return int(step_size), float(gamma)
+def _unscheduled(group: Any) -> float:
+    """A group's rate, as it was before another schedule was made of it that has not gone on yet."""
+    set_, first = group.scheduled or (None, None)
+    return first if set_ == group["lr"] and first is not None else group["lr"]
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else repr(value)
+
+
+def _is_real(x: Any) -> bool:
+    return isinstance(x, int | float | np.integer | np.floating) and not isinstance(x, bool)
+
+
+def _is_rate(x: Any) -> bool:
+    return _is_real(x) and 0 <= x < math.inf
 
 
 def _is_whole(x: Any, least: int) -> bool:
