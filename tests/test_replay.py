@@ -990,7 +990,7 @@ class Counting(optim.Optimizer):
 
 
 class RMSProp(optim.Optimizer):
-    """README's."""
+    """A mean that begins with the first square."""
 
     def __init__(self, params: Any, lr: float, beta: float = 0.9) -> None:
         super().__init__(params, lr, options={"beta": beta})
