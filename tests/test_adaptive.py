@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tinygrad_mnist import Tensor, compile, nn, sigmoid, train
+from tinygrad_mnist import Tensor, compile, mnist, nn, sigmoid, train
 from tinygrad_mnist.losses import quadratic_cost
-from tinygrad_mnist.optim import Adagrad, Adam, AdamW, Momentum, Optimizer, RMSProp, clip_grad_norm
+from tinygrad_mnist.optim import SGD, Adagrad, Adam, AdamW, Momentum, Optimizer, RMSProp, clip_grad_norm
 
 from .helpers import needs_compiler, refused
 
@@ -324,3 +324,18 @@ def test_clipping_stays_in_the_replay(backend: str) -> None:
         np.testing.assert_allclose(others, returned, rtol=1e-5)
         for a, b in zip(found, expected, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("backend", ["eager", "numpy"])
+def test_fit_clips_before_every_step(backend: str) -> None:
+    rng = np.random.default_rng(0)
+    split = mnist.Split(rng.random((20, 4)).astype("f"), np.arange(20) % 3)
+    data = mnist.Dataset(split, split, None, 3, (2, 2), Path("here"))
+    model = nn.Linear(4, 3, rng=rng)
+    before = [p.data.copy() for p in model.parameters()]
+    settings: dict[str, Any] = {"optimizer": SGD(model.parameters(), lr=1.0), "epochs": 1, "batch_size": 20, "rng": rng}
+    list(train.fit(model, data, cost=quadratic_cost, max_norm=0.01, backend=backend, **settings))
+    moved = [p.data - was for p, was in zip(model.parameters(), before, strict=True)]
+    assert np.sqrt(sum((change**2).sum() for change in moved)) == pytest.approx(0.01, rel=1e-3)
+    with refused(ValueError, "expected a number max_norm >= 0, got -1"):
+        list(train.fit(model, data, cost=quadratic_cost, max_norm=-1, **settings))

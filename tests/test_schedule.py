@@ -27,7 +27,7 @@ from tinygrad_mnist.optim import (
 )
 from tinygrad_mnist.train import Epoch
 
-from .helpers import refused
+from .helpers import needs_compiler, refused
 from .reference import schedule_rates
 
 REFERENCE = json.loads(Path(__file__).with_name("reference").joinpath("schedule_rates.json").read_text("utf-8"))
@@ -208,6 +208,21 @@ def test_a_rate_set_by_hand_is_the_first_one_of_a_schedule_made_then() -> None:
     later = StepLR(optimizer, 1, 0.5)
     later.step()
     assert StepLR(optimizer, 1).first == [2.0]  # what another has come to
+    flat = LambdaLR(optimizer, lambda epoch: 0.5)
+    assert StepLR(optimizer, 1).first == [2.0]  # as it was before the other was made
+    flat.step()
+    assert StepLR(optimizer, 1).first == [1.0]
+
+
+def test_a_step_that_fails_changes_nothing() -> None:
+    optimizer = optimizer_of(8.0, 1.0)
+    schedule = LambdaLR(optimizer, lambda epoch: 0.5 if epoch < 2 else math.nan)
+    schedule.step()
+    for _ in range(2):
+        with refused(ValueError, "LambdaLR: expected lr_lambda(2) to be a number >= 0, got nan"):
+            schedule.step()
+        assert schedule.epoch == 1
+        assert rates_of(optimizer) == [4.0, 0.5]
 
 
 def test_warm_up_then_the_books_rule() -> None:
@@ -323,7 +338,9 @@ def test_a_state_of_another_kind_is_refused() -> None:
 # ---- In a training
 
 
-def training(tmp_path: Path, make: Any, epochs: int, resume: Path | None = None) -> tuple[list[float], Any, Path]:
+def training(
+    tmp_path: Path, make: Any, epochs: int, resume: Path | None = None, backend: str = "eager"
+) -> tuple[list[float], Any, Path]:
     rng = np.random.default_rng(0)
     images = rng.random((60, 9)).astype("f")
     data = mnist.Dataset(
@@ -344,7 +361,7 @@ def training(tmp_path: Path, make: Any, epochs: int, resume: Path | None = None)
         history += checkpoint.history
     for epoch in train.fit(
         model, data, cost=softmax_cross_entropy, optimizer=optimizer, schedule=schedule, epochs=epochs, batch_size=10,
-        rng=rng, done=len(history), max_norm=0.5,
+        rng=rng, done=len(history), max_norm=0.5, backend=backend,
     ):  # fmt: skip
         history.append(epoch)
     file = tmp_path / f"{epochs}.npz"
@@ -360,6 +377,22 @@ def test_a_training_hands_on_its_records_and_resumes_to_the_same_bits(number: in
     resumed, again, _ = training(tmp_path, OTHERS[number], 8, file)
     assert resumed == rates
     assert all(np.array_equal(weights[name], again[name]) for name in weights)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "c"])
+def test_a_compiled_training_that_is_stopped_and_resumed_has_the_bits_of_one_that_is_not(
+    backend: str, tmp_path: Path
+) -> None:
+    if backend == "c":
+        needs_compiler()
+    _, weights, _ = training(tmp_path, SCHEDULES[1], 6, backend=backend)
+    _, _, file = training(tmp_path, SCHEDULES[1], 2, backend=backend)
+    _, again, _ = training(tmp_path, SCHEDULES[1], 6, file, backend)
+    assert all(np.array_equal(weights[name], again[name]) for name in weights)
+    _, eager, _ = training(tmp_path, SCHEDULES[1], 6)
+    for name, array in eager.items():
+        np.testing.assert_allclose(weights[name], array, rtol=1e-4, atol=1e-6)
+        assert backend == "c" or np.array_equal(weights[name], array)
 
 
 def test_a_schedule_of_another_optimizer_is_refused(tmp_path: Path) -> None:

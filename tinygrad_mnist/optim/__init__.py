@@ -30,11 +30,11 @@ from .formulas import SGD as SGD
 from .formulas import Momentum as Momentum
 from .formulas import Nesterov as Nesterov
 from .optimizer import Optimizer as Optimizer
+from .plateau import ReduceLROnPlateau as ReduceLROnPlateau
 from .schedule import CosineLR as CosineLR
 from .schedule import LambdaLR as LambdaLR
 from .schedule import LinearLR as LinearLR
-from .schedule import ReduceLROnPlateau as ReduceLROnPlateau
 from .schedule import Schedule as Schedule
-from .schedule import SequentialLR as SequentialLR
 from .schedule import StepLR as StepLR
+from .sequence import SequentialLR as SequentialLR
 from .state import State as State

@@ -14,8 +14,7 @@ record ignore it, and take a plain `schedule.step()` too. Options have PyTorch's
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -122,7 +121,7 @@ class Schedule:
         epoch, first, count = state["epoch"], list(state["first"]), len(self.optimizer._groups)
         if len(first) != count:
             raise ValueError(f"{self}: the saved schedule has {len(first)} groups, expected {count}")
-        if not _is_whole(epoch, 0) or not all(map(_is_rate, first)):
+        if not is_whole(epoch, 0) or not all(map(is_rate, first)):
             raise ValueError(f"{self}: the saved schedule is damaged: epoch {epoch!r:.60}, first rates {first}")
         if unknown := state.keys() - self.state_dict().keys():
             raise ValueError(f"{self}: the saved schedule has {', '.join(sorted(unknown))}; it is of another kind")
@@ -135,7 +134,7 @@ class Schedule:
         return value
 
     def _whole(self, settings: Mapping[str, Any], name: str, least: int) -> int:
-        if not _is_whole(value := settings[name], least):
+        if not is_whole(value := settings[name], least):
             raise ValueError(f"{self}: expected a whole number {name} >= {least}, got {value!r:.60}")
         return int(value)
 
@@ -144,7 +143,7 @@ class Schedule:
     ) -> float:
         """A setting >= `least`, or above 0 if there is none, and smaller than `below`."""
         value = settings[name]
-        if not _is_real(value) or not (value > 0 if least is None else value >= least) or not value < below:
+        if not is_real(value) or not (value > 0 if least is None else value >= least) or not value < below:
             limit = ("> 0" if least is None else f">= {least}") + (f" and < {below}" if below < math.inf else "")
             raise ValueError(f"{self}: expected {name} {limit}, got {value!r:.60}")
         return float(value)
@@ -270,232 +269,12 @@ class LambdaLR(Schedule):
     def rate(self, first: float, epoch: int) -> float:
         """The learning rate of an epoch (counted from 0), from the first epoch's."""
         factor = self.lr_lambda(epoch)
-        if not _is_rate(factor):
+        if not is_rate(factor):
             raise ValueError(f"{self}: expected lr_lambda({epoch}) to be a number >= 0, got {factor!r:.60}")
         return first * float(factor)
 
     def _words(self) -> list[str]:
         return [f"lr_lambda={getattr(self.lr_lambda, '__qualname__', type(self.lr_lambda).__name__)}"]
-
-
-class ReduceLROnPlateau(Schedule):
-    """Lower the rate where training stands still: lr = max(first lr * factor^reductions, min_lr).
-
-    The rate is reduced after more than `patience` epochs in a row that were not better than the best before them.
-    Nielsen's chapter 3: hold the learning rate constant until the validation accuracy starts to get worse, then
-    decrease it, say by a factor of 2 or 10; many times, until it is 1024 times lower than at first (`min_lr`).
-    It needs the records, or numbers: `schedule.step(epoch)`.
-
-    Args:
-        optimizer: whose groups' "lr" it sets.
-        mode: "max" if larger is better, "min" if smaller is; None for what the metric needs, "min" for the cost.
-        factor: what the rate is multiplied by, > 0 and < 1.
-        patience: for how many epochs nothing need improve, >= 0.
-        threshold: what is better by less than this does not count, >= 0.
-        threshold_mode: "rel" for a share of the best, "abs" for a difference.
-        cooldown: for how many epochs after a reduction nothing is counted, >= 0.
-        min_lr: no rate is made lower than this, >= 0.
-        metric: what is looked at: "validation", the accuracy, or another number of the record: "training", "cost".
-    """
-
-    modes: ClassVar = {"validation": "max", "training": "max", "test": "max", "cost": "min"}
-    keeps = ("best", "bad_epochs", "cooling", "reductions")
-
-    mode: str | None
-    factor: float
-    patience: int
-    threshold: float
-    threshold_mode: str
-    cooldown: int
-    min_lr: float
-    metric: str
-
-    def __init__(
-        self,
-        optimizer: Optimizer,
-        mode: str | None = None,
-        factor: float = 0.1,
-        patience: int = 10,
-        threshold: float = 1e-4,
-        threshold_mode: str = "rel",
-        cooldown: int = 0,
-        min_lr: float = 0.0,
-        metric: str = "validation",
-    ) -> None:
-        self.best: float | None = None
-        self.bad_epochs = self.cooling = self.reductions = 0
-        super().__init__(
-            optimizer,
-            mode=mode,
-            factor=factor,
-            patience=patience,
-            threshold=threshold,
-            threshold_mode=threshold_mode,
-            cooldown=cooldown,
-            min_lr=min_lr,
-            metric=metric,
-        )
-
-    def checked(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """The settings, if they are what they should be."""
-        choices = {"mode": (None, "min", "max"), "threshold_mode": ("rel", "abs"), "metric": tuple(self.modes)}
-        for name, known in choices.items():
-            if settings[name] not in known:
-                raise ValueError(f"{self}: expected {name} to be one of {known}, got {settings[name]!r:.60}")
-        return {
-            **settings,
-            "factor": self._number(settings, "factor", below=1),
-            "threshold": self._number(settings, "threshold", least=0),
-            "min_lr": self._number(settings, "min_lr", least=0),
-            "patience": self._whole(settings, "patience", 0),
-            "cooldown": self._whole(settings, "cooldown", 0),
-        }
-
-    def rate(self, first: float, epoch: int) -> float:
-        """The learning rate after the reductions that there were, whatever the epoch."""
-        return max(first * self.factor**self.reductions, min(self.min_lr, first))
-
-    def step(self, record: Any = None) -> None:
-        """Go on to the next epoch, and reduce the rate if it is time.
-
-        Args:
-            record: of the epoch that is over, a `train.Epoch`; or a number, if `mode` was given.
-        """
-        value, best = self._value(record), self.best
-        better = best is None or self._is_better(value, best)
-        cooling = max(self.cooling - 1, 0)
-        bad_epochs = 0 if better or self.cooling else self.bad_epochs + 1
-        reduces = bad_epochs > self.patience
-        self._change(
-            {
-                "epoch": self.epoch + 1,
-                "first": self._all_first(),
-                "best": value if better else best,
-                "bad_epochs": 0 if reduces else bad_epochs,
-                "cooling": self.cooldown if reduces else cooling,
-                "reductions": self.reductions + reduces,
-            },
-            apply=reduces,  # until then a rate that was set by hand stays
-        )
-
-    def _value(self, record: Any) -> float:
-        value = getattr(record, self.metric, None)
-        if _is_real(record) and self.mode is not None:
-            value = record
-        elif _is_real(record):
-            raise ValueError(
-                f"{self}: got the number {record!r:.60}; say mode='min' or 'max', or pass the Epoch record"
-            )
-        elif not hasattr(record, self.metric):
-            raise TypeError(f"{self}: step() needs the record of the epoch, got {record!r:.60}; write step(epoch)")
-        if value is None:
-            raise ValueError(
-                f"{self}: the epoch has no {self.metric}, as there is no data for it; choose metric='cost'"
-            )
-        if math.isnan(value):
-            raise ValueError(f"{self}: {self.metric} is not a number")
-        return float(value)
-
-    def _is_better(self, value: float, best: float) -> bool:
-        margin = self.threshold * (abs(best) if self.threshold_mode == "rel" else 1.0)
-        return value > best + margin if (self.mode or self.modes[self.metric]) == "max" else value < best - margin
-
-    def _kept(self, name: str, value: Any) -> Any:
-        if not _is_real(value) if name == "best" and value is not None else name != "best" and not _is_whole(value, 0):
-            raise ValueError(f"{self}: the saved schedule is damaged: {name} {value!r:.60}")
-        return value
-
-
-class SequentialLR(Schedule):
-    """One schedule after the other: a warm-up, then another.
-
-    >>> from tinygrad_mnist import Tensor
-    >>> from tinygrad_mnist.optim import SGD
-    >>> optimizer = SGD([Tensor([1.0], requires_grad=True)], lr=8.0)
-    >>> warm_up = LinearLR(optimizer, start_factor=0.25, total_iters=2)
-    >>> schedule = SequentialLR(optimizer, [warm_up, CosineLR(optimizer, T_max=4)], milestones=[2])
-    >>> [round(schedule.rate(8.0, epoch), 3) for epoch in range(7)]
-    [2.0, 5.0, 8.0, 6.828, 4.0, 1.172, 0.0]
-
-    Args:
-        optimizer: whose groups' "lr" it sets.
-        schedulers: schedules of this optimizer that have not begun; each begins with the rates that the optimizer had
-            before the first of them was made.
-        milestones: at which epochs the second and further ones begin, which count from there.
-    """
-
-    milestones: list[int]
-
-    def __init__(self, optimizer: Optimizer, schedulers: Sequence[Schedule], milestones: Sequence[int]) -> None:
-        parts = list(schedulers)
-        for part in parts:
-            if not isinstance(part, Schedule) or isinstance(part, SequentialLR):
-                raise TypeError(f"{self}: expected schedules, and no sequence of them, got {part!r:.60}")
-            if part.optimizer is not optimizer or part.epoch:
-                why = "has gone on already" if part.epoch else "is of another optimizer"
-                raise ValueError(f"{self}: {part} {why}; make all its schedules anew, of one optimizer")
-        if not parts or len(set(map(id, parts))) < len(parts):
-            raise ValueError(f"{self}: expected one schedule or more, each once, got {len(parts)}")
-        self.schedulers = parts
-        super().__init__(optimizer, milestones=list(milestones))
-
-    def checked(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """The milestones, if there is one between any two schedules."""
-        given = settings["milestones"]
-        if not isinstance(given, list) or not all(_is_whole(m, 1) for m in given):
-            raise ValueError(f"{self}: expected milestones >= 1, whole numbers, got {given!r:.60}")
-        if len(given) != len(self.schedulers) - 1 or any(a >= b for a, b in pairwise(given)):
-            raise ValueError(
-                f"{self}: expected {len(self.schedulers) - 1} rising milestones for {len(self.schedulers)} schedules, "
-                f"got {given}"
-            )
-        return {"milestones": list(map(int, given))}
-
-    def rate(self, first: float, epoch: int) -> float:
-        """The learning rate of an epoch (counted from 0), from the first epoch's."""
-        number = self._running(epoch)
-        return self.schedulers[number].rate(first, epoch - ([0, *self.milestones][number]))
-
-    def _running(self, epoch: int) -> int:
-        """Which schedule an epoch belongs to."""
-        return sum(epoch >= milestone for milestone in self.milestones)
-
-    def step(self, record: Any = None) -> None:
-        """Go on to the next epoch: the schedule that runs does, or the next one begins."""
-        epoch = self.epoch + 1
-        part = self.schedulers[self._running(epoch)]
-        if epoch in self.milestones:
-            part._change({"first": self._all_first()})
-        else:
-            part.step(record)
-        self.epoch, self.first = epoch, self._all_first()
-
-    def _begin(self) -> None:
-        """All parts begin with the same rates."""
-        for part in reversed(self.schedulers):  # the first one's stay
-            part._change({"first": list(self.first)})
-
-    def state_dict(self) -> dict[str, Any]:
-        """The epoch, the first rates, the milestones, and the states of all parts."""
-        return {**super().state_dict(), "schedulers": [part.state_dict() for part in self.schedulers]}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state_dict()` returned, and set the rates in the optimizer; or after a ValueError nothing."""
-        saved, before = list(state["schedulers"]), [dict(vars(part)) for part in self.schedulers]
-        if len(saved) != len(self.schedulers):
-            raise ValueError(f"{self}: the saved schedule has {len(saved)} parts, expected {len(self.schedulers)}")
-        try:
-            for part, values in zip(self.schedulers, saved, strict=True):
-                part._load(values, apply=False)
-            super().load_state_dict(state)
-        except BaseException:
-            for part, values in zip(self.schedulers, before, strict=True):
-                vars(part).clear()
-                vars(part).update(values)
-            raise
-
-    def _words(self) -> list[str]:
-        return [*(f"{part}({', '.join(part._words())})" for part in self.schedulers), *super()._words()]
 
 
 def _unscheduled(group: Any) -> float:
@@ -508,13 +287,16 @@ def _shown(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else repr(value)
 
 
-def _is_real(x: Any) -> bool:
+def is_real(x: Any) -> bool:
+    """Whether it is a real number."""
     return isinstance(x, int | float | np.integer | np.floating) and not isinstance(x, bool)
 
 
-def _is_rate(x: Any) -> bool:
-    return _is_real(x) and 0 <= x < math.inf
+def is_rate(x: Any) -> bool:
+    """Whether it can be a learning rate."""
+    return is_real(x) and 0 <= x < math.inf
 
 
-def _is_whole(x: Any, least: int) -> bool:
+def is_whole(x: Any, least: int) -> bool:
+    """Whether it is a whole number, not below another."""
     return isinstance(x, int | np.integer) and not isinstance(x, bool) and bool(x >= least)
