@@ -61,7 +61,7 @@ def test_without_validation_nothing_is_best_and_nothing_stops() -> None:
     assert not stands_still(records(None, None, None), 1)
 
 
-def test_a_training_stops_and_keeps_the_weights_of_its_best_epoch(small: mnist.Dataset) -> None:
+def test_a_training_stops_and_keeps_the_weights_of_its_best_epoch(small: mnist.Dataset, tmp_path: Path) -> None:
     training = Training(KIND(**SETTINGS), small, patience=2, keep_best=True)
     weights = []
     for _ in training.fit():
@@ -73,6 +73,12 @@ def test_a_training_stops_and_keeps_the_weights_of_its_best_epoch(small: mnist.D
     assert training.best is not None
     assert same_bits(training.best, weights[best.epoch - 1])
     assert training.result is best
+    training.save(tmp_path / "m.npz")
+    checkpoint = train.load(tmp_path / "m.npz")
+    resumed = Training.resume(checkpoint, training.network, small, patience=2, keep_best=True)
+    assert not list(resumed.fit())
+    assert same_bits(resumed.best or {}, training.best)
+    assert same_bits(resumed.model.state_dict(), weights[-1])
     training.use_best()
     assert same_bits(training.model.state_dict(), weights[best.epoch - 1])
     assert not list(training.fit())  # nothing more is trained
