@@ -591,15 +591,23 @@ def test_a_single_number_is_trained(kind):
     assert len(set(values)) == 3
 
 
-def test_a_state_that_cannot_be_loaded_changes_nothing_even_if_a_parameter_is_frozen():
-    p = parameter([1.0])
-    optimizer = SGD([p], lr=0.5)
+def test_a_state_is_loaded_though_a_parameter_is_frozen_by_now():
+    p, q = parameter([1.0]), parameter([1.0])
+    optimizer = Momentum([p, q], lr=0.5, momentum=0.5)
+    give(q, [1.0])
+    follow(optimizer, p, [[1.0]])
     state = optimizer.state_dict()
-    state["groups"][0]["lr"] = 7.0
+    other = Momentum([p, q], lr=9.0)
     p.requires_grad = False
-    with pytest.raises(TypeError):
-        optimizer.load_state_dict(state)
-    assert optimizer.groups[0]["lr"] == 0.5
+    other.load_state_dict(state)
+    assert (other.groups[0]["lr"], other.groups[0]["momentum"]) == (0.5, 0.5)
+    assert [other.state[each]["velocity"].tolist() for each in (p, q)] == [[1.0], [1.0]]
+    give(p, None)
+    q.data[:] = 0.0
+    assert follow(other, q, [[0.0]]) == [[-0.25]]
+    assert p.data.tolist() == [0.5]  # it stays as it is until it trains again, with its velocity
+    p.requires_grad = True
+    assert follow(other, p, [[0.0]]) == [[0.25]]
 
 
 def test_options_that_are_updated_become_plain_numbers_too():

@@ -29,7 +29,7 @@ import numpy as np
 
 from .files import whole
 from .nn import Module, named
-from .optim import Optimizer, StepLR
+from .optim import Optimizer, Schedule
 from .tensor import Array, Tensor
 
 _FORMAT = "tinygrad_mnist checkpoint 2"
@@ -77,6 +77,7 @@ class Checkpoint:
             the optimizer is as from `state_dict()`, with the "names" of each group's parameters in the model.
         history: a record for every epoch done.
         settings: what else the caller of `save()` wanted kept.
+        best: a second state of the model, as of its best epoch; None if there is none.
     """
 
     path: Path
@@ -86,13 +87,14 @@ class Checkpoint:
     rng: Mapping[str, Any] | None
     history: Sequence[Epoch]
     settings: Mapping[str, Any]
+    best: Mapping[str, Array] | None = None
 
     def restore(
         self,
         model: Module,
         optimizer: Optimizer | None = None,
         *,
-        schedule: StepLR | None = None,
+        schedule: Schedule | None = None,
         rng: np.random.Generator | None = None,
     ) -> None:
         """Put the saved state into what is given; if it does not fit, a CheckpointError, and nothing is changed."""
@@ -166,12 +168,21 @@ def save(
     model: Module,
     optimizer: Optimizer,
     *,
-    schedule: StepLR | None = None,
+    schedule: Schedule | None = None,
     rng: np.random.Generator | None = None,
     history: Sequence[Epoch] = (),
     settings: Mapping[str, Any] | None = None,
+    best: Mapping[str, Array] | None = None,
 ) -> None:
-    """Write a checkpoint, whole or not at all. `settings` is whatever JSON can hold."""
+    """Write a checkpoint, whole or not at all.
+
+    Args:
+        path: of the file, which is replaced.
+        model, optimizer, schedule, rng: whose states are kept.
+        history: a record for every epoch done.
+        settings: whatever JSON can hold.
+        best: another `model.state_dict()`, as of its best epoch.
+    """
     state = optimizer.state_dict()
     entries = state.pop("state")
     notes = {
@@ -187,11 +198,14 @@ def save(
         "settings": dict(settings or {}),
     }
     arrays = {f"model/{name}": array for name, array in model.state_dict().items()}
+    if best is not None:
+        if {f"model/{name}": array.shape for name, array in best.items()} != {k: a.shape for k, a in arrays.items()}:
+            raise ValueError("save: best: expected another state_dict() of the model, got other names or shapes")
+        arrays |= {f"best/{name}": array for name, array in best.items()}
     for name in arrays:  # what the members of a .npz cannot be told apart by
         if name.endswith(".npy") or not name.isprintable():
-            raise ValueError(
-                f"save: a parameter cannot be named {name[6:]!r}; name it without .npy and control characters"
-            )
+            name = name.partition("/")[2]
+            raise ValueError(f"save: a parameter cannot be named {name!r}; name it without .npy and control characters")
     for i, kept in entries.items():  # numbered, as their names may be any text
         arrays |= {f"state/{i}/{k}": array for k, array in enumerate(kept.values())}
     with whole(path) as part, open(part, "wb") as file:
@@ -235,6 +249,16 @@ def _by_name(optimizer: Mapping[str, Any], arrays: Mapping[str, Array]) -> dict[
     return {**{key: optimizer[key] for key in ("groups", "shapes", "names")}, "state": state}
 
 
+def _best(arrays: Mapping[str, Array]) -> dict[str, Array] | None:
+    """The second state of the model, of the same names and shapes; None if there is none."""
+    best = {name[5:]: array for name, array in arrays.items() if name.startswith("best/")}
+    if best and {n: a.shape for n, a in best.items()} != {
+        n[6:]: a.shape for n, a in arrays.items() if n[:6] == "model/"
+    }:
+        raise ValueError(list(best))
+    return best or None
+
+
 def _former(notes: dict[str, Any], arrays: Mapping[str, Array]) -> dict[str, Any]:
     """The same of the former format."""
     velocity = {int(name[9:]): array for name, array in arrays.items() if name.startswith("velocity/")}
@@ -253,7 +277,7 @@ def _read(file: BinaryIO) -> dict[str, Array]:
         ):
             raise ValueError(members)
         arrays = {member.filename.removesuffix(".npy"): _array(archive.read(member)) for member in members}
-    if any(name != "notes" and name.partition("/")[0] not in ("model", "state", "velocity") for name in arrays):
+    if any(name != "notes" and name.partition("/")[0] not in ("model", "best", "state", "velocity") for name in arrays):
         raise ValueError(list(arrays))
     return arrays
 
@@ -283,6 +307,7 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
         return Checkpoint(
             path=path,
             model={name[6:]: array for name, array in arrays.items() if name.startswith("model/")},
+            best=_best(arrays),
             optimizer=_by_name(notes.pop("optimizer"), arrays) if written == _FORMAT else _former(notes, arrays),
             history=[_epoch(epoch) for epoch in notes.pop("history")],
             **notes,

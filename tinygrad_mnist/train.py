@@ -32,7 +32,7 @@ from .losses import softmax_cross_entropy
 from .mode import no_grad
 from .nn import Module
 from .ops import softmax
-from .optim import Optimizer, StepLR
+from .optim import Optimizer, Schedule, clip_grad_norm
 from .replay import Compiled, compile
 from .tensor import Array, Tensor, leaf, values
 
@@ -54,11 +54,12 @@ def fit(
     *,
     cost: Callable[[Any, Any], Tensor],
     optimizer: Optimizer,
-    schedule: StepLR | None = None,
+    schedule: Schedule | None = None,
     epochs: int,
     batch_size: int,
     rng: np.random.Generator,
     done: int = 0,
+    max_norm: float | None = None,
     backend: str = "eager",
     compiled: None = None,
     progress: Callable[..., Iterable[Any]] | None = None,
@@ -70,11 +71,12 @@ def fit(
         data: as returned by `mnist.load()`; it is not changed.
         cost: called as cost(outputs, targets) with Tensors: a row of targets for each example, 1 at its label, else 0.
         optimizer: of the model's parameters.
-        schedule: stepped after every epoch.
+        schedule: stepped after every epoch, with its record.
         epochs: how many in all, those already done included.
         batch_size: examples per step; the last of an epoch may have fewer.
         rng: draws a new order for every epoch.
         done: how many epochs the model has behind it, at most `epochs`.
+        max_norm: gradients longer than this are scaled down to it before each step, by `optim.clip_grad_norm`.
         backend: "eager", every step op by op; "numpy" trains with `compile(step)`: the same bits, if the model is made
             of ops, in 0.6 to 0.8 of the time of an epoch for small networks; "c" with `compile(step, backend="c")`, in
             about half of that again. The last two steps of a compiled training are audited.
@@ -93,7 +95,7 @@ def fit(
     """
     if compiled is not None:
         raise TypeError(f"fit: compiled={compiled!r:.60} is no option any more; pass backend='numpy', 'c' or 'eager'")
-    _check(model, data, cost, optimizer, epochs, done)
+    _check(model, data, cost, optimizer, schedule, epochs, done)
     for doubt in _doubts(data):
         warnings.warn(doubt, stacklevel=2)
     rows = np.eye(data.n_classes, dtype=optimizer.groups[0]["params"][0].dtype)
@@ -104,6 +106,10 @@ def fit(
             raise TypeError(f"fit: expected a cost that is one number in a Tensor, got {loss!r:.60}; use .mean()")
         optimizer.zero_grad()
         loss.backward()
+        if max_norm is not None:
+            clip_grad_norm(
+                optimizer._members(), max_norm
+            )  # not its groups, whose options the step would then depend on
         optimizer.step()
         return loss
 
@@ -138,7 +144,7 @@ def fit(
             model.eval()
         record = _measure(model, data, cost, number, total / seen, lr, start)
         if schedule is not None:
-            schedule.step()
+            schedule.step(record)
         yield record
 
 
@@ -193,11 +199,15 @@ def _compiled_costs(step: Compiled, batches: Sequence[Any], rows: Array) -> Iter
         yield from zip(map(float, itertools.chain.from_iterable(costs)), known, strict=False)
 
 
-def _check(model: Any, data: Any, cost: Any, optimizer: Any, epochs: Any, done: Any) -> None:
+def _check(model: Any, data: Any, cost: Any, optimizer: Any, schedule: Any, epochs: Any, done: Any) -> None:
     if not isinstance(data, mnist.Dataset):
         raise TypeError(f"fit: data: expected a Dataset, got {type(data).__name__}; mnist.load() makes one")
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"fit: optimizer: expected an Optimizer such as SGD, got {optimizer!r:.60}")
+    if not isinstance(schedule, Schedule | None):
+        raise TypeError(f"fit: schedule: expected a Schedule such as StepLR, got {schedule!r:.60}")
+    if schedule is not None and schedule.optimizer is not optimizer:
+        raise ValueError("fit: schedule: is of another optimizer, whose rates it would set; make one of this optimizer")
     if not callable(cost):
         raise TypeError(f"fit: cost: expected a function of outputs and targets, got {cost!r:.60}")
     if not _whole_number(epochs):

@@ -18,7 +18,7 @@ from tinygrad_mnist.files import claimed
 from .base import BaseNetwork
 from .commandline import progress_bar, refuse_to_lose, refuse_unwritable, write_json
 from .limits import whole_number
-from .options import DATA, Run, add_backend, add_options, add_recipe, command_line, load_data, parse
+from .options import DATA, STOPPING, Run, add_backend, add_options, add_recipe, command_line, load_data, parse
 from .training import NAMES, Training, network_class, network_name
 from .words import in_words, line, never_said, percent, sizes
 
@@ -35,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
     learning = result.add_argument_group("for all networks, overriding their own defaults")
     add_options(learning, BaseNetwork, COMMON, told=False)
     add_recipe(learning, "see the help of each")
+    add_options(learning, Run, STOPPING)
     add_backend(learning)
     add_options(result.add_argument_group("data"), Run, DATA)
     files = result.add_argument_group("files and what is shown")
@@ -65,13 +66,20 @@ def _all(asked: Run) -> int:
         for name in NAMES:
             for seed in dict.fromkeys(asked.seeds):
                 network = asked.network(network_class(name), seed=seed)
-                training = Training(network, data, backend=asked.backend or "numpy")
+                training = Training(
+                    network,
+                    data,
+                    backend=asked.backend or "numpy",
+                    patience=asked.patience,
+                    keep_best=asked.keep_best,
+                )
                 runs.append(training)
                 for _ in training.fit(progress_bar(asked.quiet)):
                     if asked.history:
                         write_json({"data": training.about, "runs": [run.record() for run in runs]}, asked.history)
                 if not asked.quiet and training.history:
-                    print(f"{name} seed {seed}  {line(training.history[-1], network.epochs)}", flush=True)
+                    print(f"{name} seed {seed}  {line(training.result, network.epochs)}", flush=True)
+                training.use_best()
                 if lost := training.lost_classes():
                     print(f"{name} seed {seed}  {never_said(lost, network)}", flush=True)
     finally:
@@ -80,18 +88,21 @@ def _all(asked: Run) -> int:
 
 
 def table(runs: list[Training]) -> str:
-    """One row per network: accuracies after the last epoch, over the seeds, and the median of the seconds per epoch."""
+    """One row per network: accuracies after the last epoch, or the best if it is kept; the median of the seconds."""
     rows = [("network", "validation", "test", "s/epoch", "settings")]
     for name in NAMES:
         complete = [run for run in runs if network_name(run.network) == name and run.history]
-        complete = [run for run in complete if len(run.history) == run.network.epochs]
+        complete = [run for run in complete if len(run.history) == run.network.epochs or run.stopped]
         if not complete:
             continue
-        last = [run.history[-1] for run in complete]
+        last = [run.result for run in complete]
         seconds = statistics.median(epoch.seconds for run in complete for epoch in run.history)
         seeds = " ".join(str(run.network.seed) for run in complete)
         network = complete[0].network
         settings = f"{in_words(network)}, epochs {network.epochs}, seed {seeds}"
+        if (patience := complete[0].patience) is not None:
+            settings += f", patience {patience}"
+        settings += ", best epoch kept" * complete[0].keep_best
         rows.append(
             (name, _spread([e.validation for e in last]), _spread([e.test for e in last]), f"{seconds:.2f}", settings)
         )

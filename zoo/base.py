@@ -19,7 +19,7 @@ import numpy as np
 
 from tinygrad_mnist import nn, ops
 from tinygrad_mnist.losses import cross_entropy_cost, quadratic_cost, softmax_cross_entropy
-from tinygrad_mnist.optim import Optimizer, StepLR
+from tinygrad_mnist.optim import Optimizer, Schedule
 
 from .limits import Limit, number, one_of, whole_number
 
@@ -167,6 +167,6 @@ class BaseNetwork:
         """What changes the parameters, to be defined by every network; `n` is the number of training digits."""
         raise TypeError(f"{type(self).__name__}: define optimizer(self, model, n), which changes the parameters")
 
-    def schedule(self, optimizer: Optimizer) -> StepLR | None:
+    def schedule(self, optimizer: Optimizer) -> Schedule | None:
         """How the learning rate changes from epoch to epoch; None if it stays."""
         return None

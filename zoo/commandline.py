@@ -23,6 +23,7 @@ from tinygrad_mnist.train import CheckpointError
 
 from .base import BaseNetwork
 from .options import Run, flag, load_data, parse, parser_of
+from .stopping import stands_still, what_is_kept, why_stopped
 from .training import Training, network_class, network_name, settings_of
 from .words import in_words, line, never_said, shown, sizes
 
@@ -55,7 +56,9 @@ def _run(network: type[BaseNetwork], run: Run) -> int:
             refuse_to_lose(run.history)
     else:
         data = load_data(run.data, run.train_size)
-        training = Training(run.network(network), data, _absolute(run.data), run.backend or "numpy")
+        training = Training(
+            run.network(network), data, _absolute(run.data), run.backend or "numpy", run.patience, run.keep_best
+        )
     if not run.quiet:
         _introduce(training, run)
     if run.graph:
@@ -66,7 +69,9 @@ def _run(network: type[BaseNetwork], run: Run) -> int:
     if not training.history and not run.quiet:
         print("no epoch was asked for: nothing is saved or plotted")
     if run.quiet and training.history:
-        print(line(training.history[-1], training.network.epochs))
+        print(line(training.result, training.network.epochs))
+    _tell_of_stopping(training, run)
+    training.use_best()
     if lost := training.lost_classes():
         print(never_said(lost, training.network))
     if run.plot and training.history:
@@ -117,6 +122,9 @@ def refuse_to_lose(file: Path, name: str | None = None) -> None:
         raise CheckpointError(f"{file}: already exists and is not a checkpoint of the zoo; name another file") from None
     done, kind = len(checkpoint.history), network_name(saved)
     anew = "to begin anew, name another file or add --overwrite"
+    if done < saved.epochs and stands_still(checkpoint.history, _patience(checkpoint, None)):
+        goes_on = f"`{_go_on(saved, file)} --patience N` goes on with a larger N"
+        raise CheckpointError(f"{file}: holds a {kind} that stopped after {done} epochs; {goes_on}; {anew}")
     if done < saved.epochs:
         there = f"{done} of {saved.epochs} epochs of {kind}"
         raise CheckpointError(f"{file}: holds {there}; `{_go_on(saved, file)}` goes on with them; {anew}")
@@ -170,7 +178,23 @@ def _resumed(network: type[BaseNetwork], run: Run, file: Path) -> Training:
     source = _absolute(run.data) or checkpoint.settings.get("source")
     data = mnist.load(source)
     size = min(run.train_size or checkpoint.settings["data"]["n"], len(data.train))
-    return Training.resume(checkpoint, saved, data.head(size), source, _back_end(checkpoint, run))
+    patience, keep_best = _patience(checkpoint, run.patience), run.keep_best or _keeps_best(checkpoint)
+    return Training.resume(checkpoint, saved, data.head(size), source, _back_end(checkpoint, run), patience, keep_best)
+
+
+def _patience(checkpoint: train.Checkpoint, given: int | None) -> int | None:
+    """The patience of the rest of a training: as before, if no other is given."""
+    before = checkpoint.settings.get("patience")
+    if before is not None and not (type(before) is int and before >= 1):
+        raise CheckpointError(f"{checkpoint.path}: was trained with the patience {before!r:.60}, which is none")
+    return before if given is None else given
+
+
+def _keeps_best(checkpoint: train.Checkpoint) -> bool:
+    before = checkpoint.settings.get("keep_best", False)
+    if not isinstance(before, bool):
+        raise CheckpointError(f"{checkpoint.path}: says of --keep-best {before!r:.60}, not True or False")
+    return before
 
 
 def _back_end(checkpoint: train.Checkpoint, run: Run) -> str:
@@ -249,9 +273,18 @@ def _introduce(training: Training, run: Run) -> None:
         print("there are no test files (t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte): the test column says none")
     if done >= network.epochs and run.resume:
         print(f"{run.resume}: is already trained for {done} epochs; --epochs N continues up to N in total")
+    elif training.stopped:
+        print(f"{run.resume}: had stopped after epoch {done}; --patience N goes on with a larger N")
     elif done:
         print(f"{run.resume}: goes on after epoch {done}")
     sys.stdout.flush()
+
+
+def _tell_of_stopping(training: Training, run: Run) -> None:
+    if training.stopped and training.patience is not None and not run.quiet:
+        print(why_stopped(training.history, training.patience))
+    if training.best is not None and not run.quiet:
+        print(what_is_kept(training.history))
 
 
 def write_json(record: Mapping[str, Any], file: Path) -> None:

@@ -4,6 +4,7 @@ A checkpoint may come from anywhere. What it claims costs no more than what it h
 one whose parts contradict each other, which would come to other numbers without a word.
 """
 
+import json
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -12,11 +13,12 @@ import numpy as np
 
 from tinygrad_mnist import mnist, nn
 from tinygrad_mnist.mnist import Split
-from tinygrad_mnist.optim import Optimizer, State, StepLR
+from tinygrad_mnist.optim import Optimizer, Schedule, State
 from tinygrad_mnist.tensor import Array
 from tinygrad_mnist.train import Checkpoint, CheckpointError
 
 from .base import BaseNetwork
+from .stopping import best_of
 
 
 class _Frugal(np.random.Generator):
@@ -38,7 +40,7 @@ class _TooLargeError(Exception):
 
 
 def model_of(checkpoint: Checkpoint, network: BaseNetwork) -> nn.Module:
-    """The model of a checkpoint of the zoo, with its parameters.
+    """The model of a checkpoint of the zoo, with its parameters: those of its best epoch, if they were kept.
 
     Raises:
         CheckpointError: it is larger than the file, or its parameters do not fit, or they are not finite.
@@ -55,9 +57,11 @@ def model_of(checkpoint: Checkpoint, network: BaseNetwork) -> nn.Module:
             f"{file}: its settings are of a network that is larger than its {len(arrays):,} arrays; name another"
         ) from None
     checkpoint.restore(model)
-    for name, array in arrays.items():
+    for name, array in (*arrays.items(), *(checkpoint.best or {}).items()):
         if not np.isfinite(array).all():
             raise CheckpointError(f"{file}: {name} is not finite: it is of no use; train anew, with a smaller --lr")
+    if checkpoint.best is not None:
+        model.load_state_dict(checkpoint.best)
     return model
 
 
@@ -65,29 +69,49 @@ class Expected:
     """What a checkpoint must agree with: a training with its settings, before anything is restored into it."""
 
     def __init__(
-        self, model: nn.Module, optimizer: Optimizer, schedule: StepLR | None, rng: np.random.Generator
+        self,
+        checkpoint: Checkpoint,
+        model: nn.Module,
+        optimizer: Optimizer,
+        schedule: Schedule | None,
+        rng: np.random.Generator,
     ) -> None:
+        self.checkpoint = checkpoint
         self.parameters = {name: (p, p.data.copy()) for name, p in model.named_parameters()}
-        self.groups = optimizer.state_dict()["groups"]
-        self.schedule = schedule
-        self.first = schedule.state_dict() if schedule else None
         self.rng = np.random.Generator(type(rng.bit_generator)())
         self.rng.bit_generator.state = rng.bit_generator.state
+        try:
+            for epoch in checkpoint.history:
+                if schedule is not None:
+                    schedule.step(epoch)
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(f"{checkpoint.path}: its schedule cannot follow its history: {error}") from None
+        self.groups = optimizer.state_dict()["groups"]
+        self.schedule = schedule.state_dict() if schedule else None
 
-    def contradiction(self, checkpoint: Checkpoint, optimizer: Optimizer) -> str | None:
-        """What of a checkpoint, as it has been restored, contradicts the rest; None if nothing does."""
-        done = len(checkpoint.history)
+    def contradiction(self, optimizer: Optimizer) -> str | None:
+        """What of the checkpoint, as it has been restored, contradicts the rest; None if nothing does."""
+        checkpoint, done = self.checkpoint, len(self.checkpoint.history)
         if [epoch.epoch for epoch in checkpoint.history] != list(range(1, done + 1)):
             return "the epochs of its history are not numbered from 1 on"
-        now = self.schedule.state_dict() if self.schedule else checkpoint.schedule
-        if now != (self.first and {**self.first, "epoch": done}):
+        if _plain(checkpoint.schedule) != _plain(self.schedule):
             return f"its schedule is not that of its settings after {done} epochs"
         for group, own in zip(optimizer.groups, self.groups, strict=True):
-            rate = self.schedule.rate(own["lr"], done) if self.schedule else own["lr"]
             for name, value in own.items():
-                if not math.isclose(group[name], rate if name == "lr" else value):
+                if not np.allclose(group[name], value, rtol=1e-9, atol=0):
                     return f"its optimizer has the {name} {group[name]}, not that of its settings after {done} epochs"
-        return self._of_state(optimizer) or self._of_order(checkpoint)
+        return self._of_best() or self._of_state(optimizer) or self._of_order(checkpoint)
+
+    def _of_best(self) -> str | None:
+        """Whether the weights of the best epoch are there if they are kept, and are the last if that was the last."""
+        checkpoint, best = self.checkpoint, best_of(self.checkpoint.history)
+        if (checkpoint.best is not None) != bool(checkpoint.settings.get("keep_best") and best):
+            return "it has " + ("no weights" if checkpoint.best is None else "weights") + " of a best epoch"
+        if checkpoint.best is not None and best is checkpoint.history[-1]:
+            for name, array in checkpoint.best.items():
+                if not np.array_equal(array, checkpoint.model[name]):
+                    return f"its last epoch was its best, and has another {name}"
+        return None
 
     def _of_state(self, optimizer: Optimizer) -> str | None:
         """Whether the optimizer keeps what one step of its formula leaves, for each parameter that has changed."""
@@ -117,3 +141,8 @@ class Expected:
         done = len(checkpoint.history)
         same = self.rng.bit_generator.state == checkpoint.rng
         return None if same else f"its generator of orders is not where {done} epochs with its seed leave it"
+
+
+def _plain(state: Any) -> Any:
+    """A state as JSON has it, with lists for tuples."""
+    return json.loads(json.dumps(state))

@@ -1,9 +1,10 @@
-"""A network of your own: convolutions, one of the framework's costs, and an optimizer that it lacks.
+"""A network of your own: convolutions, one of the framework's costs, and an optimizer written out.
 
     python -m zoo.custom
 
 Use this file as a starting point for your own. `Convolutional` is the model: any Module with a `forward`. `Adam` is the
-optimizer: one formula (Kingma and Ba, 2015). All else is `train.fit`, as for the other networks.
+optimizer: one formula (Kingma and Ba, 2015; `optim.Adam` has more options). All else is `train.fit`, around which plain
+Python keeps the best weights and stops early.
 
 Defaults. η 0.002, halved after every epoch, and mini-batches of 32, for 4 epochs. With seeds 0, 1 and 2 that comes to
 98.60, 98.93 and 98.85 % of the test digits.
@@ -23,7 +24,8 @@ from tinygrad_mnist.optim import Optimizer, State, StepLR
 
 from .commandline import progress_bar
 from .limits import whole_number
-from .options import DATA, Run, add_backend, add_options, command_line, load_data
+from .options import DATA, STOPPING, Run, add_backend, add_options, command_line, load_data
+from .stopping import best_of, check_validation, stands_still, what_is_kept, why_stopped
 from .words import line, sizes
 
 
@@ -76,9 +78,11 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     data = load_data(options.data, options.train_size)
     print(sizes(data), flush=True)
+    check_validation(data, options.patience, options.keep_best)
     rng = np.random.default_rng(options.seed)
     network = Convolutional(data.image_shape, data.n_classes, rng)
     optimizer = Adam(network.parameters(), lr=0.002)
+    history: list[train.Epoch] = []
     for epoch in train.fit(
         network,
         data,
@@ -92,6 +96,15 @@ def _run(options: argparse.Namespace) -> int:
         progress=progress_bar(quiet=False),
     ):
         print(line(epoch, options.epochs), flush=True)
+        history.append(epoch)
+        if best_of(history) is epoch:
+            best = network.state_dict()
+        if stands_still(history, options.patience) and epoch.epoch < options.epochs:
+            print(why_stopped(history, options.patience))
+            break
+    if options.keep_best:
+        network.load_state_dict(best)  # for whatever you do with it from here on
+        print(what_is_kept(history))
     return 0
 
 
@@ -100,6 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     learning = parser.add_argument_group("how it learns")
     learning.add_argument("--epochs", metavar="N", type=whole_number(1), default=4, help="default: 4")
     learning.add_argument("--seed", metavar="N", type=whole_number(0), default=0, help="default: 0")
+    add_options(learning, Run, STOPPING)
     add_backend(learning)
     add_options(parser.add_argument_group("data"), Run, DATA)
     return parser

@@ -23,6 +23,7 @@ from .limits import file_name, one_of, whole_number
 from .training import network_class, network_name
 from .words import shown
 
+STOPPING = ("patience", "keep_best")
 DATA, FILES = ("data", "train_size"), ("save", "resume", "history", "plot", "graph")
 
 
@@ -37,6 +38,17 @@ class Run:
         "what the training step is compiled to (default: numpy, or that of --resume): c is faster, needs a C compiler "
         "and agrees within rounding; eager runs it op by op, with the same bits as numpy",
         one_of(BACKENDS),
+    )
+    patience: int | None = setting(
+        None,
+        "stop after N epochs without a better validation accuracy (default: never, or that of --resume)",
+        whole_number(1),
+        "N",
+    )
+    keep_best: bool = setting(
+        False,
+        "keep the weights of the epoch with the best validation accuracy: for predict, for what is drawn, and in the "
+        "checkpoint beside the last ones, from which --resume goes on",
     )
     data: Path | None = setting(
         None,
@@ -149,6 +161,7 @@ def parser_of(network: type[BaseNetwork], description: str) -> argparse.Argument
     learning = parser.add_argument_group("the network and how it learns")
     add_options(learning, network, options_of(network))
     add_recipe(learning, ", ".join(f"{key.replace('_', '-')} {value}" for key, value in network.ORIGINAL.items()))
+    add_options(learning, Run, STOPPING)
     add_backend(learning)
     add_options(parser.add_argument_group("data"), Run, DATA)
     add_options(parser.add_argument_group("files"), Run, [*FILES, "overwrite"])

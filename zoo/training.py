@@ -18,6 +18,7 @@ from tinygrad_mnist.train import Checkpoint, CheckpointError, Epoch
 
 from .base import COSTS, BaseNetwork
 from .consistency import Expected, model_of
+from .stopping import best_of, check_validation, stands_still
 from .words import of_data
 
 NAMES = ("network", "network1", "network2", "network3")
@@ -69,12 +70,15 @@ class Training:
         data: what to train on.
         source: where the data was looked for, to be kept in checkpoints; None for the usual places.
         backend: what its step is compiled to.
+        patience: after how many epochs without a better validation accuracy it stops; None for never.
+        keep_best: whether the weights of the epoch with the best validation accuracy are kept.
 
     Attributes:
         model, optimizer, schedule: what the settings ask for.
         model_rng, rng: two generators: the model draws from one, its first weights and what is dropped, and the order
             of the digits is drawn from the other.
         history: a record for each epoch done.
+        best: the weights that are kept, as from `model.state_dict()`; None before the first epoch.
 
     >>> from zoo.network2 import Network2
     >>> training = Training(Network2(epochs=1, seed=7), mnist.load().head(100))
@@ -83,8 +87,17 @@ class Training:
     """
 
     def __init__(
-        self, network: BaseNetwork, data: mnist.Dataset, source: str | None = None, backend: str = "numpy"
+        self,
+        network: BaseNetwork,
+        data: mnist.Dataset,
+        source: str | None = None,
+        backend: str = "numpy",
+        patience: int | None = None,
+        keep_best: bool = False,
     ) -> None:
+        check_validation(data, patience, keep_best)
+        self.patience, self.keep_best = patience, keep_best
+        self.best: dict[str, Array] | None = None
         self.network, self.data, self.source, self.backend = network, data, source, backend
         self.model_rng, self.rng = (np.random.default_rng([purpose, network.seed]) for purpose in (0, 1))
         self.model = network.model(data.train.images.shape[1], data.n_classes, self.model_rng)
@@ -98,7 +111,12 @@ class Training:
         return describe(self.data)
 
     def fit(self, progress: Callable[..., Iterable[Any]] | None = None) -> Iterator[Epoch]:
-        """Train up to `network.epochs`, and yield a record for every epoch: `train.fit` with these settings."""
+        """Train up to `network.epochs`, and yield a record for every epoch: `train.fit` with these settings.
+
+        Nothing is trained any more once the patience has run out.
+        """
+        if self.stopped:
+            return
         for epoch in train.fit(
             self.model,
             self.data,
@@ -113,7 +131,26 @@ class Training:
             progress=progress,
         ):
             self.history.append(epoch)
+            if self.keep_best and best_of(self.history) is epoch:
+                self.best = self.model.state_dict()
             yield epoch
+            if stands_still(self.history, self.patience):
+                return
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the patience has run out before all epochs were done."""
+        return len(self.history) < self.network.epochs and stands_still(self.history, self.patience)
+
+    @property
+    def result(self) -> Epoch:
+        """The record of the epoch whose weights are the result: the best one if they are kept, else the last."""
+        return (best_of(self.history) if self.keep_best else None) or self.history[-1]
+
+    def use_best(self) -> None:
+        """Put the weights that are kept into the model, to look at; what was saved goes on from the last ones."""
+        if self.best is not None:
+            self.model.load_state_dict(self.best)
 
     def activations(self, images: Array) -> Array:
         """What the network says of images: a number from 0 to 1 for every class."""
@@ -139,7 +176,13 @@ class Training:
     def record(self) -> dict[str, Any]:
         """Settings and the results of every epoch, as JSON can hold them."""
         epochs = [asdict(epoch) for epoch in self.history]
-        return {"network": network_name(self.network), "settings": asdict(self.network), "epochs": epochs}
+        more = {"patience": self.patience, "keep_best": self.keep_best}
+        return {
+            "network": network_name(self.network),
+            "settings": asdict(self.network),
+            **{name: value for name, value in more.items() if value},
+            "epochs": epochs,
+        }
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write all that is needed to go on, whole or not at all."""
@@ -151,6 +194,8 @@ class Training:
             "model_rng": self.model_rng.bit_generator.state,
             "numpy": np.__version__,
             "backend": self.backend,
+            "patience": self.patience,
+            "keep_best": self.keep_best,
         }
         train.save(
             path,
@@ -160,6 +205,7 @@ class Training:
             rng=self.rng,
             history=self.history,
             settings=settings,
+            best=self.best,
         )
 
     @classmethod
@@ -170,6 +216,8 @@ class Training:
         data: mnist.Dataset,
         source: str | None = None,
         backend: str = "numpy",
+        patience: int | None = None,
+        keep_best: bool = False,
     ) -> Self:
         """Go on from a checkpoint, to the same bits as if it had never stopped.
 
@@ -177,10 +225,11 @@ class Training:
             checkpoint: from `train.load()`.
             network: `settings_of(checkpoint)`, perhaps with more epochs.
             data: the same as before; a CheckpointError if it is not.
-            source, backend: as for `Training`.
+            source, backend, patience, keep_best: as for `Training`.
 
         Raises:
-            CheckpointError: it is of other data, larger than it holds arrays for, or contradicts itself.
+            CheckpointError: it is of other data, larger than it holds arrays for, or contradicts itself; or the weights
+                of its best epoch are to be kept, and were not.
         """
         if (saved := checkpoint.settings["data"]) != (about := describe(data)):
             raise CheckpointError(
@@ -188,15 +237,22 @@ class Training:
                 f"({of_data(about)}); name the same with --data and --train-size"
             )
         model_of(checkpoint, network)  # before it is made for training, as its settings may claim anything
-        training = cls(network, data, source, backend)
+        training = cls(network, data, source, backend, patience, keep_best)
         training.about = about
-        expected = Expected(training.model, training.optimizer, training.schedule, training.rng)
+        expected = Expected(checkpoint, training.model, training.optimizer, training.schedule, training.rng)
         checkpoint.restore(training.model, training.optimizer, schedule=training.schedule, rng=training.rng)
         if drawn := checkpoint.settings.get("model_rng"):  # not in older ones, whose models drew their weights only
             replace(checkpoint, rng=drawn).restore(training.model, rng=training.model_rng)
         training.history = list(checkpoint.history)
-        if wrong := expected.contradiction(checkpoint, training.optimizer):
+        if wrong := expected.contradiction(training.optimizer):
             raise CheckpointError(f"{checkpoint.path}: contradicts itself: {wrong}; name another, or train anew")
+        if keep_best and (best := best_of(training.history)):
+            if checkpoint.best is None and best is not training.history[-1]:
+                raise CheckpointError(
+                    f"{checkpoint.path}: was trained without --keep-best, and the weights of its best epoch, "
+                    f"{best.epoch}, are gone; leave --keep-best out, or train anew"
+                )
+            training.best = dict(checkpoint.best or training.model.state_dict())
         return training
 
 

@@ -19,15 +19,20 @@ class Group(dict[str, Any]):
     Args:
         optimizer: the optimizer, in words.
         taken: the parameters of all its groups, which they share.
+        kinds: of options that are no plain numbers: see `Optimizer.kinds`.
         options: every option, with its value.
         params: the parameters.
 
     Attributes:
         first_lr: the learning rate that the group began with.
+        scheduled: a learning rate that a schedule set when it was made, and what it was before; for the next schedule.
     """
 
-    def __init__(self, optimizer: str, taken: set[Tensor], options: Mapping[str, Any], params: Any) -> None:
-        self.optimizer, self.taken = optimizer, taken
+    def __init__(
+        self, optimizer: str, taken: set[Tensor], kinds: Mapping[str, str], options: Mapping[str, Any], params: Any
+    ) -> None:
+        self.optimizer, self.taken, self.kinds = optimizer, taken, dict(kinds)
+        self.scheduled: tuple[float, float] | None = None
         super().__init__(params=(), **options)
         self._take({"params": params, **options})
         self.first_lr = self["lr"]
@@ -46,8 +51,19 @@ class Group(dict[str, Any]):
             return self._parameters(value)
         if name not in self:
             raise TypeError(f"{self.optimizer}: a group is a dict of {names(self)}; got one of {name}")
+        kind = self.kinds.get(name, "number")
+        if kind == "shares":
+            if not isinstance(value, list | tuple) or len(value) != 2:
+                raise ValueError(f"{self.optimizer}: expected two numbers as {name}, (0.9, 0.999), got {value!r:.60}")
+            return tuple(self._number(f"{name}[{i}]", each, 1) for i, each in enumerate(value))
+        if kind == "flag":
+            if not isinstance(value, bool | np.bool):
+                raise ValueError(f"{self.optimizer}: expected {name} to be True or False, got {value!r:.60}")
+            return bool(value)
+        return self._number(name, value, 1 if kind == "share" else math.inf)
+
+    def _number(self, name: str, value: Any, limit: float) -> float:
         number = value.item() if isinstance(value, np.generic) else value
-        limit = 1 if name == "momentum" else math.inf
         if not isinstance(number, int | float) or isinstance(number, bool) or not 0 <= number < limit:
             raise ValueError(f"{self.optimizer}: expected 0 <= {name} < {limit}, got {number!r:.60}")
         return float(number) if isinstance(number, float) else number

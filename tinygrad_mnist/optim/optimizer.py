@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sized
 from typing import Any, ClassVar
 
 import numpy as np
@@ -35,7 +35,7 @@ class Optimizer:
             from the defaults.
         lr: the learning rate, a number >= 0.
         weight_decay: see the module; a number >= 0.
-        options: those of a subclass, with their defaults; numbers >= 0.
+        options: those of a subclass, with their defaults; numbers >= 0, if `kinds` says nothing else.
 
     Attributes:
         groups: a dict for every group with "params", "lr", "weight_decay" and the optimizer's other options. They are
@@ -50,13 +50,19 @@ class Optimizer:
     keeps_velocity: ClassVar[bool] = False
     """Whether the state is a "velocity" of the parameter's shape: all that former checkpoints hold."""
 
+    kinds: ClassVar[Mapping[str, str]] = {"momentum": "share"}
+    """Options that are no numbers >= 0: a "share", >= 0 and < 1; "shares", two of them; a "flag", True or False."""
+
+    decouples_decay: ClassVar[bool] = False
+    """Whether weight decay is no part of the gradient but of the direction, past the formula: see `AdamW`."""
+
     def __init__(
         self,
         params: Iterable[Tensor] | Iterable[dict[str, Any]],
         lr: float,
         weight_decay: float = 0.0,
         *,
-        options: Mapping[str, float] | None = None,
+        options: Mapping[str, Any] | None = None,
         **unknown: Any,
     ) -> None:
         if unknown:
@@ -97,7 +103,7 @@ class Optimizer:
             got = f"one of {', '.join(map(str, given))}" if isinstance(given, Mapping) else type(given).__name__
             raise TypeError(f"{self}: a group is a dict of {names(defaults)}; got {got}")
         options = {name: given.get(name, default) for name, default in defaults.items()}
-        return Group(str(self), self._taken, options, given["params"])
+        return Group(str(self), self._taken, self.kinds, options, given["params"])
 
     def __setattr__(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
@@ -106,8 +112,17 @@ class Optimizer:
     def _members(self) -> list[Tensor]:
         return [p for group in self._groups for p in group["params"]]
 
-    def __repr__(self) -> str:
+    def __str__(self) -> str:
         return type(self).__name__
+
+    def __repr__(self) -> str:
+        groups = [
+            ", ".join([f"{k}={v!r}" for k, v in group.items() if k != "params"] + [_count(group["params"])])
+            for group in self._groups
+        ]
+        if len(groups) == 1:
+            return f"{self}({groups[0]})"
+        return "\n".join([f"{self}(", *(f"  group {i}: {text}" for i, text in enumerate(groups)), ")"])
 
     def direction(self, gradient: Array, state: State, options: Mapping[str, Any]) -> Array:
         """Return the direction d of the step w <- w - lr d, for one parameter.
@@ -115,12 +130,13 @@ class Optimizer:
         It is called once a step with the gradient, weight decay included, which it leaves as it is; with the state,
         empty at first, where it may keep arrays and numbers; and with the options of the parameter's group.
         """
-        raise TypeError(f"{self}: define direction(), or use SGD, Momentum or Nesterov")
+        raise TypeError(f"{self}: define direction(), or use SGD, Momentum, Adam or another of optim")
 
     def change(self, p: Any, gradient: Any, state: State, options: Mapping[str, Any]) -> Any:
         """Return what a step takes from the parameter, lr d: a formula, of arrays or of Tensors."""
-        if options["weight_decay"]:
-            gradient = gradient + options["weight_decay"] * p
+        decay = options["weight_decay"]
+        if decay and not self.decouples_decay:
+            gradient = gradient + decay * p
         try:
             direction = self.direction(gradient, state, options)
         except Exception as error:
@@ -134,6 +150,8 @@ class Optimizer:
         for name, kept in state.items():
             if kept is gradient:  # a formula that goes on in place would write into p.grad
                 state[name] = gradient.copy()
+        if decay and self.decouples_decay:
+            direction = direction + decay * p
         return options["lr"] * direction
 
     def step(self) -> None:
@@ -174,7 +192,10 @@ class Optimizer:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state_dict()` returned: all of it, or after a ValueError nothing."""
+        """Take over what `state_dict()` returned: all of it, or after a ValueError nothing.
+
+        That of parameters which are frozen (`requires_grad = False`) by now too: it waits until they train again.
+        """
         groups, members = state["groups"], self._members()
         if [set(g) for g in groups] != [set(g) - {"params"} for g in self._groups]:
             raise ValueError(f"{self}: the saved groups have the options {groups}; they belong to another optimizer")
@@ -182,8 +203,6 @@ class Optimizer:
             {name: group.checked(name, value) for name, value in saved.items()}
             for group, saved in zip(self._groups, groups, strict=True)
         ]
-        for group in self._groups:
-            group.checked("params", group["params"])
         shapes = [list(p.shape) for p in members]
         if (saved := [list(shape) for shape in state.get("shapes", shapes)]) != shapes:
             raise ValueError(f"{self}: the saved parameters have the shapes {saved}, these {shapes}; name the same")
@@ -208,3 +227,7 @@ class Optimizer:
                 "the model alone, or set optimizer.state[parameter] = {name: array}"
             )
         return {i: {"velocity": array} for i, array in velocities.items()}
+
+
+def _count(params: Sized) -> str:
+    return f"{len(params)} parameter{'' if len(params) == 1 else 's'}"

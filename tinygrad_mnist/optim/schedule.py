@@ -1,21 +1,166 @@
-"""Learning rates that change from epoch to epoch."""
+"""Learning rates that change from epoch to epoch.
+
+    StepLR              steps down every few epochs
+    CosineLR            half a cosine, from the first rate down
+    LinearLR            a straight line, up from a fraction: warm-up
+    LambdaLR            any function of the epoch
+    ReduceLROnPlateau   lower where the validation accuracy no longer improves: Nielsen's chapter 3
+    SequentialLR        one after the other: warm-up, then another
+
+`schedule.step(epoch)` comes after each epoch, with its record: `train.fit` does so. Those that do not look at the
+record ignore it, and take a plain `schedule.step()` too. Options have PyTorch's names.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 
 from .optimizer import Optimizer
 
 
-class StepLR:
-    """A learning rate that steps down: lr = first lr * gamma^(epoch // step_size), for every group.
+class Schedule:
+    """What all schedules share: the first rates, the epoch, and their state. One of your own is a formula, `rate`.
 
-    Call `step()` after each epoch. Making the schedule changes nothing. Of a group that is added to the optimizer later
-    the first rate is the one that it is added with.
+    >>> class Root(Schedule):
+    ...     def rate(self, first, epoch):
+    ...         return first / (1 + epoch) ** 0.5
+
+    Making a schedule sets the rates of epoch 0, which with most are those that are there. Of a group that is added to
+    the optimizer later the first rate is the one that it is added with.
+
+    Args:
+        optimizer: whose groups' "lr" it sets.
+        settings: of a subclass: numbers and texts by name, which `checked` checks. They become attributes.
+
+    Attributes:
+        epoch: how many epochs are over.
+        first: the rate of each group that epoch 0 is computed from.
+    """
+
+    keeps: ClassVar[tuple[str, ...]] = ()
+    """Attributes which change from step to step and belong to the state, beside the epoch and the settings."""
+
+    def __init__(self, optimizer: Optimizer, **settings: Any) -> None:
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"{self}: expected an optimizer, got {optimizer!r:.60}")
+        self.optimizer = optimizer
+        self.settings = tuple(settings)
+        vars(self).update(self.checked(settings))
+        self.epoch = 0
+        groups = optimizer._groups
+        self.first = [_unscheduled(group) for group in groups]
+        self._begin()
+        for group, first in zip(groups, self.first, strict=True):
+            group.scheduled = (group["lr"], first)
+
+    def checked(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings as they are kept; a ValueError for one that is not what it should be."""
+        return dict(settings)
+
+    def rate(self, first: float, epoch: int) -> float:
+        """The learning rate of an epoch (counted from 0), from the first epoch's: to be defined by a subclass."""
+        raise TypeError(f"{self}: define rate(self, first, epoch), which returns the rate of an epoch, counted from 0")
+
+    def step(self, record: Any = None) -> None:
+        """Go on to the next epoch.
+
+        Args:
+            record: of the epoch that is over, a `train.Epoch`; ignored by schedules that do not look at it.
+        """
+        self._change({"epoch": self.epoch + 1, "first": self._all_first()})
+
+    def _begin(self) -> None:
+        """Set the rates of epoch 0."""
+        self._change({"epoch": 0})
+
+    def _change(self, values: Mapping[str, Any], apply: bool = True) -> None:
+        """Set attributes, and the rates that follow from them in the optimizer; or nothing, after an error."""
+        before = dict(vars(self))
+        try:
+            vars(self).update(values)
+            groups = self.optimizer._groups
+            firsts = self._all_first()
+            rates = [g.checked("lr", self._rate(f)) for g, f in zip(groups, firsts, strict=True)]
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+        for group, rate in zip(groups, rates, strict=True):
+            if apply and group["lr"] != rate:
+                group["lr"] = rate
+            group.scheduled = None
+
+    def _rate(self, first: float) -> float:
+        try:
+            return float(self.rate(first, self.epoch))
+        except OverflowError:
+            return math.inf
+
+    def _all_first(self) -> list[float]:
+        """The first rates, with those of the groups that have been added."""
+        return self.first + [group.first_lr for group in self.optimizer._groups[len(self.first) :]]
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the rates depend on: the epoch, the first rates, the settings, and what is kept."""
+        values = {name: getattr(self, name) for name in (*self.settings, *self.keeps)}
+        return {"epoch": self.epoch, "first": self._all_first(), **values}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state_dict()` returned, and set the rates in the optimizer; or after a ValueError nothing.
+
+        The state's settings replace those of the schedule, as in PyTorch; what a state lacks, as one of a former
+        version may, stays.
+        """
+        self._load(state, apply=True)
+
+    def _load(self, state: Mapping[str, Any], apply: bool) -> None:
+        epoch, first, count = state["epoch"], list(state["first"]), len(self.optimizer._groups)
+        if len(first) != count:
+            raise ValueError(f"{self}: the saved schedule has {len(first)} groups, expected {count}")
+        if not is_whole(epoch, 0) or not all(map(is_rate, first)):
+            raise ValueError(f"{self}: the saved schedule is damaged: epoch {epoch!r:.60}, first rates {first}")
+        if unknown := state.keys() - self.state_dict().keys():
+            raise ValueError(f"{self}: the saved schedule has {', '.join(sorted(unknown))}; it is of another kind")
+        settings = self.checked({name: state.get(name, getattr(self, name)) for name in self.settings})
+        kept = {name: self._kept(name, state[name]) for name in self.keeps if name in state}
+        self._change({**settings, **kept, "epoch": int(epoch), "first": list(map(float, first))}, apply)
+
+    def _kept(self, name: str, value: Any) -> Any:
+        """A value of `keeps`; a ValueError for what it cannot be."""
+        return value
+
+    def _whole(self, settings: Mapping[str, Any], name: str, least: int) -> int:
+        if not is_whole(value := settings[name], least):
+            raise ValueError(f"{self}: expected a whole number {name} >= {least}, got {value!r:.60}")
+        return int(value)
+
+    def _number(
+        self, settings: Mapping[str, Any], name: str, least: float | None = None, below: float = math.inf
+    ) -> float:
+        """A setting >= `least`, or above 0 if there is none, and smaller than `below`."""
+        value = settings[name]
+        if not is_real(value) or not (value > 0 if least is None else value >= least) or not value < below:
+            limit = ("> 0" if least is None else f">= {least}") + (f" and < {below}" if below < math.inf else "")
+            raise ValueError(f"{self}: expected {name} {limit}, got {value!r:.60}")
+        return float(value)
+
+    def __str__(self) -> str:
+        return type(self).__name__
+
+    def _words(self) -> list[str]:
+        return [f"{name}={_shown(getattr(self, name))}" for name in self.settings]
+
+    def __repr__(self) -> str:
+        rates = ", ".join(f"{group['lr']:.6g}" for group in self.optimizer._groups)
+        return f"{self}({', '.join([str(self.optimizer), *self._words()])}; epoch {self.epoch}, lr {rates})"
+
+
+class StepLR(Schedule):
+    """A learning rate that steps down: lr = first lr * gamma^(epoch // step_size), for every group.
 
     Args:
         optimizer: whose groups' "lr" it sets.
@@ -28,72 +173,130 @@ class StepLR:
     >>> schedule = StepLR(optimizer, step_size=2, gamma=0.5)
     >>> [schedule.rate(8.0, epoch) for epoch in range(5)]
     [8.0, 8.0, 4.0, 4.0, 2.0]
+    >>> schedule
+    StepLR(SGD, step_size=2, gamma=0.5; epoch 0, lr 8)
     """
 
+    step_size: int
+    gamma: float
+
     def __init__(self, optimizer: Optimizer, step_size: int | np.integer[Any], gamma: float = 0.1) -> None:
-        if not isinstance(optimizer, Optimizer):
-            raise TypeError(f"StepLR: expected an optimizer, got {optimizer!r:.60}")
-        self.optimizer = optimizer
-        self.step_size, self.gamma = _steps(step_size, gamma)
-        self.epoch = 0
-        self.first = [group["lr"] for group in optimizer.groups]
+        super().__init__(optimizer, step_size=step_size, gamma=gamma)
+
+    def checked(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The two numbers, if they are what they should be."""
+        return {"step_size": self._whole(settings, "step_size", 1), "gamma": self._number(settings, "gamma")}
 
     def rate(self, first: float, epoch: int) -> float:
         """The learning rate of an epoch (counted from 0), from the first epoch's."""
-        return _rate(first, epoch, self.step_size, self.gamma)
-
-    def step(self) -> None:
-        """Go on to the next epoch."""
-        self._go_to(self.epoch + 1, self._all_first(), self.step_size, self.gamma)
-
-    def _all_first(self) -> list[float]:
-        """The first rates, with those of the groups that have been added."""
-        return self.first + [group.first_lr for group in self.optimizer._groups[len(self.first) :]]
-
-    def _go_to(self, epoch: int, first: list[float], step_size: int, gamma: float) -> None:
-        """Set everything, here and in the optimizer; or nothing, after an error."""
-        groups = self.optimizer._groups
-        rates = [
-            group.checked("lr", _rate(rate, epoch, step_size, gamma)) for group, rate in zip(groups, first, strict=True)
-        ]
-        self.epoch, self.first, self.step_size, self.gamma = epoch, first, step_size, gamma
-        for group, rate in zip(groups, rates, strict=True):
-            group["lr"] = rate
-
-    def state_dict(self) -> dict[str, Any]:
-        """All that the rates depend on: the epoch, the first rates, step_size and gamma."""
-        return {"epoch": self.epoch, "first": self._all_first(), "step_size": self.step_size, "gamma": self.gamma}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state_dict()` returned, and set the rates in the optimizer; or after a ValueError nothing.
-
-        The state's step_size and gamma replace those of the schedule, as in PyTorch; a state of a former version has
-        neither, and leaves them.
-        """
-        epoch, first, count = state["epoch"], list(state["first"]), len(self.optimizer.groups)
-        if len(first) != count:
-            raise ValueError(f"StepLR: the saved schedule has {len(first)} groups, expected {count}")
-        if not _is_whole(epoch, 0) or not all(isinstance(rate, int | float) and 0 <= rate < math.inf for rate in first):
-            raise ValueError(f"StepLR: the saved schedule is damaged: epoch {epoch!r:.60}, first rates {first}")
-        settings = _steps(state.get("step_size", self.step_size), state.get("gamma", self.gamma))
-        self._go_to(int(epoch), list(map(float, first)), *settings)
+        return first * self.gamma ** (epoch // self.step_size)
 
 
-def _rate(first: float, epoch: int, step_size: int, gamma: float) -> float:
-    try:
-        return first * gamma ** (epoch // step_size)
-    except OverflowError:
-        return math.inf
+class CosineLR(Schedule):
+    """Half a cosine: lr = eta_min + (first lr - eta_min) (1 + cos(pi epoch / T_max)) / 2, from then on eta_min.
+
+    Loshchilov and Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", 2017; PyTorch's CosineAnnealingLR,
+    whose rate rises again after T_max.
+
+    Args:
+        optimizer: whose groups' "lr" it sets.
+        T_max: after how many epochs the rate is eta_min, >= 1; so give as many as you train.
+        eta_min: the last rate, >= 0.
+    """
+
+    T_max: int
+    eta_min: float
+
+    def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0) -> None:  # noqa: N803
+        super().__init__(optimizer, T_max=T_max, eta_min=eta_min)
+
+    def checked(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The two numbers, if they are what they should be."""
+        return {"T_max": self._whole(settings, "T_max", 1), "eta_min": self._number(settings, "eta_min", least=0)}
+
+    def rate(self, first: float, epoch: int) -> float:
+        """The learning rate of an epoch (counted from 0), from the first epoch's."""
+        share = min(epoch / self.T_max, 1.0)
+        return self.eta_min + (first - self.eta_min) * (1 + math.cos(math.pi * share)) / 2
 
 
-def _steps(step_size: Any, gamma: Any) -> tuple[int, float]:
-    """The two numbers of a schedule, if they are what they should be."""
-    if not _is_whole(step_size, 1):
-        raise ValueError(f"StepLR: expected a whole number step_size >= 1, got {step_size!r}")
-    if not isinstance(gamma, int | float | np.number) or not 0 < gamma < math.inf:
-        raise ValueError(f"StepLR: expected gamma > 0, got {gamma!r}")
-    return int(step_size), float(gamma)
+class LinearLR(Schedule):
+    """A straight line, for a warm-up: from first lr * start_factor to first lr * end_factor in total_iters epochs.
+
+    Args:
+        optimizer: whose groups' "lr" it sets.
+        start_factor: of epoch 0, >= 0.
+        end_factor: of epoch total_iters and all after it, >= 0.
+        total_iters: how many epochs that takes, >= 1.
+    """
+
+    start_factor: float
+    end_factor: float
+    total_iters: int
+
+    def __init__(
+        self, optimizer: Optimizer, start_factor: float = 1 / 3, end_factor: float = 1.0, total_iters: int = 5
+    ) -> None:
+        super().__init__(optimizer, start_factor=start_factor, end_factor=end_factor, total_iters=total_iters)
+
+    def checked(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The three numbers, if they are what they should be."""
+        factors = {name: self._number(settings, name, least=0) for name in ("start_factor", "end_factor")}
+        return {**factors, "total_iters": self._whole(settings, "total_iters", 1)}
+
+    def rate(self, first: float, epoch: int) -> float:
+        """The learning rate of an epoch (counted from 0), from the first epoch's."""
+        share = min(epoch, self.total_iters) / self.total_iters
+        return first * (self.start_factor + (self.end_factor - self.start_factor) * share)
 
 
-def _is_whole(x: Any, least: int) -> bool:
+class LambdaLR(Schedule):
+    """Any function of the epoch: lr = first lr * lr_lambda(epoch), epochs counted from 0.
+
+    Its state has no functions: it is restored into a schedule that was made with the same one.
+
+    Args:
+        optimizer: whose groups' "lr" it sets.
+        lr_lambda: called with the epoch, returns the factor, >= 0.
+    """
+
+    def __init__(self, optimizer: Optimizer, lr_lambda: Callable[[int], float]) -> None:
+        if not callable(lr_lambda):
+            raise TypeError(f"{self}: expected a function of the epoch as lr_lambda, got {lr_lambda!r:.60}")
+        self.lr_lambda = lr_lambda
+        super().__init__(optimizer)
+
+    def rate(self, first: float, epoch: int) -> float:
+        """The learning rate of an epoch (counted from 0), from the first epoch's."""
+        factor = self.lr_lambda(epoch)
+        if not is_rate(factor):
+            raise ValueError(f"{self}: expected lr_lambda({epoch}) to be a number >= 0, got {factor!r:.60}")
+        return first * float(factor)
+
+    def _words(self) -> list[str]:
+        return [f"lr_lambda={getattr(self.lr_lambda, '__qualname__', type(self.lr_lambda).__name__)}"]
+
+
+def _unscheduled(group: Any) -> float:
+    """A group's rate, as it was before another schedule was made of it that has not gone on yet."""
+    set_, first = group.scheduled or (None, None)
+    return first if set_ == group["lr"] and first is not None else group["lr"]
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else repr(value)
+
+
+def is_real(x: Any) -> bool:
+    """Whether it is a real number."""
+    return isinstance(x, int | float | np.integer | np.floating) and not isinstance(x, bool)
+
+
+def is_rate(x: Any) -> bool:
+    """Whether it can be a learning rate."""
+    return is_real(x) and 0 <= x < math.inf
+
+
+def is_whole(x: Any, least: int) -> bool:
+    """Whether it is a whole number, not below another."""
     return isinstance(x, int | np.integer) and not isinstance(x, bool) and bool(x >= least)

@@ -65,7 +65,7 @@ class Binding:
         self._expect_states()
         self._expect_containers(guards)
         self.tests.append("(version[0] == seen[0] or hold())")
-        numbers = [f"{self._named(n.owner)}[{n.key!r}]" for n in text.numbers]
+        numbers = [n.text(self._named(n.owner)) for n in text.numbers]
         own = (i for i, kind in enumerate(arguments) if kind.layout and kind.twin is None)
         given = [f"x{i}" for i in own if i not in variant.pinned]
         made = text.bind(self.arrays)

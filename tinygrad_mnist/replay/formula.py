@@ -91,10 +91,15 @@ class Options(dict[str, Any]):
     """The options of a group as a formula that is recorded gets them; what it sets is set in the group."""
 
     def __init__(self, group: dict[str, Any], recorder: Recorder) -> None:
-        numbers = recorder.numbers
+        def option(key: str, value: Any, place: int | None = None) -> Option:
+            number = Number(group, key, value, place=place)
+            return Option(recorder.numbers.setdefault((id(group), key, place), number), recorder)
+
         for key, value in group.items():
-            if key != "params":
-                value = Option(numbers.setdefault((id(group), key), Number(group, key, value)), recorder)
+            if isinstance(value, tuple) and key != "params":
+                value = tuple(option(key, each, place) for place, each in enumerate(value))
+            elif key != "params":
+                value = option(key, value)
             super().__setitem__(key, value)
         self.group = group
 

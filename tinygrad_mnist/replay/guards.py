@@ -57,7 +57,7 @@ class Guards:
             and all(o._groups is groups for o, groups, _ in self.groups)
             and all(same_items(g["params"], p) for _, gs, ps in self.groups for g, p in zip(gs, ps, strict=True))
             and all(same_items(_attributes(o), were) for o, were in self.attributes)
-            and all(type(n.owner[n.key]) is type(n.value) for n in self.numbers)
+            and all(type(n.now) is type(n.value) for n in self.numbers)
             and all(_same_option(number, truth) for number, truth in self.options)
             and all(same_items(d, were) for d, were in self.dicts)
             and all(OPS.get(op.name) is op for op in self.ops)
@@ -80,5 +80,5 @@ def _attributes(optimizer: Any) -> dict[str, Any]:
 
 
 def _same_option(number: Number, truth: bool) -> bool:
-    now = number.owner[number.key]
+    now = number.now
     return bool(now) == bool(number.value) if truth else same(now, number.value)

@@ -84,12 +84,26 @@ class Buffer:
 
 @dataclass(eq=False, slots=True, repr=False)  # of an option the text would be that of all parameters
 class Number:
-    """A number that is read at each replay, such as a learning rate: `owner[key]`. It had this value when recorded."""
+    """A number that is read at each replay, such as a learning rate: `owner[key]`. It had this value when recorded.
+
+    Of an option that is several numbers, as Adam's betas are, it is the one at `place`.
+    """
 
     owner: dict[str, Any]
     key: str
     value: Any = None
     name: str = ""
+    place: int | None = None
+
+    @property
+    def now(self) -> Any:
+        """The number that is there now."""
+        held = self.owner[self.key]
+        return held if self.place is None else held[self.place]
+
+    def text(self, owner: str) -> str:
+        """How it is read, in Python; the owner has this name."""
+        return f"{owner}[{self.key!r}]{'' if self.place is None else f'[{self.place}]'}"
 
 
 @dataclass(eq=False, slots=True)

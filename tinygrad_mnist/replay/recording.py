@@ -95,7 +95,7 @@ class Recorder(Observer):
         self.optimizers: dict[Optimizer, None] = {}  # those that have stepped
         self.looked_at: dict[Optimizer, None] = {}  # whose groups the step has looked at
         self.states: list[tuple[Optimizer, Tensor, int]] = []  # how much is kept for each parameter
-        self.numbers: dict[tuple[int, str], Number] = {}
+        self.numbers: dict[tuple[int, str, int | None], Number] = {}
         self.plain: dict[int, tuple[float, Number]] = {}
         self.guards: dict[tuple[Number, bool], None] = {}
         self.sources: list[Buffer] = []  # what was there before the step
