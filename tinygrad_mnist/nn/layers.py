@@ -1,4 +1,4 @@
-"""Layers: what most networks are made of."""
+"""Layers: what most networks are made of. Norms, attention and functions between layers have rooms of their own."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from tinygrad_mnist import ops
-from tinygrad_mnist.op import unary
+from tinygrad_mnist.op import binary, unary
+from tinygrad_mnist.ops.indexing import ARRAY
+from tinygrad_mnist.tensor import Array
 
 from .initializers import initial, initial_bias
-from .module import Module
+from .module import Module, options_text
 
 
 class Linear(Module):
@@ -48,8 +50,9 @@ class Linear(Module):
         """The weighted inputs x W + b."""
         return ops.matmul(x, self.weight) if self.bias is None else ops.linear(x, self.weight, self.bias)
 
-    def __repr__(self) -> str:
-        return "Linear({}, {}{})".format(*self.weight.shape, ", bias=False" if self.bias is None else "")
+    def extra_repr(self) -> str:
+        """Numbers of inputs and outputs."""
+        return "{}, {}{}".format(*self.weight.shape, ", bias=False" if self.bias is None else "")
 
 
 class Conv2d(Module):
@@ -93,16 +96,45 @@ class Conv2d(Module):
         maps = ops.conv2d(x, self.weight, stride=self.stride, padding=self.padding)
         return maps if self.bias is None else maps + self.bias
 
+    def extra_repr(self) -> str:
+        """Numbers of channels and kernels, the kernel's size, and whatever else is not the default."""
+        n_out, n_in, height, width = self.weight.shape
+        size = height if height == width else (height, width)
+        options = f"{options_text(self, stride=1, padding=0)}{', bias=False' if self.bias is None else ''}"
+        return f"{n_in}, {n_out}, {size}{options}"
 
-class MaxPool2d(Module):
-    """The largest value of each window of `size` pixels, windows `stride` apart (default: side by side)."""
+
+class _Pool2d(Module):
+    """What the layers share that take windows of `size` pixels, `stride` apart (default: side by side)."""
 
     def __init__(self, size: int | tuple[int, int] = 2, stride: int | tuple[int, int] | None = None) -> None:
         self.size, self.stride = size, stride
 
+    def extra_repr(self) -> str:
+        """The window's size, and the stride if there is one."""
+        return f"{self.size}{options_text(self, stride=None)}"
+
+
+class MaxPool2d(_Pool2d):
+    """The largest value of each window of `size` pixels, windows `stride` apart (default: side by side)."""
+
     def forward(self, x: Any) -> Any:
         """max_pool2d(x)."""
         return ops.max_pool2d(x, size=self.size, stride=self.stride)
+
+
+class AvgPool2d(_Pool2d):
+    """The mean of each window of `size` pixels, windows `stride` apart (default: side by side).
+
+    >>> AvgPool2d(2)(np.array([[[[1.0, 2.0], [3.0, 6.0]]]]))
+    array([[[[3.]]]])
+    """
+
+    def forward(self, x: Any) -> Any:
+        """The means, of shape (n, channels, rows, columns)."""
+        return ops.mean(
+            ops.windows(x, size=self.size, stride=self.size if self.stride is None else self.stride), (-2, -1)
+        )
 
 
 class Flatten(Module):
@@ -141,6 +173,86 @@ class Dropout(Module):
         if not self.training or self.p == 0:
             return x
         return x * dropout_mask(x, p=self.p, rng=self.rng)
+
+    def extra_repr(self) -> str:
+        """The probability."""
+        return f"{self.p}"
+
+
+def _rows(weight: Array, indices: Array, padding_idx: int | None = None) -> Array:
+    if indices.dtype.kind not in "iu":
+        raise TypeError(f"expected integers, each the number of a row, got {indices.dtype}")
+    if indices.size and not 0 <= indices.min() <= indices.max() < len(weight):
+        raise IndexError(
+            f"{len(weight)} rows need indices from 0 to {len(weight) - 1}, got {indices.min()} to {indices.max()}"
+        )
+    return weight[indices]
+
+
+def _rows_dweight(g: Any, out: Any, weight: Any, indices: Any, padding_idx: int | None) -> Any:
+    if padding_idx is not None:
+        g = ops.where((indices == padding_idx)[..., None], 0, g)
+    return ops.scatter(g, indices, index=(ARRAY,), shape=weight.shape)
+
+
+# An op, so that a compiled step looks at the indices of each call.
+embedding = binary(
+    "embedding",
+    _rows,
+    _rows_dweight,
+    None,
+    domain=None,
+    doc="for each integer index a row of the weight; the row padding_idx gets no gradient",
+)
+
+
+class Embedding(Module):
+    """A vector for each of `n` things, such as words: indices of shape (...) -> (..., size), row i of `weight` for i.
+
+    The rows of `weight`, shape (n, size), start from N(0, 1).
+
+    Args:
+        n: the number of things; indices are 0..n-1.
+        size: of a vector.
+        padding_idx: the row that stands for nothing: it starts at 0 and gets no gradient.
+        rng: the generator to draw from.
+        dtype: of the weight.
+
+    Raises:
+        IndexError: when it is called, an index that is none of 0..n-1.
+
+    >>> letters = Embedding(26, 3, rng=np.random.default_rng(0))
+    >>> letters(np.array([[0, 1, 2, 0]])).shape
+    (1, 4, 3)
+    """
+
+    def __init__(
+        self,
+        n: int,
+        size: int,
+        *,
+        padding_idx: int | None = None,
+        rng: np.random.Generator,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
+        if padding_idx is not None and not (isinstance(padding_idx, int | np.integer) and 0 <= padding_idx < n):
+            raise ValueError(f"Embedding: expected padding_idx to be a row, 0 to {n - 1}, got {padding_idx!r}")
+        self.weight = initial((n, size), n, size, "normal", rng, dtype)
+        self.padding_idx = padding_idx
+        if padding_idx is not None:
+            self.weight.data[padding_idx] = 0
+
+    def forward(self, indices: Any) -> Any:
+        """weight[indices]."""
+        return embedding(
+            self.weight,
+            np.asarray(indices) if isinstance(indices, int | list) else indices,
+            padding_idx=self.padding_idx,
+        )
+
+    def extra_repr(self) -> str:
+        """The number of vectors and their size."""
+        return "{}, {}{}".format(*self.weight.shape, options_text(self, padding_idx=None))
 
 
 class Sequential(Module):

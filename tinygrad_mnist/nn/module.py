@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import reprlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,39 @@ class Module:
         """The module and all modules inside it."""
         return [module for _, module in named(self, Module)]
 
+    def children(self) -> list[Module]:
+        """The modules directly inside it: its attributes, and what lists, tuples and dicts among them hold."""
+        children = [value for _, value in _attributes(self) if isinstance(value, Module)]
+        return list(dict.fromkeys(children))
+
+    def apply(self, function: Callable[[Module], Any]) -> Module:
+        """Call a function with every module inside, parts before what they are parts of; returns the module.
+
+        >>> from tinygrad_mnist import nn
+        >>> network = nn.Sequential(nn.Dropout(0.5, rng=np.random.default_rng(0)), nn.Sigmoid())
+        >>> network.apply(lambda module: print(type(module).__name__))
+        Dropout
+        Sigmoid
+        Sequential
+        Sequential(
+          layers.0: Dropout(0.5)
+          layers.1: Sigmoid()
+        )
+        """
+        if not callable(function):
+            raise TypeError(f"apply: expected a function of a Module, got {function!r:.60}")
+        called: set[int] = set()
+
+        def visit(module: Module) -> None:
+            called.add(id(module))
+            for child in module.children():
+                if id(child) not in called:
+                    visit(child)
+            function(module)
+
+        visit(self)
+        return self
+
     def train(self, training: bool = True) -> Module:
         """Switch to training (dropout drops), or with False to evaluation; returns the module."""
         for module in self.modules():
@@ -108,10 +142,66 @@ class Module:
         for key, tensor in own.items():
             tensor.data = arrays[key].astype(tensor.dtype)
 
+    def extra_repr(self) -> str:
+        """What the repr says of the module itself: numbers, texts and truths by value, Tensors by their shapes.
+
+        To be defined by modules that know a shorter way, as Linear(784, 30).
+        """
+        own = [(name, value) for name, value in _attributes(self) if not _is_part(value)]
+        return ", ".join(f"{name}={value.shape if isinstance(value, Tensor) else repr(value)}" for name, value in own)
+
     @reprlib.recursive_repr("...")
     def __repr__(self) -> str:
-        inside = [f"{name}={value!r}" for name, value in vars(self).items() if isinstance(value, Module | list)]
-        return f"{type(self).__name__}({', '.join(inside)})"
+        lines = [f"{name}: {_part_text(part)}" for name, part in _attributes(self) if _is_part(part)]
+        head = f"{type(self).__name__}({self.extra_repr()}"
+        return "\n  ".join([head, *(line.replace("\n", "\n  ") for line in lines)]) + ("\n)" if lines else ")")
+
+
+def _attributes(module: Module) -> Iterator[tuple[str, Any]]:
+    """What a repr can show of a module's attributes, and of what their lists, tuples and dicts hold, with names."""
+    opened: set[int] = set()
+    stack = [(name, value) for name, value in reversed(vars(module).items()) if name != "training"]
+    while stack:
+        name, value = stack.pop()
+        if isinstance(value, Module) or (isinstance(value, Tensor) and value.op is None):
+            yield name, value
+        elif _is_part(value) or _is_plain(value):
+            if not name.startswith("_"):
+                yield name, value
+        elif isinstance(value, dict | list | tuple) and id(value) not in opened:
+            opened.add(id(value))
+            inside = value.items() if isinstance(value, dict) else enumerate(value)
+            stack.extend(reversed([(f"{name}.{key}", item) for key, item in inside]))
+
+
+def _is_part(value: Any) -> bool:
+    """Whether it computes something: a module or a function, but no class."""
+    return callable(value) and not isinstance(value, type)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether it is a number, a truth, a short text or a few of them: what has a repr without an address."""
+    if isinstance(value, list | tuple):
+        return 0 < len(value) <= 8 and all(_is_plain(item) for item in value)
+    return isinstance(value, bool | int | float | np.number) or (isinstance(value, str) and len(value) <= 40)
+
+
+def options_text(module: Module, **defaults: Any) -> str:
+    """Those attributes that are not the default, for a layer's `extra_repr`: ", stride=2"."""
+    given = {name: getattr(module, name) for name in defaults}
+    return "".join(f", {name}={value}" for name, value in given.items() if value != defaults[name])
+
+
+def _part_text(part: Any) -> str:
+    """A module by its repr, a function by its name, without an address."""
+    if isinstance(part, Module):
+        return repr(part)
+    if isinstance(part, functools.partial):
+        given = [*(("", x) for x in part.args), *((f"{key}=", x) for key, x in part.keywords.items())]
+        options = ", ".join(f"{key}{repr(x) if _is_plain(x) else '...'}" for key, x in given)
+        return f"{_part_text(part.func)}({options})"
+    name = getattr(part, "__qualname__", None) or getattr(part, "__name__", type(part).__name__)
+    return str(name).rpartition("<locals>.")[2]
 
 
 def named(root: Any, kind: type) -> Iterator[tuple[str, Any]]:
