@@ -10,6 +10,7 @@ import numpy as np
 
 from tinygrad_mnist import ops
 from tinygrad_mnist.op import unary
+from tinygrad_mnist.ops.elementary import floating
 from tinygrad_mnist.tensor import Array
 
 from .module import Module
@@ -19,7 +20,8 @@ _erf = np.frompyfunc(math.erf, 1, 1)
 
 def _erf_of(x: Array) -> Array:
     # NumPy has no erf; Python's, element by element, takes 200 ns, where tanh takes 4.
-    return np.asarray(_erf(x), x.dtype if x.dtype.kind == "f" else np.float64)
+    x = floating(x)
+    return np.asarray(_erf(x), x.dtype)
 
 
 erf = unary(
