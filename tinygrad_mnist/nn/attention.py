@@ -49,7 +49,9 @@ class MultiheadAttention(Module):
     """Attention of several heads: each sees its own projection of the input, and looks for something of its own.
 
     MultiHead(Q, K, V) = [head₁ ... headₕ] W_output, headᵢ = softmax(Qᵢ Kᵢᵀ / √d) Vᵢ with Qᵢ, Kᵢ and Vᵢ the i-th parts,
-    d = size / heads wide, of Q W_query, K W_key and V W_value (and their biases). Vaswani et al., 2017, section 3.2.2.
+    d = size / heads wide, of Q W_query, K W_key and V W_value (and biases). Vaswani et al., 2017, section 3.2.2.
+
+    Keys have no bias: it would add one number to all scores of a row, of which softmax sees nothing.
 
     Args:
         size: of the vectors, at each place of the sequences; divisible by `heads`.
@@ -65,6 +67,11 @@ class MultiheadAttention(Module):
     (5, 28, 8)
     """
 
+    query: Linear
+    key: Linear
+    value: Linear
+    output: Linear
+
     def __init__(
         self,
         size: int,
@@ -79,9 +86,9 @@ class MultiheadAttention(Module):
         if not isinstance(heads, int | np.integer) or heads < 1 or size % heads:
             raise ValueError(f"MultiheadAttention: expected heads that divide the size {size}, got {heads!r}")
         self.heads, self.causal = heads, causal
-        self.query, self.key, self.value, self.output = (
-            Linear(size, size, init=init, bias=bias, rng=rng, dtype=dtype) for _ in range(4)
-        )
+        biases = {"query": bias, "key": False, "value": bias, "output": bias}
+        for name, its in biases.items():
+            setattr(self, name, Linear(size, size, init=init, bias=its, rng=rng, dtype=dtype))
 
     def forward(self, query: Any, key: Any = None, value: Any = None, mask: Any = None) -> Any:
         """What each place of `query`, shape (..., n, size), gathers from `key` and `value`, shape (..., m, size).

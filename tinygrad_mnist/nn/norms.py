@@ -115,6 +115,8 @@ class BatchNorm1d(_BatchNorm):
     (divided by one less than the number of values): running <- (1 - momentum) running + momentum new. In evaluation the
     running statistics take the place of μ and σ². All is as in PyTorch.
 
+    A layer before it needs no bias, `Linear(..., bias=False)`: μ takes it out again; its gradient is only rounding.
+
     Args:
         n: the number of channels.
         eps: what keeps the root from 0.
