@@ -157,7 +157,9 @@ def test_modules_as_arguments_and_as_functions():
     assert all(p.grad is None for p in network.parameters())
     assert value.item() == cost(network, batch).item()
     blocks = hessian(cost, network, batch)
-    flat = np.block([[b.data.reshape(n, -1) for b in row.values()] for n, row in zip((6, 2), blocks.values(), strict=True)])
+    flat = np.block(
+        [[b.data.reshape(n, -1) for b in row.values()] for n, row in zip((6, 2), blocks.values(), strict=True)]
+    )
     assert_allclose(flat, flat.T, atol=1e-15)
     v = {name: rng(3).standard_normal(x.shape) for name, x in slopes.items()}
     _, product = hvp(cost, network, batch, tangent=v)
@@ -189,14 +191,17 @@ def test_a_compiled_step_may_be_made_of_them():
     @compile
     def step(x):
         value, slopes = value_and_grad(lambda network: (network(x) ** 2).sum(), network)
-        return value, slopes, hvp(lambda x: (network(x) ** 2).sum(), x, tangent=np.ones((4, 3), np.float32))[1]
+        ones = np.ones((4, 3), np.float32)
+        _, product = hvp(lambda x: (network(x) ** 2).sum(), x, tangent=ones)
+        return value, slopes, product, jvp(network, x, tangent=ones)[1]
 
     for k in range(6):
         x = rng(k).standard_normal((4, 3)).astype(np.float32)
-        value, slopes, product = step(x)
-        expected, wanted, other = step.step(Tensor(x))
+        value, slopes, product, moved = step(x)
+        expected, wanted, other, way = step.step(Tensor(x))
         assert value.item() == expected.item()
         assert_array_equal(product.data, other.data)
+        assert_array_equal(moved.data, way.data)
         assert all(np.array_equal(slopes[name].data, wanted[name].data) for name in wanted)
     assert step.replays > 1
 

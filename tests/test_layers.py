@@ -154,8 +154,8 @@ def test_networks_of_these_layers_train_compiled_with_the_bits_of_the_step(momen
         r = rng(5)
         model = nn.Sequential(
             nn.Linear(12, 8, bias=False, rng=r), nn.BatchNorm1d(8, momentum=momentum), nn.SiLU(), nn.LayerNorm(8),
-            nn.GELU("tanh"), lambda x: x.reshape(-1, 2, 4), nn.MultiheadAttention(4, 2, causal=True, rng=r), nn.Flatten(),
-            nn.Linear(8, 3, rng=r),
+            nn.GELU("tanh"), lambda x: x.reshape(-1, 2, 4), nn.MultiheadAttention(4, 2, causal=True, rng=r),
+            nn.Flatten(), nn.Linear(8, 3, rng=r),
         )  # fmt: skip
         optimizer = optim.Momentum(model.parameters(), lr=0.05)
 

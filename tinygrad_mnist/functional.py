@@ -98,8 +98,7 @@ def jvp(
     with _Call("jvp", function, arguments, argnums, create_graph) as call:
         out = call.output()
         v = call.tangents(tangent)
-        u = leaf(np.ones(out.shape, out.dtype))
-        u.requires_grad = True
+        u = Tensor(np.ones(out.shape, out.dtype), requires_grad=True)
         gradients = grad(out, call.leaves, u, create_graph=True)
         return out, grad(_product(gradients, v), u, retain_graph=True, create_graph=call.graph)
 
@@ -224,8 +223,7 @@ class _Call:
             t = ops.copy(argument)  # in the graph of the argument, but another than itself, which f may use besides
             return t, t
         try:
-            array = argument._array if isinstance(argument, Tensor) else argument
-            t = Tensor(array, requires_grad=True)
+            t = Tensor(argument, requires_grad=True)
         except (TypeError, ValueError):
             raise TypeError(
                 f"{self.name}: expected {name} to be floating numbers or a Module, got {described(argument)}; "
