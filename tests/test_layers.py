@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from tinygrad_mnist import Tensor, compile, grad, losses, nn, ops, optim
+from tinygrad_mnist import Tensor, compile, grad, losses, nn, ops, optim, summary
 from tinygrad_mnist.gradcheck import check_gradients
 from tinygrad_mnist.testing import check_derivatives
 
@@ -144,7 +144,7 @@ def test_float32_stays_and_all_derivatives_are_right(make, shape):
     }
 
 
-@pytest.mark.parametrize("backend", ["numpy", "c"])
+@pytest.mark.parametrize("backend", ["numpy", pytest.param("c", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("momentum", [0.1, None])
 def test_networks_of_these_layers_train_compiled_with_the_bits_of_the_step(momentum, backend):
     if backend == "c":
@@ -377,3 +377,76 @@ def test_apply_visits_parts_first_and_children_are_direct():
     outer.apply(lambda module: names.append(type(module).__name__))
     assert names == ["Sigmoid", "Tanh", "Sequential", "ReLU", "Sequential"]
     assert outer.children() == [inner, outer.layers[1]]
+
+
+# ---- A network as a table
+
+
+class Shared(nn.Module):
+    def __init__(self):
+        self.blocks = nn.Sequential(
+            nn.Linear(4, 4, rng=rng()), nn.BatchNorm1d(4), nn.Dropout(0.5, rng=rng()), nn.ReLU()
+        )
+        self.again = [self.blocks.layers[0], nn.Linear(4, 2, rng=rng())]
+        self.scale = Tensor(np.ones(2), requires_grad=True)
+        self.unused = nn.Embedding(5, 3, rng=rng())
+
+    def forward(self, x):
+        return self.again[1](self.again[0](self.blocks(x))) * self.scale, x
+
+
+def test_a_summary_counts_every_parameter_once_and_leaves_the_network_as_it_was():
+    network = Shared()
+    network.unused.weight.requires_grad = False
+    network.blocks.layers[1].train()
+    before, dropout = network.state_dict(), network.blocks.layers[2]
+    chance = dropout.rng.bit_generator.state
+    table = summary(network, (3, 4))
+    assert table.parameters == sum(p.size for p in network.parameters()) == 20 + 8 + 10 + 2
+    assert table.frozen == 15 + 4 + 4 + 1
+    assert (
+        str(table)
+        == """\
+layer                       output          parameters
+------------------------------------------------------
+Shared                      (3, 2), (3, 4)           2
+blocks: Sequential          (3, 4)
+  layers.0: Linear(4, 4)    (3, 4)                  20
+  layers.1: BatchNorm1d(4)  (3, 4)                   8
+  layers.2: Dropout(0.5)    (3, 4)
+  layers.3: ReLU()          (3, 4)
+again.1: Linear(4, 2)       (3, 2)                  10
+unused: Embedding(5, 3)     not called
+40 parameters, 24 numbers that are not trained"""
+    )
+    assert all(np.array_equal(value, before[name]) for name, value in network.state_dict().items())
+    assert dropout.rng.bit_generator.state == chance
+    assert "training" not in vars(network)
+    assert network.blocks.layers[1].training
+    assert nn.Module.__call__.__qualname__ == "Module.__call__"
+
+
+def test_a_summary_fits_a_terminal_and_a_notebook():
+    network = nn.Sequential(nn.Sequential(nn.Sequential(*[nn.Linear(12345, 2, rng=rng()), lambda x: x] * 2)))
+    network.layers[0].layers[0].layers = [nn.Sequential(nn.LayerNorm((2, 3, 4, 5, 6, 7, 8, 9, 10), affine=False))]
+    network.layers[0].layers[0].layers[0].name = "<" + "b" * 38
+    table = summary(network, (2, 3, 4, 5, 6, 7, 8, 9, 10))
+    assert max(map(len, str(table).splitlines())) <= 80
+    page = table._repr_html_()
+    assert page.count("<tr>") == 1 + len(table.rows)
+    assert "layers.0: " in page
+    assert "LayerNorm((2, 3" in page
+    parse = __import__("xml.etree.ElementTree", fromlist=["fromstring"]).fromstring
+    parse(f"<div>{page}</div>")
+
+
+def test_what_has_no_summary():
+    with refused(TypeError, "summary", "nn.Sequential"):
+        summary(ops.relu, (1, 2))  # type: ignore[arg-type]
+    with refused(TypeError, "summary", "shape"):
+        summary(nn.ReLU())
+    network = nn.Sequential(nn.Linear(3, 2, rng=rng()))
+    with pytest.raises(ValueError, match="linear"):
+        summary(network, (1, 2))
+    assert network.training
+    assert nn.Module.__call__.__qualname__ == "Module.__call__"

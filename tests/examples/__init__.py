@@ -1,1 +1,1 @@
-"""Three networks that read a digit row by row, each a file of at most 40 lines: `python -m tests.examples.recurrent`."""
+"""Three networks, each a file of at most 40 lines, to read and to run: `python -m tests.examples.recurrent`."""

@@ -1,7 +1,6 @@
 """A small transformer (Vaswani et al., 2017) on a digit's 28 rows: each row looks at all others, twice.
 
-Normalized before each part, as in GPT-2; the class is read off the mean of all rows. `python -m
-tests.examples.transformer`
+Normalized before each part, as in GPT-2; read off the mean of all rows. `python -m tests.examples.transformer`
 """
 
 import numpy as np

@@ -37,3 +37,5 @@ from .module import named as named
 from .norms import BatchNorm1d as BatchNorm1d
 from .norms import BatchNorm2d as BatchNorm2d
 from .norms import LayerNorm as LayerNorm
+from .overview import Summary as Summary
+from .overview import summary as summary
