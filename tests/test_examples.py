@@ -16,7 +16,7 @@ from .helpers import ROOT, needs_compiler
 # What makes the network and its optimizer; and the share of 1,000 test digits that it has to get right after two epochs
 # on 6,000 digits: two points less than the lowest of seeds 0, 1 and 2.
 EXAMPLES: dict[str, tuple[Any, Any, float]] = {
-    "recurrent": (recurrent.Recurrent, lambda p: optim.Momentum(p, lr=0.05), 0.80),
+    "recurrent": (recurrent.Recurrent, lambda p: optim.Momentum(p, lr=0.01), 0.80),
     "normalized": (normalized.network, lambda p: optim.SGD(p, lr=0.5), 0.88),
     "transformer": (transformer.Transformer, lambda p: optim.Momentum(p, lr=0.1), 0.75),
 }

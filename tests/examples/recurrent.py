@@ -28,7 +28,7 @@ class Recurrent(nn.Module):
 def main(epochs=3):
     rng = np.random.default_rng(0)
     model = Recurrent(rng)
-    settings = {"cost": cross_entropy, "optimizer": optim.Momentum(model.parameters(), lr=0.05), "batch_size": 32}
+    settings = {"cost": cross_entropy, "optimizer": optim.Momentum(model.parameters(), lr=0.01), "batch_size": 32}
     for epoch in train.fit(model, mnist.load(), epochs=epochs, rng=rng, backend="numpy", **settings):
         print(f"epoch {epoch.epoch}  cost {epoch.cost:.3f}  test {epoch.test:.2%}", flush=True)
 
