@@ -4,6 +4,8 @@ Ioffe and Szegedy, 2015. It stands a learning rate of 0.5, ten times that of the
 tests.examples.normalized`
 """
 
+from typing import Any
+
 import numpy as np
 
 from tinygrad_mnist import mnist, nn, optim, train
@@ -23,7 +25,7 @@ def network(rng, hidden=64):
 def main(epochs=3):
     rng = np.random.default_rng(0)
     model = network(rng)
-    settings = {"cost": cross_entropy, "optimizer": optim.SGD(model.parameters(), lr=0.5), "batch_size": 32}
+    settings: Any = {"cost": cross_entropy, "optimizer": optim.SGD(model.parameters(), lr=0.5), "batch_size": 32}
     for epoch in train.fit(model, mnist.load(), epochs=epochs, rng=rng, backend="numpy", **settings):
         print(f"epoch {epoch.epoch}  cost {epoch.cost:.3f}  test {epoch.test:.2%}", flush=True)
 

@@ -3,6 +3,8 @@
 hₜ = tanh(xₜ W + hₜ₋₁ U + b) (Elman, 1990); the class is read off the last h. `python -m tests.examples.recurrent`
 """
 
+from typing import Any
+
 import numpy as np
 
 from tinygrad_mnist import mnist, nn, optim, stack, tanh, train
@@ -28,7 +30,7 @@ class Recurrent(nn.Module):
 def main(epochs=3):
     rng = np.random.default_rng(0)
     model = Recurrent(rng)
-    settings = {"cost": cross_entropy, "optimizer": optim.Momentum(model.parameters(), lr=0.01), "batch_size": 32}
+    settings: Any = {"cost": cross_entropy, "optimizer": optim.Momentum(model.parameters(), lr=0.01), "batch_size": 32}
     for epoch in train.fit(model, mnist.load(), epochs=epochs, rng=rng, backend="numpy", **settings):
         print(f"epoch {epoch.epoch}  cost {epoch.cost:.3f}  test {epoch.test:.2%}", flush=True)
 

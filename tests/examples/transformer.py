@@ -1,7 +1,6 @@
-"""A small transformer (Vaswani et al., 2017) on a digit's 28 rows: each row looks at all others, twice.
+"""A small transformer (Vaswani et al., 2017) on a digit's 28 rows: `python -m tests.examples.transformer`."""
 
-Normalized before each part, as in GPT-2; read off the mean of all rows. `python -m tests.examples.transformer`
-"""
+from typing import Any
 
 import numpy as np
 
@@ -35,6 +34,6 @@ class Transformer(nn.Module):
 if __name__ == "__main__":
     rng = np.random.default_rng(0)
     model = Transformer(rng)
-    settings = {"cost": cross_entropy, "optimizer": optim.Momentum(model.parameters(), lr=0.1), "batch_size": 32}
+    settings: Any = {"cost": cross_entropy, "optimizer": optim.Momentum(model.parameters(), lr=0.1), "batch_size": 32}
     for epoch in train.fit(model, mnist.load(), epochs=3, rng=rng, backend="numpy", **settings):
         print(f"epoch {epoch.epoch}  cost {epoch.cost:.3f}  test {epoch.test:.2%}", flush=True)

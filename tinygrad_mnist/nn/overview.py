@@ -114,7 +114,8 @@ def summary(model: Module, *inputs: Any) -> Summary:
     outputs: dict[int, str] = {}
     with _evaluating(model), _noting(outputs), no_grad():
         model(*(np.ones(x, np.float32) if isinstance(x, tuple) else x for x in inputs))
-    rows, counted = [], set()
+    rows: list[Row] = []
+    counted: set[int] = set()
     for name, module in named(model, Module):
         own = {id(t): t for _, t in _own(module) if t.requires_grad and id(t) not in counted}
         counted |= own.keys()
