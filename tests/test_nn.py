@@ -1,4 +1,4 @@
-"""nn.py: how parameters are found, start, are saved and put back; what each layer computes."""
+"""nn: how parameters are found, start, are saved and put back; what each layer computes."""
 
 import pickle
 from functools import partial

@@ -14,6 +14,7 @@ from . import interop as interop  # teaches NumPy's functions what to do with Te
 from .backward import grad as grad
 from .mode import enable_grad as enable_grad
 from .mode import no_grad as no_grad
+from .nn import summary as summary
 from .op import OPS as OPS
 from .op import Domain as Domain
 from .op import binary as binary

@@ -1,7 +1,9 @@
-"""Costs: what training makes small. Each is an op with rules of its own, stable where a composition would not be.
+"""Costs: what training makes small, stable where a composition of logarithms and exponentials would not be.
 
-Every cost is a scalar, the mean over the batch (the first axis) of sums over the outputs. `targets` are an array of the
-outputs' shape; or integer labels of shape (n,), each of which stands for a row that is 1 at the label and 0 elsewhere.
+Every cost is a scalar. The book's, and `softmax_cross_entropy`, are the mean over the batch (the first axis) of sums
+over the outputs; those with PyTorch's names compute what its functions of that name do, means over all outputs among
+them. `targets` are an array of the outputs' shape; or integer labels of shape (n,), each of which stands for a row that
+is 1 at the label and 0 elsewhere.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .op import binary, unary
-from .ops import log, log_softmax, maximum, softmax, sum, where
+from .ops import log, log_softmax, maximum, softmax, softplus, sum, where
 from .tensor import Array, Operand, Tensor, has_tensors
 
 
@@ -36,10 +38,13 @@ def _log_from_minus_100(x: Any) -> Any:
 
 
 def _log_likelihood(z: Array, y: Array) -> Array:
-    logarithms = log_softmax(z)
+    return _negative_log_likelihood_of(log_softmax(z), y)
+
+
+def _negative_log_likelihood_of(logarithms: Array, y: Array) -> Array:
     # 0 ln 0 = 0: what a logit of -inf rules out costs nothing, unless it is the target.
     products = np.zeros(logarithms.shape, np.result_type(y, logarithms))
-    return -np.sum(np.multiply(y, logarithms, where=y != 0, out=products)) / len(z)
+    return -np.sum(np.multiply(y, logarithms, where=y != 0, out=products)) / len(logarithms)
 
 
 def _one_hot(labels: Array, classes: int, dtype: Any = np.float32) -> Array:
@@ -67,6 +72,12 @@ _softmax_cross_entropy = binary(
     lambda g, out, z, y: (softmax(z) * sum(y, -1, True) - y) * (g / len(z)),
     lambda g, out, z, y: -log_softmax(z) * (g / len(z)),
     sign="1/n Σ H(y, softmax z)", domain=None, doc="-1/n Σ y ln softmax(z)")
+_negative_log_likelihood = binary(
+    "negative_log_likelihood",
+    _negative_log_likelihood_of,
+    lambda g, out, logarithms, y: -y * (g / len(y)),
+    lambda g, out, logarithms, y: -logarithms * (g / len(y)),
+    sign="−1/n Σ y ln p", domain=None, doc="-1/n Σ y l, of logarithms l")
 one_hot = unary(
     "one_hot", _one_hot, None,
     domain=None, doc="a row of `classes` numbers for each integer label: 1 at the label, 0 elsewhere; no derivative")
@@ -116,6 +127,53 @@ def softmax_cross_entropy(logits: Tensor, targets: Operand) -> Tensor:
         targets = targets if isinstance(targets, _ARRAYS) else np.asarray(targets)
         return softmax_cross_entropy(logits[None], targets[None])
     return _softmax_cross_entropy(logits, _rows("softmax_cross_entropy", logits, targets))
+
+
+def cross_entropy(logits: Tensor, targets: Operand) -> Tensor:
+    """PyTorch's name for `softmax_cross_entropy`, which it equals for logits of shape (n, k) or (k,).
+
+    (The book's cross-entropy, of sigmoid outputs, is `cross_entropy_cost`.)
+
+    >>> round(cross_entropy(Tensor([[0.0, 0.0]]), np.array([1])).item(), 4)
+    0.6931
+    """
+    return softmax_cross_entropy(logits, targets)
+
+
+def nll_loss(log_probabilities: Tensor, targets: Operand) -> Tensor:
+    """C = -1/n Σ y l, the negative log-likelihood of logarithms of probabilities l, as `log_softmax` computes them.
+
+    Of `log_softmax(z)` that is `softmax_cross_entropy(z)`. Arguments and errors as for `quadratic_cost`.
+
+    >>> nll_loss(Tensor([[-0.5, -1.0], [-2.0, -0.25]]), np.array([0, 1])).item()
+    0.375
+    """
+    return _negative_log_likelihood(log_probabilities, _rows("nll_loss", log_probabilities, targets))
+
+
+def mse_loss(outputs: Tensor, targets: Operand) -> Tensor:
+    """C = mean of (a - y)² over all outputs of all examples: the mean squared error.
+
+    It is 2/k times `quadratic_cost`, with k outputs for each example. Arguments and errors are the same.
+
+    >>> mse_loss(Tensor([[0.5, 0.0]]), np.array([[1.0, 0.0]], np.float32)).item()
+    0.125
+    """
+    rows = _rows("mse_loss", outputs, targets)
+    return _quadratic(outputs, rows) * (2 * len(outputs) / outputs.size)
+
+
+def binary_cross_entropy_with_logits(logits: Tensor, targets: Operand) -> Tensor:
+    """C = mean of -(y ln σ(z) + (1 - y) ln(1 - σ(z))) over all outputs of all examples, stable for z of any size.
+
+    Computed as y ln(1 + e^-z) + (1 - y) ln(1 + e^z). It is 1/k times `cross_entropy_cost` of σ(z), with k outputs for
+    each example, where that one's outputs are not yet rounded to 0 or 1. Arguments and errors as for `quadratic_cost`.
+
+    >>> binary_cross_entropy_with_logits(Tensor([[1000.0, -1000.0]]), np.array([[1.0, 1.0]], np.float32)).item()
+    500.0
+    """
+    y = _rows("binary_cross_entropy_with_logits", logits, targets)
+    return (y * softplus(-logits) + (1 - y) * softplus(logits)).mean()
 
 
 _ARRAYS = (Tensor, np.ndarray)

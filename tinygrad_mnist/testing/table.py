@@ -415,3 +415,19 @@ def _norm(draw: st.DrawFn) -> Case:
     x = draw(arrays(shapes(min_dims=1), values=NONZERO))
     pairs = itertools.permutations(range(x.ndim), 2)
     return Case((x,), {"axis": draw(st.sampled_from([None, *range(-x.ndim, x.ndim), *pairs]))})
+
+
+@operands_of("embedding")
+@st.composite
+def _embedding(draw: st.DrawFn) -> Case:
+    weight = draw(arrays(shapes(min_dims=2, max_dims=2, min_side=1)))
+    indices = draw(hnp.arrays(np.int64, draw(shapes(max_dims=2)), elements=st.integers(0, len(weight) - 1)))
+    unused = sorted(set(range(len(weight))) - set(indices.ravel().tolist()))  # the padding row has no gradient
+    return Case((weight, indices), {"padding_idx": draw(st.sampled_from((None, *unused)))})
+
+
+@operands_of("negative_log_likelihood")
+@st.composite
+def _negative_log_likelihood(draw: st.DrawFn) -> Case:
+    shape = draw(shapes(min_dims=1, min_side=1))
+    return Case((draw(arrays(shape)), draw(arrays(shape))))

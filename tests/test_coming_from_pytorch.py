@@ -1,0 +1,40 @@
+"""The page for PyTorch's users: every name of ours on it is there."""
+
+import re
+
+import pytest
+
+import tinygrad_mnist as tg
+from tinygrad_mnist import functional, gradcheck, losses, nn, optim, train
+
+from .helpers import ROOT
+
+ROOMS = {"tg": tg, "nn": nn, "optim": optim, "losses": losses, "functional": functional, "gradcheck": gradcheck,
+         "train": train, "Tensor": tg.Tensor, "Buffer": nn.Buffer}  # fmt: skip
+
+
+def missing_names(page: str) -> list[str]:
+    """Names in the middle column of the page's table that are nowhere."""
+    cells = [row.split("|")[2] for row in page.splitlines() if row.startswith("| ")]
+    found = []
+    for name in re.findall(r"`([\w.]+)[^`]*`", " ".join(cells)):
+        room, *parts = name.split(".")
+        place = ROOMS[room]
+        for part in parts:
+            place = getattr(place, part, None)
+        if place is None:
+            found.append(name)
+    return found
+
+
+def test_every_name_of_ours_is_there():
+    page = (ROOT / "tinygrad_mnist" / "COMING_FROM_PYTORCH.md").read_text(encoding="utf-8")
+    assert missing_names(page) == []
+    assert page.count("\n| ") > 30
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "tinygrad_mnist/COMING_FROM_PYTORCH.md" in readme
+
+
+@pytest.mark.parametrize("name", ["nn.Lineal", "Tensor.nump", "losses.l1_loss"])
+def test_a_name_that_is_not_there_is_found(name):
+    assert missing_names(f"| `torch.x` | `nn.Linear`, `{name}(x)` | |") == [name]
