@@ -21,7 +21,7 @@ from tinygrad_mnist.files import claimed, whole
 from tinygrad_mnist.replay import BACKENDS
 from tinygrad_mnist.train import CheckpointError
 
-from .base import BaseNetwork
+from .base import COSTS, BaseNetwork
 from .options import Run, flag, load_data, parse, parser_of
 from .training import Training, network_class, network_name, settings_of
 from .words import in_words, line, never_said, shown, sizes
@@ -43,7 +43,7 @@ def main(network: type[BaseNetwork], arguments: list[str] | None = None) -> int:
 def _run(network: type[BaseNetwork], run: Run) -> int:
     from . import pictures  # for which --help need not wait
 
-    for file in (run.save, run.history, run.plot, run.graph):
+    for file in (run.save, run.history, run.plot, run.graph, run.page):
         refuse_unwritable(file)
         if file and not run.overwrite and not (run.resume and file == run.history):
             refuse_to_lose(file, network_name(network) if file == run.save else None)
@@ -60,6 +60,10 @@ def _run(network: type[BaseNetwork], run: Run) -> int:
         _introduce(training, run)
     if run.graph:
         print(f"{pictures.graph(training, run.graph)}: the computation graph of one step")
+    if run.page:
+        network, cost = training.network, COSTS[training.network.cost]
+        made = pictures.page(training.model, training.optimizer, cost, training.data, network.digits_a_step, run.page)
+        print(f"{made}: a step of training on the first digits, to walk through in a browser")
     status = _train(training, run)
     if status:
         return status

@@ -18,10 +18,11 @@ import numpy as np
 
 from tinygrad_mnist import Tensor, nn, relu, train
 from tinygrad_mnist.command import guarded
+from tinygrad_mnist.files import claimed
 from tinygrad_mnist.losses import softmax_cross_entropy
 from tinygrad_mnist.optim import Optimizer, State, StepLR
 
-from .commandline import progress_bar
+from .commandline import progress_bar, refuse_to_lose, refuse_unwritable
 from .limits import whole_number
 from .options import DATA, Run, add_backend, add_options, command_line, load_data
 from .words import line, sizes
@@ -74,11 +75,24 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    with claimed(*filter(None, [options.page])):
+        return _train(options)
+
+
+def _train(options: argparse.Namespace) -> int:
+    refuse_unwritable(options.page)
+    if options.page and not options.overwrite:
+        refuse_to_lose(options.page)
     data = load_data(options.data, options.train_size)
     print(sizes(data), flush=True)
     rng = np.random.default_rng(options.seed)
     network = Convolutional(data.image_shape, data.n_classes, rng)
     optimizer = Adam(network.parameters(), lr=0.002)
+    if options.page:
+        from . import pictures
+
+        made = pictures.page(network, optimizer, softmax_cross_entropy, data, 32, options.page)
+        print(f"{made}: a step of training on the first digits, to walk through in a browser", flush=True)
     for epoch in train.fit(
         network,
         data,
@@ -102,6 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     learning.add_argument("--seed", metavar="N", type=whole_number(0), default=0, help="default: 0")
     add_backend(learning)
     add_options(parser.add_argument_group("data"), Run, DATA)
+    add_options(parser.add_argument_group("files"), Run, ["page", "overwrite"])
     return parser
 
 

@@ -29,13 +29,26 @@ class Call:
         self.module = module
 
 
+class Place(NamedTuple):
+    """A line that was running, in a function that begins at the line `first` of its file."""
+
+    file: str
+    line: int
+    function: str
+    first: int
+
+
 class Origin(NamedTuple):
-    """Where a Tensor was made: inside which calls of Modules, the outermost first; and the line of the user's code."""
+    """Where a Tensor was made: inside which calls of Modules, the outermost first; and the line of the user's code.
+
+    `stack` has all lines that were running, the outermost first: the user's, and those of Modules' `forward`.
+    """
 
     calls: tuple[Call, ...]
     file: str
     line: int
     function: str
+    stack: tuple[Place, ...] = ()
 
     def __str__(self) -> str:
         code = linecache.getline(self.file, self.line).strip()
@@ -129,7 +142,14 @@ class _Tracer(Observer):
                 self.stack[depth:] = [(frame, self.stack[depth - 1][1] if nested else Call(module))]
         calls = tuple(dict.fromkeys(call for _, call in self.stack[: len(modules)]))
         user = next((frame for frame in frames if not frame.f_code.co_filename.startswith(PACKAGE)), frames[-1])
-        return Origin(calls, user.f_code.co_filename, user.f_lineno, user.f_code.co_name)
+        inside = {frame for frame, _ in modules}
+        shown = (f for f in reversed(frames) if f in inside or not f.f_code.co_filename.startswith(PACKAGE))
+        return Origin(calls, *_place(user)[:3], tuple(map(_place, shown)))
+
+
+def _place(frame: FrameType) -> Place:
+    code = frame.f_code
+    return Place(code.co_filename, frame.f_lineno, code.co_name, code.co_firstlineno)
 
 
 class _Detector(_Tracer):
