@@ -61,8 +61,8 @@ def _run(network: type[BaseNetwork], run: Run) -> int:
     if run.graph:
         print(f"{pictures.graph(training, run.graph)}: the computation graph of one step")
     if run.page:
-        network, cost = training.network, COSTS[training.network.cost]
-        made = pictures.page(training.model, training.optimizer, cost, training.data, network.digits_a_step, run.page)
+        cost, digits = COSTS[training.network.cost], training.network.digits_a_step
+        made = pictures.page(training.model, training.optimizer, cost, training.data, digits, run.page)
         print(f"{made}: a step of training on the first digits, to walk through in a browser")
     status = _train(training, run)
     if status:

@@ -11,8 +11,8 @@ Graphs are drawn by graphviz, which is imported when it is first used.
 from tinygrad_mnist.digits import digit as digit
 
 from .explanation import explain as explain
-from .pages.contents import page as page
 from .pages.document import Page as Page
+from .pages.making import page as page
 from .picture import graph as graph
 from .render import save as save
 from .tracing import detect_anomaly as detect_anomaly

@@ -107,7 +107,8 @@ def _png(levels: Array) -> str:
     """A picture of levels as a data URL: blue below zero, vermilion above, both ever less transparent."""
     from PIL import Image
 
-    palette, opacity = [], []
+    palette: list[int] = []
+    opacity: list[int] = []
     for level in range(-_LEVELS, _LEVELS + 1):
         palette += NEGATIVE if level < 0 else POSITIVE
         opacity.append(round(255 * abs(level) / _LEVELS))
