@@ -8,18 +8,21 @@ import re
 from collections.abc import Callable
 from html import unescape
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tinygrad_mnist import OPS, Tensor, compile, concatenate, grad, nn, optim, relu, sigmoid, unary, visualize
+from tinygrad_mnist import OPS, Tensor, compile, concatenate, grad, mnist, nn, optim, relu, sigmoid, unary, visualize
 from tinygrad_mnist.losses import quadratic_cost, softmax_cross_entropy
 from tinygrad_mnist.visualize.nodes import Node
 from tinygrad_mnist.visualize.pages import document
 from tinygrad_mnist.visualize.pages.arrays import DETAILS, described
 from tinygrad_mnist.visualize.pages.layout import HEIGHT, WIDTH, layout
 from tinygrad_mnist.visualize.pages.making import MOST_BYTES, SCRIPTS
+from zoo import pictures
+from zoo.custom import Adam, Convolutional
 
 from .helpers import named, refused
 
@@ -458,6 +461,52 @@ def test_notebooks_show_it_in_a_frame_of_its_own():
     assert match is not None
     assert unescape(match[1]) == page.html
     assert len(repr(page)) < 100
+
+
+# --- the zoo ---
+
+
+@pytest.mark.parametrize("name", ["network", "network1", "network2", "network3"])
+def test_the_zoos_networks_write_the_page_of_a_step(here: Any, name: str):
+    status, output, _ = here(f"zoo.{name}", "--epochs", 0, "--page", "s.html")
+    assert status == 0
+    assert "s.html: a step of training on the first digits, to walk through in a browser" in output
+    text = Path("s.html").read_text(encoding="utf-8")
+    assert 100_000 < len(text.encode()) <= MOST_BYTES
+    data = told(document.Page(text))
+    assert data["sources"][0]["lines"][0].startswith("def step(")
+    assert all(data["marks"][phase] for phase in ("clear", "backward", "update"))
+    assert not data["program"]["problem"]
+    status, _, error = here(f"zoo.{name}", "--epochs", 0, "--page", "s.html")
+    assert (status, Path("s.html").read_text(encoding="utf-8")) == (1, text)
+    assert "s.html: already exists; name another file, or add --overwrite" in error
+    assert here(f"zoo.{name}", "--epochs", 0, "--page", "s.html", "--overwrite")[0] == 0
+
+
+def test_a_page_changes_nothing_of_the_training(here: Any):
+    for more in ((), ("--page", "s.html")):
+        here("zoo.network2", "--epochs", 1, "--history", f"h{len(more)}.json", *more)
+    runs = [json.loads(Path(f"h{n}.json").read_text(encoding="utf-8"))["epochs"][0] for n in (0, 2)]
+    assert runs[0] | {"seconds": 0} == runs[1] | {"seconds": 0}
+
+
+def test_a_page_with_another_ending_is_wrong_usage(here: Any):
+    status, _, error = here("zoo.network", "--page", "s.svg")
+    assert status == 2
+    assert "--page: expected a file name that ends in .html, .htm, got 's.svg'" in error
+
+
+def test_the_network_with_convolutions_has_a_page_too(digits: Any, tmp_path: Path):
+    data, rng = mnist.load(digits), np.random.default_rng(0)
+    network = Convolutional(data.image_shape, data.n_classes, rng)
+    optimizer = Adam(network.parameters(), lr=0.002)
+    before = network.state_dict()
+    file = pictures.page(network, optimizer, softmax_cross_entropy, data, 32, tmp_path / "c.html")
+    assert file.stat().st_size <= MOST_BYTES
+    assert all(np.array_equal(network.state_dict()[name], array) for name, array in before.items())
+    data = told(document.Page(file.read_text(encoding="utf-8")))
+    (step,) = (s for s in data["steps"] if s["phase"] == "update" and "output.bias" in s["title"])
+    assert "sqrt(" in formula(step)
 
 
 # --- the layout ---
