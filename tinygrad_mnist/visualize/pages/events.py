@@ -170,39 +170,18 @@ class Events(Contents):
 
     def _part(self, p: Part) -> dict[str, Any]:
         node, x, names, uses = p.node, p.x, self.names, self.walk.uses.get(p.x, 1)
-        g, several = f"∂{names[node]}", uses > 1
         operands = [node, *(t for t in node.inputs if isinstance(t, Tensor))]
-        summed = p.raw.shape != x.shape
-        text = f"∂{names[x]} {'=' if p.before is None else '+='} {p.formula}"
-        if summed:
-            text += f", summed to {shape_text(x)}"
-        why = self._why_now(p)
-        cards = [self.card(f"{g}, which arrives", self.walk.gradients[node], node, "gradient")]
+        summed = f", summed to {shape_text(x)}" if p.raw.shape != x.shape else ""
+        text = f"∂{names[x]} {'=' if p.before is None else '+='} {p.formula}{summed}"
+        cards = [self.card(f"∂{names[node]}, which arrives", self.walk.gradients[node], node, "gradient")]
         used = [t for t in dict.fromkeys(operands) if self._occurs(t, p.formula)]
         cards += [self.card(names[t], t.data, t) for t in used]
-        if node.op.name in SLOPES and node.size:
-            slope = SLOPES[node.op.name](node.data)
-            cards.append(self.card(f"the slope {_slope_text(node.op.name, names[node])}", slope, node, "slope"))
-            share = float(np.mean(slope < SATURATED))
-            why.append(
-                f"What arrives is multiplied by the slope of each neuron, at most "
-                f"{'¼' if node.op.name == 'sigmoid' else '1'}: ‖{g}‖ = {_norm(self.walk.gradients[node]):.3g} becomes "
-                f"{_norm(p.part):.3g}. {share:.0%} of the neurons are saturated, and let almost nothing through."
-            )
-        if summed:
-            why.append(_of_broadcasting(names[x], p))
-            cards.append(self.card(f"before: shape {shape_text(p.raw)}", p.raw, None, "gradient"))
-            cards.append(self.card(f"after the sum: shape {shape_text(x)}", p.part, x, "gradient"))
-        if p.before is not None:
-            why.append(
-                f"{names[x]} is used {uses} times, and each use is a path on which it acts on {names[self.output]}. "
-                f"The gradients of all paths add up: this is part {p.number} of {uses}."
-            )
-            cards.append(self.card(f"∂{names[x]} so far", p.before, x, "gradient"))
-            cards.append(self.card("+ this part", p.part, None, "gradient"))
-        elif several:
-            why.append(f"{names[x]} is used {uses} times: this is the first part of its gradient, and others will add.")
-        if p.before is not None or not summed:
+        why = self._why_now(p)
+        for tell in (self._slope, self._broadcasting, self._accumulation):
+            words, shown = tell(p)
+            why += words
+            cards += shown
+        if p.before is None and not summed:
             cards.append(self.card(f"∂{names[x]}", p.total, x, "result gradient"))
         return {
             "phase": "backward",
@@ -218,6 +197,46 @@ class Events(Contents):
             "waiting": [[self.number[t], parts, self.walk.uses.get(t, 1)] for t, parts in p.waiting[:8]],
         }
 
+    def _slope(self, p: Part) -> tuple[list[str], list[Any]]:
+        """What a sigmoid or a tanh makes of a gradient."""
+        op, out, g = p.node.op.name, p.node.data, f"∂{self.names[p.node]}"
+        if op not in SLOPES or not out.size:
+            return [], []
+        slope = SLOPES[op](out)
+        share = float(np.mean(slope < SATURATED))
+        word = (
+            f"What arrives is multiplied by the slope of each neuron, at most {'¼' if op == 'sigmoid' else '1'}: "
+            f"‖{g}‖ = {_norm(self.walk.gradients[p.node]):.3g} becomes {_norm(p.part):.3g}."
+        )
+        if share:
+            word += f" {share:.0%} of the neurons are saturated: they let almost nothing through, and hardly learn."
+        return [word], [self.card(f"the slope {_slope_text(op, self.names[p.node])}", slope, p.node, "slope")]
+
+    def _broadcasting(self, p: Part) -> tuple[list[str], list[Any]]:
+        """How broadcasting is undone, if there was any: the gradient before and after."""
+        if p.raw.shape == p.x.shape:
+            return [], []
+        kind = "gradient" if p.before is not None else "result gradient"
+        before = self.card(f"before: shape {shape_text(p.raw)}", p.raw, None, "gradient")
+        after = self.card(f"after the sum: shape {shape_text(p.x)}", p.part, p.x, kind)
+        return [_of_broadcasting(self.names[p.x], p)], [before, after]
+
+    def _accumulation(self, p: Part) -> tuple[list[str], list[Any]]:
+        """How the gradients of several paths add up, if there are several."""
+        name, uses = self.names[p.x], self.walk.uses.get(p.x, 1)
+        if p.before is None:
+            first = f"{name} is used {uses} times: this is the first part of its gradient, and others will add."
+            return [first] if uses > 1 else [], []
+        word = (
+            f"{name} is used {uses} times, and each use is a path on which it acts on {self.names[self.output]}. "
+            f"The gradients of all paths add up: this is part {p.number} of {uses}."
+        )
+        return [word], [
+            self.card(f"∂{name} so far", p.before, p.x, "gradient"),
+            self.card("+ this part", p.part, None, "gradient"),
+            self.card(f"= ∂{name}{' by now' if p.number < uses else ''}", p.total, p.x, "result gradient"),
+        ]
+
     def _occurs(self, t: Tensor, formula: str) -> bool:
         if t.op is None and not t.requires_grad and t.size == 1 and t.name is None:
             return False
@@ -227,8 +246,9 @@ class Events(Contents):
         """Why this result is the next to pass its gradient on."""
         node, name = p.node, self.names[p.node]
         if node is self.output:
-            return [f"∂{name} is known, so the rules of its op can pass it on to what it was computed from."]
-        if p is not next(q for q in self.walk.parts if q.node is node):
+            known = f"∂{name} is known, so the rules of its op can pass it on to what it was computed from."
+            return [known, *self._of_rules(p)]
+        if not p.first:
             return [
                 f"The same ∂{name}, passed on to another input of {node.op.name}: each input has a rule of its own."
             ]
@@ -237,7 +257,18 @@ class Events(Contents):
         how = "the only one to use it, has" if uses == 1 else f"all {uses} uses, have"
         return [
             f"Why now: ∂{name} is complete. {_listed(self, users)}, {how} passed on what was due. "
-            f"Of the results with a gradient {name} is the youngest."
+            f"Of the results with a gradient {name} is the youngest.",
+            *self._of_rules(p),
+        ]
+
+    def _of_rules(self, p: Part) -> list[str]:
+        """What a rule is, where there is more than one number."""
+        if p.raw.size * p.node.size <= 1:
+            return []
+        return [
+            f"A rule takes the gradient of the result, {shape_text(p.node)}, and returns that of an input, "
+            f"{shape_text(p.raw)}: a vector-Jacobian product (vjp). The Jacobian itself, {p.node.size:,} × "
+            f"{p.raw.size:,} slopes, is never made."
         ]
 
     def _summary(self) -> dict[str, Any]:
@@ -264,10 +295,15 @@ class Events(Contents):
         cards += [self.card(f"{name}, after", u.after, u.p, "result")]
         ratio = _norm(u.change) / _norm(u.before) if _norm(u.before) else 0.0
         why = [
-            f"Against the gradient, as {self.names[self.output]} is to become smaller: where ∂{name} is positive, "
-            f"{name} shrinks.",
+            f"Against the gradient, as {self.names[self.output]} is to become smaller: what has a positive gradient is "
+            "made smaller, and what has a negative one larger.",
             f"The change is {ratio:.2g} of the parameter's own size (norms divided).",
         ]
+        if u.kept:
+            why.append(
+                f"The optimizer keeps {', '.join(u.kept)} for {name} from step to step: so gradients of earlier steps "
+                "go on acting."
+            )
         if self.optimizer is None:
             why.append(
                 f"No optimizer was given: this is a plain step with the rate {LR}; page(..., optimizer=) shows yours."

@@ -36,6 +36,7 @@ class Part:
         raw: what it returned; `part` the same with broadcasting undone.
         before: the gradient of x that had come along other paths; None: this is the first part.
         total: the gradient of x from then on.
+        first: whether nothing else has been passed on from this result before.
         number: which part of x's gradient this is, from 1.
         waiting: the results that have a gradient by now and have not passed it on, the next one first, with the number
             of their parts so far.
@@ -49,6 +50,7 @@ class Part:
     part: Array
     before: Array | None
     total: Array
+    first: bool
     number: int
     waiting: list[tuple[Tensor, int]]
 
@@ -152,7 +154,7 @@ def _backward(step: Walk, names: dict[Tensor, str]) -> None:
         node = heappop(queue)[1]
         g = leaf(step.gradients[node])
         names[g] = f"∂{names[node]}"
-        for position, x, rule in _flows(node):
+        for i, (position, x, rule) in enumerate(_flows(node)):
             part, formula = watched(rule, g, node, names)
             raw = values(part)
             fit = np.asarray(fitted(raw, x, node.op))
@@ -162,7 +164,7 @@ def _backward(step: Walk, names: dict[Tensor, str]) -> None:
             step.gradients[x] = total = fit if before is None else np.asarray(before + fit)
             arrived[x] = arrived.get(x, 0) + 1
             waiting = [(t, arrived[t]) for _, t in sorted(queue, key=lambda entry: entry[0])]
-            step.parts.append(Part(node, position, x, formula, raw, fit, before, total, arrived[x], waiting))
+            step.parts.append(Part(node, position, x, formula, raw, fit, before, total, i == 0, arrived[x], waiting))
 
 
 # ----------------------------------------------------------------------------------------------------------------------
