@@ -14,7 +14,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tinygrad_mnist import OPS, Tensor, compile, concatenate, grad, mnist, nn, optim, relu, sigmoid, unary, visualize
+from tinygrad_mnist import (
+    OPS,
+    Tensor,
+    compile,
+    concatenate,
+    grad,
+    mnist,
+    nn,
+    no_grad,
+    optim,
+    relu,
+    sigmoid,
+    unary,
+    visualize,
+)
 from tinygrad_mnist.losses import quadratic_cost, softmax_cross_entropy
 from tinygrad_mnist.visualize.nodes import Node
 from tinygrad_mnist.visualize.pages import document
@@ -326,6 +340,13 @@ GRAPHS: dict[str, Callable[[], Any]] = {
     "many inputs": lambda: concatenate([named([float(i)], f"x{i}") for i in range(12)]).sum(),
     "empty": lambda: named(np.zeros((0, 3)), "e").sum(),
     "not finite": lambda: (named([np.nan, np.inf, 1.0], "x") * 2).sum(),
+    "infinite slopes": lambda: named([0.0, 1.0], "x").sqrt().sum(),
+    "half precision": lambda: (named(np.ones(3, np.float16), "h") * 2).sum(),
+    "more than double precision": lambda: (named(np.ones(3, np.longdouble), "l") / 3).sum(),
+    "complex numbers": lambda: Tensor(np.array([1 + 2j, 3])),
+    "many complex numbers": lambda: Tensor(np.full((30, 30), 1 + 2j)),
+    "booleans": lambda: (named([1.0, 2.0], "x") * Tensor(np.array([True, False]))).sum(),
+    "one of many users": lambda: (lambda t: sum((t * i for i in range(20)), t))(named(1.0, "t")),
     "a use of a result and of its parts": lambda: (lambda t: t.relu().sum() + t.mean() + t[0])(named([1.0, -2.0], "t")),
     "float64 and float32": lambda: (named(np.ones(2), "a") * named(np.ones(2, "f"), "b")).sum(),
     "no path": lambda: (named([1.0, 2.0], "x") * (named([1.0, 2.0], "y") > 1)).sum(),
@@ -335,8 +356,7 @@ GRAPHS: dict[str, Callable[[], Any]] = {
 @pytest.mark.parametrize("name", GRAPHS)
 def test_every_graph_has_a_page(name: str):
     output = GRAPHS[name]()
-    with np.errstate(all="ignore"):
-        page = visualize.page(output)
+    page = visualize.page(output)
     data = told(page)
     assert page.size < MOST_BYTES
     assert len(data["steps"]) >= 1
@@ -345,6 +365,17 @@ def test_every_graph_has_a_page(name: str):
     if output.op is not None and output.size == 1 and "finite" not in name:
         assert not data["program"]["problem"]
     visualize.page(output)  # the graph is kept
+
+
+def test_it_does_not_matter_where_a_page_is_made():
+    y, _ = toy()
+    first = visualize.page(y).html
+    with no_grad():
+        assert visualize.page(y).html == first
+    with visualize.trace():
+        assert visualize.page(y).html == first
+    with visualize.detect_anomaly():
+        assert visualize.page(y).html == first
 
 
 def test_what_has_no_backward_pass_says_why():

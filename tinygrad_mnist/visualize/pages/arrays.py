@@ -42,7 +42,7 @@ def described(array: Array, detail: Detail) -> dict[str, Any]:
     about: dict[str, Any] = {"shape": list(array.shape), "dtype": str(array.dtype)}
     if array.size == 0:
         return about
-    wide = array.astype(np.float64)
+    wide = _sizes(array)
     with np.errstate(all="ignore"):
         mean, norm = float(wide.mean()), float(np.linalg.norm(wide.ravel()))
     about |= {"min": str(array.min()), "max": str(array.max()), "mean": repr(mean), "norm": repr(norm)}
@@ -56,6 +56,11 @@ def described(array: Array, detail: Detail) -> dict[str, Any]:
     return about
 
 
+def _sizes(array: Array) -> Array:
+    """The numbers in float64; of complex ones their sizes."""
+    return (np.abs(array) if array.dtype.kind == "c" else array).astype(np.float64)
+
+
 def written(array: Array) -> str:
     """All numbers, with spaces between: of floats the fewest digits that tell them from all others."""
     return " ".join(map(str, array.ravel()))
@@ -63,7 +68,7 @@ def written(array: Array) -> str:
 
 def _part(sheet: Array) -> dict[str, Any]:
     """A few rows and columns, around the element that is farthest from 0."""
-    size = np.nan_to_num(np.abs(sheet.astype(np.float64)), nan=np.inf)
+    size = np.nan_to_num(np.abs(_sizes(sheet)), nan=np.inf)
     row, column = divmod(int(size.argmax()), sheet.shape[1])
     row = min(max(row - _ROWS // 2, 0), max(sheet.shape[0] - _ROWS, 0))
     column = min(max(column - _COLUMNS // 2, 0), max(sheet.shape[1] - _COLUMNS, 0))
@@ -72,18 +77,18 @@ def _part(sheet: Array) -> dict[str, Any]:
 
 
 def _image(array: Array, detail: Detail) -> dict[str, Any] | None:
-    tiles, what = _tiles(array)
+    tiles, what = _tiles(_sizes(array))
     rows, columns = tiles.shape[1:]
     shown = min(len(tiles), detail.images, detail.pixels // (rows * columns))
     if shown < 1:
         return None
-    largest = float(np.nan_to_num(np.abs(tiles[:shown].astype(np.float64)), nan=0, posinf=0).max()) or 1.0
+    largest = float(np.nan_to_num(np.abs(tiles[:shown]), nan=0, posinf=0).max()) or 1.0
     across = min(shown, max(1, round(math.sqrt(shown * rows / columns * 1.6))))
     down = -(-shown // across)
     sheet = np.full((down * (rows + 1) - 1, across * (columns + 1) - 1), 2 * _LEVELS + 1, np.uint8)
     for i in range(shown):
         y, x = i // across * (rows + 1), i % across * (columns + 1)
-        scaled = np.nan_to_num(tiles[i].astype(np.float64) / largest, nan=0, posinf=1, neginf=-1)
+        scaled = np.nan_to_num(tiles[i] / largest, nan=0, posinf=1, neginf=-1)
         sheet[y : y + rows, x : x + columns] = np.rint(scaled * _LEVELS) + _LEVELS
     of = f"{shown} of {len(tiles)} " if shown < len(tiles) else f"{len(tiles)} " if len(tiles) > 1 else ""
     note = f"{of}{what if len(tiles) > 1 else 'all elements'}, {rows}×{columns}"

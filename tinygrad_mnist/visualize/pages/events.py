@@ -173,7 +173,9 @@ class Events(Contents):
         operands = [node, *(t for t in node.inputs if isinstance(t, Tensor))]
         summed = f", summed to {shape_text(x)}" if p.raw.shape != x.shape else ""
         text = f"∂{names[x]} {'=' if p.before is None else '+='} {p.formula}{summed}"
-        cards = [self.card(f"∂{names[node]}, which arrives", self.walk.gradients[node], node, "gradient")]
+        cards = []
+        if not (summed and self.array(p.raw) == self.array(self.walk.gradients[node])):
+            cards.append(self.card(f"∂{names[node]}, which arrives", self.walk.gradients[node], node, "gradient"))
         used = [t for t in dict.fromkeys(operands) if self._occurs(t, p.formula)]
         cards += [self.card(names[t], t.data, t) for t in used]
         why = self._why_now(p)
@@ -217,7 +219,9 @@ class Events(Contents):
         if p.raw.shape == p.x.shape:
             return [], []
         kind = "gradient" if p.before is not None else "result gradient"
-        before = self.card(f"before: shape {shape_text(p.raw)}", p.raw, None, "gradient")
+        passed = self.array(p.raw) == self.array(self.walk.gradients[p.node])
+        name = f"∂{self.names[p.node]}, which arrives, " if passed else ""
+        before = self.card(f"{name}before: shape {shape_text(p.raw)}", p.raw, None, "gradient")
         after = self.card(f"after the sum: shape {shape_text(p.x)}", p.part, p.x, kind)
         return [_of_broadcasting(self.names[p.x], p)], [before, after]
 

@@ -12,6 +12,8 @@ function svg(tag, attributes = {}, ...children) {
   return element;
 }
 
+const SMALLEST = 0.75; // a drawing that would be scaled to less is scrolled
+
 /** A head for arrows of a kind, at their end; at their beginning, for what flows against them. */
 function head(name) {
   return svg("marker", { id: `head-${name}`, class: `head ${name}`, viewBox: "0 0 8 8", refX: 6.5, refY: 4, markerWidth: 8, markerHeight: 8, markerUnits: "userSpaceOnUse", orient: "auto-start-reverse" }, svg("path", { d: "M0 0L8 4L0 8z" }));
@@ -45,6 +47,15 @@ export function draw(container, graph, items, go) {
     return made;
   });
   container.append(root);
+  const fit = () => {
+    const { clientWidth, clientHeight } = container;
+    const share = Math.min(clientWidth / graph.width, matchMedia("(min-width: 821px)").matches ? clientHeight / graph.height : 1);
+    const scale = share >= SMALLEST ? Math.min(1, share) : clientWidth / graph.width >= SMALLEST ? Math.min(1, clientWidth / graph.width) : 1;
+    root.setAttribute("width", Math.floor(graph.width * scale));
+    root.setAttribute("height", Math.floor(graph.height * scale));
+  };
+  new ResizeObserver(fit).observe(container);
+  fit();
   return (state) => paint(container, graph, nodes, arrows, items, state);
 }
 
@@ -70,10 +81,9 @@ function nodeOf(node, items) {
   const track = svg("rect", { class: "track", x: x + 10, y: y + HEIGHT - 13, width: BAR, height: 5, rx: 2, visibility: "hidden" });
   const bar = svg("rect", { class: "bar", x: x + 10, y: y + HEIGHT - 13, width: 0, height: 5, rx: 2 });
   const badge = svg("text", { class: "badge", x: x + WIDTH - 8, y: y + HEIGHT - 7 });
-  const mark = svg("text", { class: "saturation", x: x + 4, y: y + HEIGHT + 10 });
   const caption = element.querySelector(".note");
-  element.append(track, bar, badge, mark);
-  return { element, main, track, bar, badge, mark, caption, ...node, note };
+  element.append(track, bar, badge);
+  return { element, main, track, bar, badge, caption, ...node, note };
 }
 
 /** Where a norm stands between the smallest and the largest, on a logarithmic scale, from 0 to 1. */
@@ -101,9 +111,13 @@ function paint(container, graph, nodes, arrows, items, state) {
     node.bar.setAttribute("width", gradient ? BAR * scaled(norm, norms) : 0);
     node.badge.textContent = !gradient ? "" : gradient.part < gradient.uses ? `${gradient.part} of ${gradient.uses}` : short(arrays[gradient.array].norm, 2);
     const saturated = main === undefined ? undefined : items[main].saturated;
-    node.mark.textContent = !later && saturated > 0 ? `${Math.round(100 * saturated)} % saturated` : "";
-    if (node.caption) node.caption.textContent = updated.has(main) ? `${begin(node.note, 14)} updated ✓` : begin(node.note, 25);
+    const marked = !later && saturated > 0 && node.items.length === 1;
+    if (node.caption) {
+      node.caption.textContent = updated.has(main) ? `${begin(node.note, 14)} updated ✓`
+        : marked ? `${begin(items[main].name, 6)} · ${Math.round(100 * saturated)} % saturated` : begin(node.note, 25);
+    }
     element.classList.toggle("updated", updated.has(main));
+    element.classList.toggle("saturated", marked);
   });
   const unfolded = (i) => graph.nodes[i].items.length === 1;
   for (const { source, target, position, line } of arrows) {
@@ -123,10 +137,11 @@ function paint(container, graph, nodes, arrows, items, state) {
 /** Bring nodes into view, inside of their container alone. */
 function follow(container, ...nodes) {
   const room = 26;
-  const top = Math.min(...nodes.map((n) => n.y)) - room, bottom = Math.max(...nodes.map((n) => n.y)) + HEIGHT + room;
-  const drawn = container.firstElementChild;
-  const shift = Math.max(0, (container.clientWidth - drawn.clientWidth) / 2);
-  const left = shift + Math.min(...nodes.map((n) => n.x)) - room, right = shift + Math.max(...nodes.map((n) => n.x)) + WIDTH + room;
+  const drawn = container.firstElementChild.getBoundingClientRect();
+  const scale = drawn.width / container.firstElementChild.viewBox.baseVal.width;
+  const shift = Math.max(0, (container.clientWidth - drawn.width) / 2);
+  const top = scale * Math.min(...nodes.map((n) => n.y)) - room, bottom = scale * (Math.max(...nodes.map((n) => n.y)) + HEIGHT) + room;
+  const left = shift + scale * Math.min(...nodes.map((n) => n.x)) - room, right = shift + scale * (Math.max(...nodes.map((n) => n.x)) + WIDTH) + room;
   if (top < container.scrollTop || bottom > container.scrollTop + container.clientHeight) {
     container.scrollTop = (top + bottom - container.clientHeight) / 2;
   }

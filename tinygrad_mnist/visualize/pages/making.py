@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+import numpy as np
+
 from tinygrad_mnist.nn import Module
 from tinygrad_mnist.optim import Optimizer
 from tinygrad_mnist.tensor import Tensor
@@ -54,8 +56,9 @@ def page(
         raise TypeError(f"page: model: expected a Module, got {model!r:.60}")
     if optimizer is not None and not isinstance(optimizer, Optimizer):
         raise TypeError(f"page: optimizer: expected an Optimizer such as SGD, got {optimizer!r:.60}")
-    contents = Events(output, model, optimizer, collapse, limit)
-    steps = contents.steps()
+    with np.errstate(all="ignore"):  # what was warned of when it was computed is computed again
+        contents = Events(output, model, optimizer, collapse, limit)
+        steps = contents.steps()
     body = (HERE / "step.html").read_text(encoding="utf-8")
     for detail in DETAILS:
         made = Page(document(contents.title, contents.written(detail, steps), STYLES, SCRIPTS, body))

@@ -6,6 +6,7 @@ import copy as copying
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from tinygrad_mnist.mode import enable_grad
 from tinygrad_mnist.optim import SGD, Optimizer, State
 from tinygrad_mnist.optim.group import Group
 from tinygrad_mnist.optim.state import States
@@ -83,7 +84,7 @@ def statements(
     def told(text: str) -> None:
         recorder.at = text
 
-    with observing(None):
+    with observing(None), enable_grad():
         step(lambda text: None)  # once before, as the first step of an optimizer is not like the others
         result = recorder.run(lambda: step(told))
         for t, made in buffers.items():

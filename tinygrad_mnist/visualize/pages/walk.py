@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_mnist.backward import fitted, grad
-from tinygrad_mnist.mode import no_grad
+from tinygrad_mnist.mode import enable_grad, no_grad
 from tinygrad_mnist.op import apply
 from tinygrad_mnist.optim import SGD, Optimizer, State
 from tinygrad_mnist.tensor import Array, Tensor, leaf, values
@@ -102,7 +102,7 @@ def walk(tensors: Sequence[Tensor], output: Tensor, names: dict[Tensor, str], op
     after = {update.p: update.after for update in step.updates}
     if after and output.op is not None:
         fresh = {p: Tensor(array, requires_grad=True) for p, array in after.items()}
-        with observing(None):
+        with observing(None), enable_grad():
             made = computed_again(tensors, fresh)[output]
             gradients = grad(made, list(fresh.values()))
         step.again = made.data, {p: g.data for p, g in zip(fresh, gradients, strict=True)}
