@@ -31,7 +31,7 @@ from tinygrad_mnist import (
 )
 from tinygrad_mnist.losses import quadratic_cost, softmax_cross_entropy
 from tinygrad_mnist.visualize.nodes import Node
-from tinygrad_mnist.visualize.pages import document
+from tinygrad_mnist.visualize.pages import document, events
 from tinygrad_mnist.visualize.pages.arrays import DETAILS, described
 from tinygrad_mnist.visualize.pages.layout import HEIGHT, WIDTH, layout
 from tinygrad_mnist.visualize.pages.making import MOST_BYTES, SCRIPTS
@@ -392,26 +392,40 @@ def test_an_op_of_the_users_own_is_told_with_its_rule(table: Any):
     assert "forward_cube" in "".join(data["program"]["lines"])
 
 
-def test_a_large_graph_is_folded_and_every_node_has_a_step():
+def test_a_large_graph_is_folded_and_every_node_has_a_step(monkeypatch: Any):
     rng = np.random.default_rng(0)
-    model = nn.Sequential(*(part for _ in range(80) for part in (nn.Linear(3, 3, rng=rng), relu)))
+    model = nn.Sequential(*(part for _ in range(20) for part in (nn.Linear(3, 3, rng=rng), relu)))
     with visualize.trace():
         y = model(np.ones((2, 3), np.float32)).sum()
-    page = visualize.page(y)
-    data = told(page)
-    assert len(data["graph"]["nodes"]) < 300
-    steps = {
-        data["items"][i]["node"] for s in data["steps"] for i in [s.get("item"), *s.get("items", [])] if i is not None
+    whole = told(visualize.page(y))
+    monkeypatch.setattr(events, "MOST_STEPS", 100)
+    data = told(visualize.page(y, limit=60))
+    nodes = data["graph"]["nodes"]
+    assert len(nodes) < 60 < len(whole["graph"]["nodes"])
+    assert len(data["steps"]) < len(whole["steps"])
+    told_of = [i for s in data["steps"] for i in [s.get("item"), *s.get("items", [])] if i is not None]
+    assert {data["items"][i]["node"] for i in told_of} == {
+        i for i in range(len(nodes)) if nodes[i]["kind"] != "constant"
     }
-    assert steps == set(range(len(data["graph"]["nodes"]))) - {
-        i for i, node in enumerate(data["graph"]["nodes"]) if node["kind"] == "constant"
-    }
+    assert [s["phase"] for s in data["steps"]] == sorted(
+        (s["phase"] for s in data["steps"]), key=["given", "forward", "clear", "backward", "update", "next"].index
+    )
+
+
+def test_layers_that_repeat_are_drawn_once_and_stand_for_all_of_them():
+    rng = np.random.default_rng(0)
+    model = nn.Sequential(*(part for _ in range(5) for part in (nn.Linear(3, 3, rng=rng), relu)))
+    with visualize.trace():
+        y = model(np.ones((2, 3), np.float32)).sum()
+    data = told(visualize.page(y, collapse=1))
+    assert sorted(len(node["items"]) for node in data["graph"]["nodes"])[-2:] == [5, 15]
+    assert sorted(i for node in data["graph"]["nodes"] for i in node["items"]) == list(range(len(data["items"])))
 
 
 def test_a_graph_too_large_to_read_is_refused():
-    t = named(1.0, "t")
+    t = x = named(1.0, "x")
     for _ in range(400):
-        t = t * 1.0001
+        t = t * x
     with refused(ValueError, "page: ", "too many to read", "visualize.trace()"):
         visualize.page(t)
 
@@ -497,7 +511,7 @@ def test_notebooks_show_it_in_a_frame_of_its_own():
 # --- the zoo ---
 
 
-@pytest.mark.parametrize("name", ["network", "network1", "network2", "network3"])
+@pytest.mark.parametrize("name", ["network", *(pytest.param(f"network{i}", marks=pytest.mark.slow) for i in (1, 2, 3))])
 def test_the_zoos_networks_write_the_page_of_a_step(here: Any, name: str):
     status, output, _ = here(f"zoo.{name}", "--epochs", 0, "--page", "s.html")
     assert status == 0

@@ -13,8 +13,7 @@ from tinygrad_mnist.optim import Optimizer
 from tinygrad_mnist.tensor import Array, Tensor
 from tinygrad_mnist.visualize.folding import within_limit
 from tinygrad_mnist.visualize.nodes import Node, frames_of, nodes_of
-from tinygrad_mnist.visualize.notation import all_named, collect, names_of, printable, shape_text
-from tinygrad_mnist.visualize.tracing import calls_around
+from tinygrad_mnist.visualize.notation import all_named, collect, names_of, shape_text
 
 from .arrays import Detail, described
 from .layout import layout
@@ -42,9 +41,10 @@ class Contents:
         limit: int,
     ) -> None:
         self.tensors = collect([output])
-        self.names = all_named(self.tensors, names_of(self.tensors, model))
+        given = names_of(self.tensors, model)
+        self.names = all_named(self.tensors, given)
         self.number = {t: i for i, t in enumerate(self.tensors)}
-        nodes = nodes_of(self.tensors, self.names, frames_of(self.tensors, model), False, False)
+        nodes = nodes_of(self.tensors, given, frames_of(self.tensors, model), False, False)
         for node in nodes:
             if not node.stands_for and node.tensor is not None:
                 node.stands_for = (node.tensor,)
@@ -114,12 +114,10 @@ class Contents:
                 norm = float(np.linalg.norm(g.astype(np.float64).ravel()))
             about |= {"gradient": self.array(g), "norm": repr(norm), "uses": self.walk.uses.get(t, 0)}
         if t.op is not None:
-            about |= {"op": t.op.name, "doc": printable(t.op.function.__doc__ or "")}
+            about["op"] = t.op.name
             if t.op.name in SLOPES and t.size:
                 slope = SLOPES[t.op.name](t.data)
                 about |= {"slope": self.array(slope), "saturated": float(np.mean(slope < SATURATED))}
-        if calls := calls_around(t):
-            about["calls"] = [printable(repr(call.module))[:60] for call in calls[-1:]]
         return about
 
     # --- the graph ---

@@ -101,12 +101,11 @@ class Events(Contents):
             "phase": "forward",
             "title": f"forward: {self._title(t)}",
             "formula": self.linked(formula, [t, *operands]),
-            "note": printable(t.op.function.__doc__ or "").split(". ")[0][:160],
+            "note": printable((t.op.function.__doc__ or "").split(". ")[0][:160]),
             "why": why,
             "cards": cards,
             "item": self.number[t],
             "items": _numbers(self, [t]),
-            "sources": [[self.number[x], self.number[t]] for x in operands],
         }
 
     def _title(self, t: Tensor) -> str:
