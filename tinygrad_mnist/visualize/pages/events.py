@@ -132,7 +132,7 @@ class Events(Contents):
             "wanted. What is left from the step before would count again: zero_grad() sets every .grad to None.",
             f"{len(left)} of {len(leaves)} parameters have something left in .grad, which is cleared now."
             if left
-            else "Here every .grad is None already, as before the first step. The last page shows what else would be.",
+            else "Here every .grad is None already, as at first. The last of these steps shows why it matters.",
         ]
         formula: Segments = []
         for t in leaves[:4]:
