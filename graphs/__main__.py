@@ -16,7 +16,7 @@ def main() -> int:
             figure = getattr(importlib.import_module(f"graphs.{module.name}"), "FIGURE", None)
             if figure is not None:
                 print(f"python -m graphs.{module.name:<16} {figure.title}")
-    print("python -m graphs.pictures         The computation graphs in README")
+    print("python -m graphs.pictures         The computation graphs and the page in README")
     print("python -m graphs.speed            A training step beside NumPy by hand and other frameworks")
     return 0
 

@@ -311,7 +311,9 @@ def test_where_there_are_only_ascii_letters_others_are_replaced(digits, tmp_path
 @pytest.mark.parametrize("name", NAMES)
 def test_help_tells_every_option_with_its_default_and_the_books_symbol(zoo, name):
     text = " ".join(zoo(f"zoo.{name}", "--help").stdout.split())
-    options = "epochs batch-size lr hidden init cost seed recipe data train-size save resume history plot graph".split()
+    options = (
+        "epochs batch-size lr hidden init cost seed recipe data train-size save resume history plot graph page".split()
+    )
     options += {"network1": ["momentum"], "network2": ["momentum", "lr-step", "lr-gamma"]}.get(name, [])
     options += ["lmbda", "weight-decay"] if name == "network3" else []
     for option in [*options, "draw", "draw-wrong", "quiet"]:

@@ -21,7 +21,7 @@ from tinygrad_mnist.files import claimed, whole
 from tinygrad_mnist.replay import BACKENDS
 from tinygrad_mnist.train import CheckpointError
 
-from .base import BaseNetwork
+from .base import COSTS, BaseNetwork
 from .options import Run, flag, load_data, parse, parser_of
 from .stopping import stands_still, what_is_kept, why_stopped
 from .training import Training, network_class, network_name, settings_of
@@ -44,7 +44,7 @@ def main(network: type[BaseNetwork], arguments: list[str] | None = None) -> int:
 def _run(network: type[BaseNetwork], run: Run) -> int:
     from . import pictures  # for which --help need not wait
 
-    for file in (run.save, run.history, run.plot, run.graph):
+    for file in (run.save, run.history, run.plot, run.graph, run.page):
         refuse_unwritable(file)
         if file and not run.overwrite and not (run.resume and file == run.history):
             refuse_to_lose(file, network_name(network) if file == run.save else None)
@@ -63,6 +63,10 @@ def _run(network: type[BaseNetwork], run: Run) -> int:
         _introduce(training, run)
     if run.graph:
         print(f"{pictures.graph(training, run.graph)}: the computation graph of one step")
+    if run.page:
+        cost, digits = COSTS[training.network.cost], training.network.digits_a_step
+        made = pictures.page(training.model, training.optimizer, cost, training.data, digits, run.page)
+        print(f"{made}: a step of training on the first digits, to walk through in a browser")
     status = _train(training, run)
     if status:
         return status

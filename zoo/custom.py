@@ -19,10 +19,11 @@ import numpy as np
 
 from tinygrad_mnist import Tensor, nn, relu, train
 from tinygrad_mnist.command import guarded
+from tinygrad_mnist.files import claimed
 from tinygrad_mnist.losses import softmax_cross_entropy
 from tinygrad_mnist.optim import Optimizer, State, StepLR
 
-from .commandline import progress_bar
+from .commandline import progress_bar, refuse_to_lose, refuse_unwritable
 from .limits import whole_number
 from .options import DATA, STOPPING, Run, add_backend, add_options, command_line, load_data
 from .stopping import best_of, check_validation, stands_still, what_is_kept, why_stopped
@@ -76,6 +77,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    with claimed(*filter(None, [options.page])):
+        return _train(options)
+
+
+def _train(options: argparse.Namespace) -> int:
+    refuse_unwritable(options.page)
+    if options.page and not options.overwrite:
+        refuse_to_lose(options.page)
     data = load_data(options.data, options.train_size)
     print(sizes(data), flush=True)
     check_validation(data, options.patience, options.keep_best)
@@ -83,6 +92,11 @@ def _run(options: argparse.Namespace) -> int:
     network = Convolutional(data.image_shape, data.n_classes, rng)
     optimizer = Adam(network.parameters(), lr=0.002)
     history: list[train.Epoch] = []
+    if options.page:
+        from . import pictures
+
+        made = pictures.page(network, optimizer, softmax_cross_entropy, data, 32, options.page)
+        print(f"{made}: a step of training on the first digits, to walk through in a browser", flush=True)
     for epoch in train.fit(
         network,
         data,
@@ -116,6 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     add_options(learning, Run, STOPPING)
     add_backend(learning)
     add_options(parser.add_argument_group("data"), Run, DATA)
+    add_options(parser.add_argument_group("files"), Run, ["page", "overwrite"])
     return parser
 
 

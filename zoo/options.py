@@ -24,7 +24,7 @@ from .training import network_class, network_name
 from .words import shown
 
 STOPPING = ("patience", "keep_best")
-DATA, FILES = ("data", "train_size"), ("save", "resume", "history", "plot", "graph")
+DATA, FILES = ("data", "train_size"), ("save", "resume", "history", "plot", "graph", "page")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +76,12 @@ class Run:
         file_name(".svg", ".png", ".pdf", ".gv", ".dot"),
         "FILE.svg",
     )
+    page: Path | None = setting(
+        None,
+        "one step of training as a page for a browser, to walk through: forward, backward, update",
+        file_name(".html", ".htm"),
+        "FILE.html",
+    )
     overwrite: bool = setting(False, "replace files that are there already, which a new run refuses to do")
     draw: int = setting(0, "draw N test digits at the end", whole_number(1), "N")
     draw_wrong: int = setting(0, "draw N test digits that it gets wrong", whole_number(1), "N")
@@ -89,7 +95,7 @@ class Run:
     @property
     def written(self) -> list[Path]:
         """The files that it writes."""
-        return [file for file in (self.checkpoint, self.history, self.plot, self.graph) if file]
+        return [file for file in (self.checkpoint, self.history, self.plot, self.graph, self.page) if file]
 
     @property
     def checkpoint(self) -> Path | None:

@@ -1,11 +1,15 @@
 """What the networks' commands draw: learning curves, a step of training as a graph, digits as text."""
 
+import copy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tinygrad_mnist import Tensor, mnist, train, visualize
 from tinygrad_mnist.files import whole
+from tinygrad_mnist.nn import Module
+from tinygrad_mnist.optim import Optimizer
 
 from .base import COSTS
 from .training import Training, network_name
@@ -54,6 +58,28 @@ def graph(training: Training, file: Path) -> Path:
     loss = COSTS[training.network.cost](outputs, Tensor(targets, name="targets"))
     loss.name = "C"
     return visualize.save(visualize.graph(loss, model=training.model, backward=True, shapes=True), file)
+
+
+def page(model: Module, optimizer: Optimizer, cost: Any, data: mnist.Dataset, digits: int, file: Path) -> Path:
+    """Write the page of a step of training on the first digits. Nothing is trained by it: the step is of copies."""
+    images, labels = next(mnist.batches(data.train, digits))
+    targets = np.eye(data.n_classes, dtype=images.dtype)[labels]
+    model, optimizer = copy.deepcopy((model, optimizer))
+    model.train()
+    return step(model, optimizer, cost, Tensor(images, name="images"), Tensor(targets, name="targets")).save(file)
+
+
+def step(model: Module, optimizer: Optimizer, cost: Any, images: Tensor, targets: Tensor) -> visualize.Page:
+    """A step of training, and its page, on which this function is seen."""
+    with visualize.trace():
+        outputs = model(images)
+        loss = cost(outputs, targets)
+    loss.name = "C"
+    walk = visualize.page(loss, model=model, optimizer=optimizer)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return walk
 
 
 def draw(training: Training, some: int, wrong: int) -> None:

@@ -74,7 +74,7 @@ def explain(output: Tensor, *, model: Module | None = None) -> str:
             names[gradients[node]] = f"∂{names[node]}"
         for x, rule in zip(node.inputs, node.op.rules if node in gradients else ()):  # noqa: B905 (rules may be endless)
             if rule is not None and isinstance(x, Tensor) and x.requires_grad:
-                part, formula = _watched(rule, gradients[node], node, names)
+                part, formula = watched(rule, gradients[node], node, names)
                 part_of_x = fitted(values(part), x, node.op, False)
                 formula += f", summed to {shape_text(x)}" if np.shape(part) != x.shape else ""
                 formula = f"∂{names[x]} {'+=' if x in gradients else '='} {formula}"
@@ -87,7 +87,7 @@ def explain(output: Tensor, *, model: Module | None = None) -> str:
     )
 
 
-class _Applications(Observer):
+class Applications(Observer):
     """The ops that are applied."""
 
     def __init__(self) -> None:
@@ -98,9 +98,9 @@ class _Applications(Observer):
         self.applications[result] = op, inputs, params
 
 
-def _watched(rule: Rule, g: Tensor, node: Tensor, names: Mapping[Tensor, str]) -> tuple[Any, str]:
+def watched(rule: Rule, g: Tensor, node: Tensor, names: Mapping[Tensor, str]) -> tuple[Any, str]:
     """What a rule gives, and the formula that it computed."""
-    seen = _Applications()
+    seen = Applications()
     try:
         with observing(seen), no_grad():
             part = rule(g, node, *node.inputs, **node.params)

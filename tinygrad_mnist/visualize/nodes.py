@@ -36,6 +36,7 @@ class Node:
     style: dict[str, str] = field(default_factory=dict)
     tensor: Tensor | None = None
     beside: Node | None = None  # of a gradient: its value
+    stands_for: tuple[Tensor, ...] = ()  # all Tensors that are drawn as this node
 
 
 def nodes_of(
@@ -45,7 +46,7 @@ def nodes_of(
     nodes: dict[Any, Node] = {}
     held = {t for frame in frames.values() for t in frame.holds}
     for t in tensors:
-        node = Node("op", names.get(t, ""), tensor=t)
+        node = Node("op", names.get(t, ""), tensor=t, stands_for=(t,))
         for i, x in enumerate(t.inputs):
             number = None if isinstance(x, Tensor) else nodes.setdefault((t, i), Node("constant", sign=value_text(x)))
             node.inputs.append((number or nodes[x], shape_text(x) if shapes else ""))
