@@ -172,6 +172,8 @@ def _swept(
             f"{kept}: holds results that are not of this figure ({what}); remove it, and begin anew"
         ) from None
     forget(kept, figure.run, settings, seeds, context=about)
+    with contextlib.suppress(OSError):  # of another figure there are runs left
+        kept.rmdir()
 
 
 @contextlib.contextmanager

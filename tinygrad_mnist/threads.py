@@ -63,12 +63,27 @@ class _Limit:
     def own_it(self) -> None:
         """Find NumPy's BLAS, once, and make this thread the one that may tell it: threadpoolctl hears only one."""
         if self.controller is None:
-            from threadpoolctl import ThreadpoolController  # 15 ms, for which `import tinygrad_mnist` need not wait
-
+            try:
+                from threadpoolctl import ThreadpoolController  # 15 ms, for which `import tinygrad_mnist` need not wait
+            except ImportError:  # who has NumPy alone trains all the same
+                self.controller = _Nobody()
+                return
             self.controller = ThreadpoolController().select(user_api="blas")
         for library in self.controller.lib_controllers:
             if hasattr(library, "clear_controlling_thread"):  # since 3.7
                 library.clear_controlling_thread(force=True)
+
+
+class _Nobody:
+    """In place of what tells BLAS, where threadpoolctl is not installed."""
+
+    lib_controllers = ()
+
+    def limit(self, *, limits: int) -> _Nobody:
+        return self
+
+    def restore_original_limits(self) -> None:
+        pass
 
 
 _limit = _Limit()
