@@ -108,7 +108,15 @@ def test_in_a_checkout_the_names_are_those_at_the_top():
 
 def command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     monkeypatch.setattr(sys, "argv", ["tinygrad-mnist", *arguments])
+    monkeypatch.setattr(sys, "path", [*sys.path])
     return installation.main()
+
+
+def test_in_a_checkout_the_command_runs_ours_and_no_other_zoo(tmp_path):
+    (tmp_path / "zoo.py").write_text("raise AssertionError('the zoo of somebody else')")
+    code = "import sys; from tinygrad_mnist.installation import main; sys.exit(main())"
+    done = run(ROOT, "-c", code, "zoo.network1", "--version", cwd=tmp_path)
+    assert (done.stdout, done.stderr) == (f"tinygrad_mnist {tg.__version__}\n", "")
 
 
 @pytest.mark.parametrize("arguments", [(), ("--help",)])

@@ -60,6 +60,8 @@ def main() -> int:
     import difflib  # none of them is needed to import the package
     import runpy
 
+    if CHECKOUT:
+        sys.path.insert(0, str(CHECKOUT))  # before what else may be installed under the names zoo and graphs
     name, *arguments = sys.argv[1:] or ["--help"]
     if name in ("-h", "--help"):
         listed = "\n".join(f"  {program:<14}{what}" for program, what in PROGRAMS.items())
