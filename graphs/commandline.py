@@ -17,21 +17,21 @@ from typing import Any
 
 from tinygrad_mnist.command import Parser, guarded, one_line, status_of
 from tinygrad_mnist.files import claimed
-from zoo.limits import whole_number
-from zoo.training import describe
+from tinygrad_mnist.installation import folder_of
 
 from .figure import DIGITS, Figure, holds_more, picture, record_of, write
+from .networks import describe, whole_number
 from .panel import Results
 from .runs import digits
 from .sweep import Setting, SweepError, forget, processes, sweep
 
-HERE = Path(__file__).parent
+HERE = folder_of(__file__)
 EPILOG = '"The original" is the collection of hand-coded networks that this project began as; its claims are checked.'
 
 
 def command(name: str, arguments: Sequence[str] | None = None) -> int:
     """Run the command of a figure, `python -m graphs.NAME`; returns its exit status. Wrong usage exits with 2."""
-    module = importlib.import_module(f"graphs.{name}")
+    module = importlib.import_module(f"{__package__}.{name}")
 
     def run() -> int:
         options = _parser(name, module.__doc__ or "").parse_args(arguments)
@@ -72,7 +72,8 @@ def _parser(name: str, text: str) -> argparse.ArgumentParser:
         "--output",
         type=Path,
         metavar="DIR",
-        help="where JSON and PNG go (default: beside the script; of a smaller version, into the current directory)",
+        help="where JSON and PNG go (default: beside the script in a checkout; else, and of a smaller version, the "
+        "current directory)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace results of more epochs, digits or seeds")
     return parser
@@ -171,6 +172,8 @@ def _swept(
             f"{kept}: holds results that are not of this figure ({what}); remove it, and begin anew"
         ) from None
     forget(kept, figure.run, settings, seeds, context=about)
+    with contextlib.suppress(OSError):  # of another figure there are runs left
+        kept.rmdir()
 
 
 @contextlib.contextmanager
@@ -183,7 +186,7 @@ def on_cluster(address: str) -> Iterator[tuple[Callable[[], Any], int]]:
     try:
         from distributed import Client
     except ImportError:
-        raise ValueError('--cluster needs dask.distributed: pip install -e ".[cluster]"') from None
+        raise ValueError('--cluster needs dask.distributed: pip install "tinygrad_mnist[cluster]"') from None
     try:
         client = Client(address, timeout=10)
     except (OSError, ValueError) as error:

@@ -21,10 +21,11 @@ from PIL import Image
 from tinygrad_mnist import Tensor, mnist, nn, sigmoid, visualize
 from tinygrad_mnist.command import Parser, guarded
 from tinygrad_mnist.files import whole
+from tinygrad_mnist.installation import folder_of
 from tinygrad_mnist.losses import quadratic_cost
 from tinygrad_mnist.optim import SGD
 
-HERE = Path(__file__).parent / "pictures"
+HERE = folder_of(__file__) / "pictures"
 
 
 class Network(nn.Module):
@@ -54,7 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Make the pictures; return the exit status of the command."""
     parser = Parser("python -m graphs.pictures", __doc__)
     parser.add_argument(
-        "--output", type=Path, metavar="DIR", default=HERE, help="directory for the pictures (default: graphs/pictures)"
+        "--output",
+        type=Path,
+        metavar="DIR",
+        default=HERE,
+        help="directory for the pictures (default: pictures, in a checkout graphs/pictures)",
     )
 
     def run() -> int:

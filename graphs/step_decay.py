@@ -8,9 +8,9 @@ validation digits 0.0 to 0.4. After the first step down, at epoch 10, the curve 
 import sys
 from typing import Any
 
-from graphs.commandline import command
-from graphs.figure import Figure
-from graphs.panel import Results, accuracy
+from .commandline import command
+from .figure import Figure
+from .panel import Results, accuracy
 
 
 def draw(figure: Any, results: Results) -> None:

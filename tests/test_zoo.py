@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from tinygrad_mnist import Tensor, mnist, native, train
-from zoo import THREADS, pictures
+from zoo import pictures
 from zoo.base import BaseNetwork, setting
 from zoo.commandline import main
 from zoo.custom import Adam, Convolutional
@@ -993,16 +993,6 @@ def test_sizes_are_separated_by_spaces_and_the_books_names_are_options_too(here)
     assert "lr 0.5, " in output
     assert "momentum 0.25" in output
     assert "lmbda 2" in here("zoo.network3", "--lambda", 2, "--epochs", 1, "--train-size", 50)[1]
-
-
-def test_matrix_products_take_one_thread_where_nobody_says_otherwise():
-    environment = {key: value for key, value in os.environ.items() if key not in THREADS}
-    for given, expected in ({}, "1"), ({"OPENBLAS_NUM_THREADS": "2"}, "2"):
-        text = "import zoo, os; print(os.environ['OPENBLAS_NUM_THREADS'])"
-        done = subprocess.run(
-            [sys.executable, "-c", text], env={**environment, **given}, capture_output=True, text=True
-        )
-        assert done.stdout.strip() == expected
 
 
 def test_a_network_without_its_decorator_says_so():

@@ -11,6 +11,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
+from .installation import told
+from .threads import one_thread
+from .version import __version__
+
 ERRORS = (ValueError, OSError, ArithmeticError, RuntimeError, ImportError, MemoryError)
 """What a command may end with: the message says what went wrong."""
 
@@ -30,7 +34,14 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, prog: str, description: str | None, epilog: str | None = None) -> None:
         layout = argparse.RawDescriptionHelpFormatter
-        super().__init__(prog, description=description, epilog=epilog, formatter_class=layout, allow_abbrev=False)
+        super().__init__(
+            told(prog),
+            description=told(description or ""),
+            epilog=told(epilog or ""),
+            formatter_class=layout,
+            allow_abbrev=False,
+        )
+        self.add_argument("--version", action="version", version=f"tinygrad_mnist {__version__}")
 
     def parse_known_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
         """Parse, with `--save=--` as an error: of it some versions of Python make an empty list."""
@@ -77,7 +88,8 @@ def guarded(command: Callable[[], int], name: str = "error") -> int:
             signal.signal(number, _terminate)
     try:
         try:
-            return command()
+            with one_thread():
+                return command()
         finally:
             if sys.exc_info()[0] in (None, SystemExit):  # now, where a full disk can still be reported
                 sys.stdout.flush()

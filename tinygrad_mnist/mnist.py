@@ -41,6 +41,7 @@ from .files import whole
 from .idx import REMEDY as REMEDY
 from .idx import DataError as DataError
 from .idx import Values, bad
+from .installation import CHECKOUT
 
 __all__ = ["FILES", "MIRRORS", "DataError", "Dataset", "Split", "batches", "convert", "download", "load"]
 
@@ -68,7 +69,7 @@ def load(path: str | os.PathLike[str] | None = None, *, transpose: bool = False)
     """Read MNIST, or whatever data set of its format the directory `path` holds.
 
     A given `path` is the only place looked at; else the environment variable TINYGRAD_MNIST_DATA, if set;
-    else this repository's data/, then the user's cache, tinygrad_mnist in $XDG_CACHE_HOME or ~/.cache.
+    else a checkout's data/, then the user's cache, tinygrad_mnist in $XDG_CACHE_HOME or ~/.cache.
 
     Files may be gzipped or not, and have a name before MNIST's, as those of EMNIST and QMNIST; where there are several
     data sets in a directory, DIR/emnist-digits is one of them. `transpose` turns EMNIST's images, which lie on their
@@ -136,7 +137,7 @@ def _places(path: str | os.PathLike[str] | None) -> list[Path]:
     if path is not None:
         return [Path(os.path.expanduser(path))]
     cache = os.path.expanduser(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
-    return [Path(__file__).resolve().parent.parent / "data", Path(cache, "tinygrad_mnist")]
+    return [*([CHECKOUT / "data"] if CHECKOUT else []), Path(cache, "tinygrad_mnist")]
 
 
 # train-images-idx3-ubyte, train-images.idx3-ubyte, emnist-digits-test-labels-idx1-ubyte.gz, qmnist-test-labels-idx2-int

@@ -7,7 +7,7 @@
     for epoch in train.fit(network, data, cost=quadratic_cost, optimizer=optimizer, epochs=5, batch_size=10, rng=rng):
         print(epoch.epoch, epoch.cost, epoch.validation)
 
-`fit` trains only as far as it is iterated over.
+`fit` trains only as far as it is iterated over, and computes with one BLAS thread (`threads.py`).
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from .ops import softmax
 from .optim import Optimizer, Schedule, clip_grad_norm
 from .replay import Compiled, compile
 from .tensor import Array, Tensor, leaf, values
+from .threads import one_thread
 
 SAMPLE = 10_000
 """On how many training examples, the first ones, the training accuracy and the saturation are measured."""
@@ -125,7 +126,7 @@ def fit(
         total, seen, steps = 0.0, 0, 0
         if isinstance(model, Module):
             model.train()
-        with np.errstate(over="ignore", invalid="ignore"):  # what overflows shows in the cost
+        with one_thread(), np.errstate(over="ignore", invalid="ignore"):  # what overflows shows in the cost
             for value, batch in costs:
                 steps += 1
                 if not math.isfinite(value):
@@ -276,6 +277,7 @@ def _checked_batch(batch: Any, n_classes: int) -> tuple[Array, Array]:
     return split.images, split.labels
 
 
+@one_thread()
 def _measure(model: Any, data: mnist.Dataset, cost: Any, number: int, mean: float, lr: float, start: float) -> Epoch:
     images, labels = data.train.images[:SAMPLE], data.train.labels[:SAMPLE]
     outputs = evaluate(model, images)

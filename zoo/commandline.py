@@ -18,6 +18,7 @@ from typing import Any
 from tinygrad_mnist import mnist, native, train
 from tinygrad_mnist.command import guarded, status_of, uninterrupted
 from tinygrad_mnist.files import claimed, whole
+from tinygrad_mnist.installation import told
 from tinygrad_mnist.replay import BACKENDS
 from tinygrad_mnist.train import CheckpointError
 
@@ -109,7 +110,7 @@ def require(module: str) -> Any:
         return importlib.import_module(module)
     except ImportError:
         raise ImportError(
-            f"this Python has no {module}; use the one in .venv, or install what the project needs: pip install -e ."
+            f"this Python has no {module}; use the one that tinygrad_mnist is installed for, or pip install {module}"
         ) from None
 
 
@@ -257,7 +258,7 @@ def _saved(file: Path | None, epochs: int, network: BaseNetwork | None = None) -
 
 
 def _go_on(network: BaseNetwork, file: Path) -> str:
-    return f"python -m zoo.{network_name(network)} --resume {shlex.quote(str(file))}"
+    return told(f"python -m zoo.{network_name(network)} --resume {shlex.quote(str(file))}")
 
 
 def progress_bar(quiet: bool) -> Callable[..., Iterable[Any]] | None:

@@ -13,14 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import zoo
 from tinygrad_mnist import mnist
 from tinygrad_mnist.command import Parser
 from tinygrad_mnist.replay import BACKENDS
 
 from .base import BaseNetwork, options_of, setting
 from .limits import file_name, one_of, whole_number
-from .training import network_class, network_name
+from .training import HERE, network_class, network_name
 from .words import shown
 
 STOPPING = ("patience", "keep_best")
@@ -53,7 +52,7 @@ class Run:
     data: Path | None = setting(
         None,
         "a directory with data in MNIST's format, of any size and number of classes (default: $TINYGRAD_MNIST_DATA, or "
-        "the repository's data/, or ~/.cache/tinygrad_mnist)",
+        "a checkout's data/, or ~/.cache/tinygrad_mnist)",
         file_name(),
         "DIR",
     )
@@ -198,7 +197,7 @@ def parse(parser: argparse.ArgumentParser, network: type[BaseNetwork], arguments
 def _elsewhere(option: str) -> str:
     """Which networks have an option that this one has not, in words."""
     having = []
-    for module in pkgutil.iter_modules(zoo.__path__):
+    for module in pkgutil.iter_modules([str(HERE)]):
         if module.name.startswith("network"):
             with contextlib.suppress(Exception):  # of a file that is being written, and cannot be imported yet
                 settings = options_of(network_class(module.name))

@@ -12,6 +12,7 @@ import numpy as np
 
 from tinygrad_mnist.mode import mode
 from tinygrad_mnist.tensor import Array
+from tinygrad_mnist.threads import hold_for
 
 from .binding import MISS
 from .call import Call
@@ -57,6 +58,8 @@ def compile(step: Callable[..., Any] | None = None, *, audit: int = 1000, backen
       step reads, with their lists and dicts; the rows of the table; `no_grad()`. What is new is recorded as another
       program. Learning rates and other options that ops take are read at each call, and are nothing new.
     - States of optimizers are written in place: whoever keeps one copies it, as `state_dict` does.
+    - From the first call until the compiled step is forgotten NumPy's BLAS computes in one thread, unless another
+      number is asked for (`threads.py` tells how, and why).
     - The results are outside any graph, and theirs is memory of their own. Afterwards `.grad` is None.
     - Random numbers are new at each call if an op draws them, from a generator that is one of its parameters or that
       its forward function refers to by name.
@@ -121,6 +124,7 @@ class Compiled:
         self._eager = "was asked to" if backend == "eager" else ""
         self._why = ""
         self._told: set[str] = set()
+        self._held = False
 
     @property
     def calls(self) -> int:
@@ -215,6 +219,9 @@ class Compiled:
         return found
 
     def _record(self, call: Call) -> Any:
+        if not self._held:  # before the first result, so that all have the bits of one BLAS thread
+            self._held = True
+            hold_for(self)
         if self._in_vain >= _MOST_IN_VAIN or self._dropped >= _MOST_DROPPED:
             new = "is called with ever other arguments or settings; pass numbers that change as arrays"
             self._stop(f"is recorded in vain, as it {self._why}" if self._in_vain >= _MOST_IN_VAIN else new)
