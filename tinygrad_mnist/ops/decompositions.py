@@ -96,8 +96,12 @@ def _singular_vectors_dx(g: Any, out: Any, x: Any) -> Any:
     s, gaps = s[..., None, :], _gaps(s * s)
     turned_u, turned_v = gaps * (u.mT @ gu), gaps * (v.mT @ gv)
     inside = (turned_u + turned_u.mT) * s + s.mT * (turned_v + turned_v.mT)
-    outside = ((gu - u @ (u.mT @ gu)) / s) @ v.mT + (u / s) @ (gv - v @ (v.mT @ gv)).mT
-    return u @ inside @ v.mT + outside
+    slope = u @ inside @ v.mT
+    if u.shape[-2] > u.shape[-1]:  # else there is nothing outside, of which rounding / s would make something at s = 0
+        slope = slope + ((gu - u @ (u.mT @ gu)) / s) @ v.mT
+    if v.shape[-2] > v.shape[-1]:
+        slope = slope + (u / s) @ (gv - v @ (v.mT @ gv)).mT
+    return slope
 
 
 def _pinv_of(x: Array, rcond: Any = None) -> Array:
@@ -281,8 +285,8 @@ def tensorsolve(a: Operand, b: Operand, axes: Any = None) -> Any:
 
 # fmt: off
 _length = unary("norm", lambda x, axis=None: np.linalg.norm(x, None, axis, keepdims=True),
-                lambda g, out, x, axis: g * (x / where(out == 0, 1, out)),
-                sign="‖·‖", domain=None, doc="the square root of the sum of squares; its derivative at 0 is 0")
+                lambda g, out, x, axis: where(out == 0, 0, g / where(out == 0, 1, out)) * x,
+                sign="‖·‖", domain=None, doc="the square root of the sum of squares; its derivatives at 0 are 0")
 # fmt: on
 
 
@@ -318,7 +322,7 @@ def _of_vectors(x: Any, ord: Any, axis: int) -> Any:
     if ord == 1:
         return sum_over(size, axis, True)
     total = sum_over(size**ord, axis, True)
-    return where(total == 0, 0, where(total == 0, 1, total) ** (1 / ord))
+    return where(total == 0, 0 if ord > 0 else np.inf, where(total == 0, 1, total) ** (1 / ord))
 
 
 def _of_matrices(x: Any, ord: Any) -> Any:

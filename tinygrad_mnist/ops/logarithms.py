@@ -47,7 +47,7 @@ reciprocal = unary("reciprocal", np.reciprocal,
                    lambda g, out, x: -g * out * out,
                    sign="1 / x", domain=(NONZERO,), doc="1 / x; of whole numbers, as in NumPy, a whole number")
 cbrt = unary("cbrt", np.cbrt,
-             lambda g, out, x: g / 3 / (out * out),
+             lambda g, out, x: g / 3 * square(reciprocal(out)),             # at ∞, out² would make 0 · ∞ of slopes
              sign="∛", domain=(NONZERO,), doc="∛x, of negative numbers too; its derivative at 0 is infinite")
 logaddexp = binary("logaddexp", np.logaddexp,
                    lambda g, out, x, y: g * sigmoid(_difference(x, y)),

@@ -53,7 +53,7 @@ def _logsumexp(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
     x = floating(x)
     top = _top(x, axis)
     total = np.sum(np.exp(x - top), axis, keepdims=True)  # 0 where all are -inf, or there are none
-    result = np.where(total > 0, np.log(np.where(total > 0, total, 1)), -np.inf) + top
+    result = np.where(total == 0, -np.inf, np.log(np.where(total == 0, 1, total))) + top
     return result if keepdims else np.squeeze(result, axis)
 
 

@@ -27,7 +27,7 @@ remainder = binary("remainder", np.remainder,
                    doc="x - y floor(x / y), with the sign of y; where it jumps, the derivative from above: 1 in x")
 fmod = binary("fmod", np.fmod,
               lambda g, out, x, y: g,
-              lambda g, out, x, y: -g * ((x - out) / y),
+              lambda g, out, x, y: -g * rint((x - out) / y),
               domain=(_DIVIDENDS, _DIVISORS),
               doc="x - y trunc(x / y), with the sign of x; where it jumps, the derivative in x is 1")
 # fmt: on

@@ -152,7 +152,8 @@ def nanmean(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
 @composed(np.nanvar)
 def nanvar(a: Any, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> Any:
     """The variance over the axes without NaN."""
-    deviations = _or(a - nanmean(a, axis, True), 0)
+    deviations = a - nanmean(a, axis, True)
+    deviations = where(a == a, deviations, 0)  # not where they are NaN, as they are of an infinity
     return sum(deviations * deviations, axis, keepdims) / (_counted(a, axis, keepdims) - ddof)
 
 

@@ -15,10 +15,10 @@ from .elementary import sqrt
 _INSIDE = Domain(-0.875, 0.875)
 
 
-def _radius(x: Any, y: Any) -> Any:
-    """What to divide by to get the direction of a point; 1 at the origin, which has none."""
+def _by_radius(x: Any, y: Any, length: Any) -> Any:
+    """A length over the distance of a point from the origin; 0 at the origin, which has no direction."""
     radius = hypot(x, y)
-    return where(radius == 0, 1, radius)
+    return where(radius == 0, 0, length / where(radius == 0, 1, radius))
 
 
 _SINC = [(-1) ** k * 2 * k * math.pi ** (2 * k) / math.factorial(2 * k + 1) for k in range(1, 12)]
@@ -53,8 +53,8 @@ cosh: OpFunction = unary("cosh", np.cosh,
 sinc = unary("sinc", lambda x: np.sinc(x), _sinc_dx,
              numpy=(np.sinc,), doc="sin πx / πx, 1 at 0")
 hypot: OpFunction = binary("hypot", np.hypot,
-               lambda g, out, x, y: g * (x / _radius(x, y)),
-               lambda g, out, x, y: g * (y / _radius(x, y)),
+               lambda g, out, x, y: g * _by_radius(x, y, x),
+               lambda g, out, x, y: g * _by_radius(x, y, y),
                domain=(REALS, NONZERO), doc="√(x² + y²), right where x² overflows; its derivatives at the origin are 0")
 arcsin = unary("arcsin", np.arcsin,
                lambda g, out, x: g / sqrt((1 - x) * (1 + x)),
@@ -66,8 +66,8 @@ arctan = unary("arctan", np.arctan,
                lambda g, out, x: g / hypot(1, x) / hypot(1, x),
                doc="the angle with tangent x")
 arctan2 = binary("arctan2", np.arctan2,
-                 lambda g, out, y, x: g * (x / _radius(x, y) / _radius(x, y)),
-                 lambda g, out, y, x: -g * (y / _radius(x, y) / _radius(x, y)),
+                 lambda g, out, y, x: g * _by_radius(x, y, _by_radius(x, y, x)),
+                 lambda g, out, y, x: -g * _by_radius(x, y, _by_radius(x, y, y)),
                  domain=(REALS, POSITIVE),
                  doc="the angle of the point (x, y), of which y comes first; its derivatives at the origin are 0")
 arcsinh = unary("arcsinh", np.arcsinh,
