@@ -285,7 +285,7 @@ def tensorsolve(a: Operand, b: Operand, axes: Any = None) -> Any:
 
 # fmt: off
 _length = unary("norm", lambda x, axis=None: np.linalg.norm(x, None, axis, keepdims=True),
-                lambda g, out, x, axis: where(out == 0, 0, g / where(out == 0, 1, out)) * x,
+                lambda g, out, x, axis: g * where(out == 0, 0, x / where(out == 0, 1, out)),
                 sign="‖·‖", domain=None, doc="the square root of the sum of squares; its derivatives at 0 are 0")
 # fmt: on
 
