@@ -14,7 +14,7 @@ import numpy as np
 
 from .convert import kept, kind_of, numbers, operand
 from .mode import changed, mode
-from .tensor import NO_PARAMS, PLACES, Array, Tensor, has_tensors, last_change, leaf, tick
+from .tensor import NO_PARAMS, PLACES, Tensor, has_tensors, last_change, leaf, tick
 
 Rule = Callable[..., Any]
 

@@ -37,7 +37,7 @@ def _number_of_two_dy(g: Any, out: Any, x: Any, y: Any) -> Any:
 sign = unary("sign", np.sign, None, doc="-1, 0 or 1; no derivative")
 abs = unary("abs", np.abs,
             lambda g, out, x: g * sign(x),
-            numpy=(np.fabs,), sign="|·|", domain=(NONZERO,), c="ABS({x})", doc="|x|; abs'(0) = 0")
+            sign="|·|", domain=(NONZERO,), c="ABS({x})", doc="|x|; abs'(0) = 0")
 relu = unary("relu", lambda x: np.maximum(x, 0),
              lambda g, out, x: where(x <= 0, 0, g),
              domain=(NONZERO,), doc="max(x, 0); relu'(0) = 0")

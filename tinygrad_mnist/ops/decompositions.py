@@ -231,9 +231,11 @@ def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True) -> Any:
 
 
 @composed(np.linalg.pinv)
-def pinv(a: Any, rcond: Any = None) -> Any:
-    """The pseudo-inverse of matrices, which has a derivative where their rank does not change."""
-    return _pinv(a, rcond)
+def pinv(a: Any, rcond: Any = None, *, rtol: Any = None) -> Any:
+    """The pseudo-inverse of matrices, which has a derivative where their rank does not change; `rtol` is `rcond`."""
+    if rcond is not None and rtol is not None:
+        raise ValueError("expected rcond or rtol, which are one, got both")
+    return _pinv(a, rtol if rcond is None else rcond)
 
 
 @composed(np.linalg.lstsq)
@@ -294,6 +296,7 @@ _length = unary("norm", lambda x, axis=None: np.linalg.norm(x, None, axis, keepd
 def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
     """The norm of vectors (an axis), of matrices (two), or of all elements. Its derivative at 0 is 0 by convention."""
     axes = np.lib.array_utils.normalize_axis_tuple(range(x.ndim) if axis is None else axis, x.ndim)
+    x = x if x.dtype.kind == "f" else astype(x, np.float64)
     if len(axes) not in (1, 2) and not (ord is None and axis is None):
         raise ValueError(f"expected one axis (vectors) or two (matrices), got shape {x.shape} and axis={axis}")
     if ord is None:

@@ -6,8 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_mnist.composed import composed
 from tinygrad_mnist.op import Domain, binary, publish, unary
-from tinygrad_mnist.tensor import Operand
+from tinygrad_mnist.tensor import Operand, Tensor
+
+from .arithmetic import astype
+from .choices import abs
 
 _DIVIDENDS, _DIVISORS = Domain(2.5, 3.25), Domain(1.75, 2.25)  # whose quotients are no whole numbers
 
@@ -31,6 +35,12 @@ fmod = binary("fmod", np.fmod,
               domain=(_DIVIDENDS, _DIVISORS),
               doc="x - y trunc(x / y), with the sign of x; where it jumps, the derivative in x is 1")
 # fmt: on
+
+
+@composed(np.fabs)
+def fabs(x: Operand) -> Any:
+    """|x| as floating numbers, of whole numbers too."""
+    return abs(x if isinstance(x, Tensor) and x.dtype.kind == "f" else astype(x, dtype=np.float64))
 
 
 def divmod(x: Operand, y: Operand) -> tuple[Any, Any]:
