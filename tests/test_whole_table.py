@@ -1,4 +1,4 @@
-"""What holds of every op of the table: errors in one line, dtypes and shapes, nothing and single numbers, third order."""
+"""What holds of every op: errors in one line, dtypes and shapes, nothing and single numbers, third derivatives."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OURS = [name for name, op in OPS.items() if op.function.__module__.startswith("t
 FIXED = [name for name in OURS if OPS[name].arity is not None]
 ELEMENTWISE = [name for name in OURS if OPS[name].domain and "bitwise" not in name and name not in ("invert", "astype")]
 SEVERAL = [name for name in ELEMENTWISE if OPS[name].arity != 1]
-few = settings(max_examples=settings().max_examples // 3)
+few = settings(max_examples=settings().max_examples // 5)
 
 
 def variable(*shape: int, dtype: Any = np.float64) -> Tensor:
@@ -35,6 +35,15 @@ def one_line(name: str, call: Callable[[], Any]) -> None:
     assert message.startswith(f"{name}: ")
     assert "\n" not in message
     assert len(message) < 400
+
+
+def refusal(call: Callable[[], Any]) -> str | None:
+    """What an error says, if there is one."""
+    try:
+        call()
+    except (TypeError, ValueError, IndexError) as error:
+        return str(error)
+    return None
 
 
 @pytest.mark.parametrize("name", FIXED)
@@ -56,11 +65,8 @@ def test_operands_of_wrong_types_beside_a_tensor(name, wrong):
 def test_text_alone_is_what_numpy_takes_or_refused_by_name(name):
     op = OPS[name]
     if not missing(op.defaults):
-        try:
-            op.function(*["text"] * op.arity)  # type: ignore[operator]
-        except (TypeError, ValueError, IndexError) as error:
-            assert str(error).startswith(f"{name}: ")
-            assert "\n" not in str(error)
+        said = refusal(lambda: op.function(*["text"] * op.arity))  # type: ignore[operator]
+        assert said is None or (said.startswith(f"{name}: ") and "\n" not in said)
 
 
 @pytest.mark.parametrize("axis", [9, -3, "a", (0, 5)])
@@ -81,8 +87,10 @@ def inside(name: str, shapes: Any, dtypes: Any) -> list[Any]:
     return [np.full(shape, x).astype(dtype) for x, shape, dtype in zip(values, shapes, dtypes, strict=False)]
 
 
-PROMOTIONS = [(np.float32,) * 3, (np.float32, np.float64, np.float32), (np.float64, np.float32, np.float16),
-              (np.int64, np.float32, np.float32), (np.float32, np.int8, np.uint8), (np.int8, np.int64, np.int16)]  # fmt: skip
+PROMOTIONS = [
+    (np.float32, np.float32, np.float32), (np.float32, np.float64, np.float32), (np.float64, np.float32, np.float16),
+    (np.int64, np.float32, np.float32), (np.float32, np.int8, np.uint8), (np.int8, np.int64, np.int16),
+]  # fmt: skip
 SHAPES = [
     ((), (), ()),
     ((3,), (), (1,)),
@@ -98,22 +106,22 @@ def test_dtypes_and_shapes_are_numpys(name):
     """The result's are what the forward function makes of arrays; each gradient has those of its operand."""
     op = OPS[name]
     arity: Any = op.arity
-    for dtypes in PROMOTIONS:
-        for shapes in SHAPES:
-            arrays = inside(name, shapes[:arity], dtypes)
-            tensors = [Tensor(x, requires_grad=x.dtype.kind == "f") for x in arrays]
-            with np.errstate(all="ignore"):
-                expected, out = np.asarray(op.forward(*arrays)), op.function(*tensors)
-            assert (out.dtype, out.shape) == (expected.dtype, np.broadcast_shapes(*shapes[:arity]))
-            assert_array_equal(out.data, expected)
-            if out.requires_grad:
-                wanted = [t for t in tensors if t.requires_grad]
-                for t, g in zip(wanted, grad(out.sum(), wanted), strict=True):
-                    assert (g.dtype, g.shape) == (t.dtype, t.shape)
+    for dtypes, shapes in zip(PROMOTIONS, SHAPES, strict=True):
+        arrays = inside(name, shapes[:arity], dtypes)
+        tensors = [Tensor(x, requires_grad=x.dtype.kind == "f") for x in arrays]
+        with np.errstate(all="ignore"):
+            expected, out = np.asarray(op.forward(*arrays)), op.function(*tensors)
+        assert (out.dtype, out.shape) == (expected.dtype, np.broadcast_shapes(*shapes[:arity]))
+        assert_array_equal(out.data, expected)
+        if out.requires_grad:
+            wanted = [t for t in tensors if t.requires_grad]
+            for t, g in zip(wanted, grad(out.sum(), wanted), strict=True):
+                assert (g.dtype, g.shape) == (t.dtype, t.shape)
 
 
 OTHERWISE = {
-    "positive": "NumPy has none of booleans", "svd": "full_matrices=True is refused unless square",
+    "positive": "NumPy has none of booleans", "clip": "ours needs no bound",
+    "svd": "full_matrices=True is refused unless square",
     "cov": "float32 stays float32", "corrcoef": "float32 stays float32", "gradient": "NumPy's of a number is []",
     "tensorinv": "NumPy's complaint of a number is one of reshape()", "fabs": "NumPy's of booleans is a float16",
     "diff": "NumPy's of booleans is another function", "trapezoid": "likewise, of empty booleans",
@@ -128,8 +136,7 @@ def answer_of(function: Any, argument: Any) -> Any:
     """What a function answers, as a list of arrays; None if it refuses."""
     try:
         found = function(argument)
-    except (TypeError, ValueError, IndexError) as error:
-        assert "\n" not in str(error) or isinstance(argument, np.ndarray)
+    except (TypeError, ValueError, IndexError):
         return None
     return [x.data if isinstance(x, Tensor) else np.asarray(x) for x in parts(found)]
 
@@ -153,8 +160,10 @@ def test_of_nothing_and_of_single_numbers_numpys_functions_answer_as_of_arrays(f
                 assert_array_equal(a, b)
 
 
-THIRD = """add mul div pow exp log sqrt tanh sigmoid softplus sin cos tan arctan arcsin arcsinh sinh sinc log1p expm1 cbrt
-logaddexp hypot arctan2 square reciprocal sum mean prod cumprod var logsumexp softmax matmul inv det norm einsum""".split()
+THIRD = """
+add mul div pow exp log sqrt tanh sigmoid softplus sin cos tan arctan arcsin arcsinh sinh sinc log1p expm1 cbrt
+logaddexp hypot arctan2 square reciprocal sum mean prod cumprod var logsumexp softmax matmul inv det norm einsum
+""".split()
 
 
 @pytest.mark.parametrize("name", THIRD)
