@@ -16,10 +16,12 @@ from .choices import abs
 _DIVIDENDS, _DIVISORS = Domain(2.5, 3.25), Domain(1.75, 2.25)  # whose quotients are no whole numbers
 
 # fmt: off
-floor = unary("floor", np.floor, None, doc="the largest whole number <= x; no derivative")
-ceil = unary("ceil", np.ceil, None, doc="the smallest whole number >= x; no derivative")
-trunc = unary("trunc", np.trunc, None, numpy=(np.fix,), doc="x without its fraction; no derivative")
-rint = unary("rint", np.rint, None, doc="the nearest whole number, of two the even one; no derivative")
+floor = unary("floor", np.floor, None, c="M_LIBM(floor, {x})", doc="the largest whole number <= x; no derivative")
+ceil = unary("ceil", np.ceil, None, c="M_LIBM(ceil, {x})", doc="the smallest whole number >= x; no derivative")
+trunc = unary("trunc", np.trunc, None, numpy=(np.fix,), c="M_LIBM(trunc, {x})",
+              doc="x without its fraction; no derivative")
+rint = unary("rint", np.rint, None, c="M_LIBM(rint, {x})",
+             doc="the nearest whole number, of two the even one; no derivative")
 round = unary("round", lambda x, decimals=0: np.round(x, decimals), None,
               numpy=(np.round, np.around), doc="x to so many decimals, of two the even one; no derivative")
 floor_divide = binary("floor_divide", np.floor_divide, None, None,
@@ -33,6 +35,7 @@ fmod = binary("fmod", np.fmod,
               lambda g, out, x, y: g,
               lambda g, out, x, y: -g * rint((x - out) / y),
               domain=(_DIVIDENDS, _DIVISORS),
+              c="M_LIBM2(fmod, {x}, {y})",
               doc="x - y trunc(x / y), with the sign of x; where it jumps, the derivative in x is 1")
 # fmt: on
 
