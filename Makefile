@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 # Tests that take long are left out; `make test SLOW=1` runs them too, and 50 examples a property in place of 15.
+# Each worker begins with a part of the files, so that what their tests share is made once, and takes over from others.
 SLOW :=
 SOME := $(if $(SLOW),--hypothesis-profile=ci,-m "not slow")
 
@@ -15,7 +16,7 @@ test: .venv/dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n auto $(SOME)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(SOME)
 
 # Installed anew when the requirements change. Editable, so that a change of the source needs no new installation.
 .venv/run: pyproject.toml

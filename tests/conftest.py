@@ -5,10 +5,11 @@
     pytest --hypothesis-profile=explore
 """
 
+import logging
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from hypothesis import HealthCheck, settings
 from tinygrad_mnist import OPS, mnist
 from tinygrad_mnist.op import Op
 from tinygrad_mnist.testing.cases import own_operands
+from zoo import custom, predict
 from zoo.__main__ import main as all_four
 from zoo.commandline import main
 from zoo.training import network_class
@@ -43,6 +45,13 @@ def table() -> Iterator[dict[str, Op]]:
         own_operands.pop(name, None)
 
 
+@pytest.fixture
+def said(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """What the framework tells, as a compiled step does that runs eagerly."""
+    caplog.set_level(logging.WARNING, "tinygrad_mnist")
+    return caplog
+
+
 def pixels(split, n):
     return np.rint(split.images[:n] * 255).astype(np.uint8).reshape(n, 28, 28)
 
@@ -61,9 +70,29 @@ def digits(tmp_path_factory):
     )
 
 
+class Done(NamedTuple):
+    """What a command left behind."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+def as_expected(done: Done, status: int) -> Done:
+    """The same, if it ended with this status, and said no more than a line if that is an error."""
+    assert done.status == status, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    if status != 2:
+        assert done.stderr.count("\n") == (status != 0), done.stderr
+    return done
+
+
+OTHER_COMMANDS = {"zoo": all_four, "zoo.custom": custom.main, "zoo.predict": predict.main}
+
+
 @pytest.fixture
-def zoo(digits, tmp_path):
-    """Run a command of the zoo in an empty directory, on the small subset."""
+def zoo_process(digits, tmp_path):
+    """What `zoo` does, in a process of its own: where that is the point, or where other files stand in zoo/."""
 
     def run(module, *arguments, status=0, data=digits, **options):
         done = subprocess.run(
@@ -76,11 +105,7 @@ def zoo(digits, tmp_path):
             encoding="utf-8",
             **options,
         )
-        assert done.returncode == status, done.stdout + done.stderr
-        assert "Traceback" not in done.stderr
-        if status != 2:
-            assert done.stderr.count("\n") == (status != 0), done.stderr
-        return done
+        return as_expected(Done(done.returncode, done.stdout, done.stderr), status)
 
     return run
 
@@ -94,11 +119,26 @@ def here(digits, tmp_path, monkeypatch, capsys):
     def run(module, *arguments):
         texts = [str(argument) for argument in arguments]
         try:
-            status: Any = (
-                all_four(texts) if module == "zoo" else main(network_class(module.removeprefix("zoo.")), texts)
-            )
+            if module in OTHER_COMMANDS:
+                status: Any = OTHER_COMMANDS[module](texts)
+            else:
+                status = main(network_class(module.removeprefix("zoo.")), texts)
         except SystemExit as usage:
             status = usage.code
-        return status, *capsys.readouterr()
+        return Done(status, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def zoo(here, digits, monkeypatch):
+    """Run a command of the zoo in an empty directory, on the small subset, and expect that it ends with the status.
+
+    It runs in this process: another one takes most of a second to begin.
+    """
+
+    def run(module, *arguments, status=0, data=digits):
+        monkeypatch.setenv("TINYGRAD_MNIST_DATA", str(data))
+        return as_expected(here(module, *arguments), status)
 
     return run

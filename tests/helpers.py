@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from tinygrad_mnist import Tensor, native
+import tinygrad_mnist as tg
+from tinygrad_mnist import Tensor, losses, native, nn, optim
 from tinygrad_mnist.testing import operands
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -48,17 +50,72 @@ def refused(kind: type[Exception] | tuple[type[Exception], ...], *words: str) ->
 
 
 @functools.cache
-def cases(name):
-    """Return the operands that the default settings try an op with."""
+def cases(name, most=60):
+    """Return operands of an op, drawn once in a process: 60 take half a second, which is too long for every op."""
     found = []
 
-    @settings(max_examples=60, derandomize=True, database=None)
+    @settings(max_examples=most, derandomize=True, database=None)
     @given(operands(name))
     def collect(case):
         found.append(case)
 
     collect()
     return found
+
+
+# --- a small training, eager or compiled ---
+
+
+def network(seed: int = 0, sizes: tuple[int, ...] = (20, 15, 10), dropout: float = 0.0) -> nn.Sequential:
+    """Linear layers with sigmoids, and with some dropout after the first if asked for."""
+    rng = np.random.default_rng(seed)
+    layers: list[Any] = []
+    for a, b in itertools.pairwise(sizes):
+        layers += [nn.Linear(a, b, rng=rng), tg.sigmoid]
+    if dropout:
+        layers.insert(2, nn.Dropout(dropout, rng=np.random.default_rng(5)))
+    return nn.Sequential(*layers)
+
+
+def batch(n: int, seed: int = 0, inputs: int = 20) -> tuple[Any, Any]:
+    """Random inputs for that network, and rows of the identity as what it should give."""
+    rng = np.random.default_rng(seed)
+    return rng.random((n, inputs), dtype=np.float32), np.eye(10, dtype=np.float32)[rng.integers(0, 10, n)]
+
+
+def descent(optimizer: optim.Optimizer, cost: Callable[..., Any]) -> Callable[..., Any]:
+    """A step down the slope of a cost, which it returns: a function of what the cost is a function of."""
+
+    def step(*args: Any) -> Any:
+        loss = cost(*args)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return step
+
+
+def training_step(model: Any, optimizer: Any, cost: Any = losses.quadratic_cost) -> Callable[..., Any]:
+    return descent(optimizer, lambda x, y: cost(model(x), y))
+
+
+def compiles(step: Any) -> bool:
+    return "def step(" in step.source
+
+
+def bits(value: Any) -> Any:
+    """What two results must have in common."""
+    if isinstance(value, tuple | list):
+        return [bits(item) for item in value]
+    array = value._array if isinstance(value, Tensor) else value
+    if array is None:
+        return None
+    long = array.dtype.char in "gG"  # whose bytes do not all mean something
+    return array.shape, array.dtype, [x.astype(complex) for x in array.ravel()] if long else array.tobytes()
+
+
+# --- data and commands ---
 
 
 def write_idx(path: Path, array: Any) -> None:

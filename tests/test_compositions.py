@@ -95,7 +95,7 @@ def test_an_op_of_ones_own_takes_part_and_is_found_if_wrong():
         used = []
 
         @seed(1)
-        @settings(max_examples=600, derandomize=False, database=None, phases=[Phase.generate])
+        @settings(max_examples=200, derandomize=False, database=None, phases=[Phase.generate])
         @given(compositions(max_lines=2))
         def run(composition):
             if any(line.function == "softsign" for line in composition.lines):

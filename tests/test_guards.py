@@ -24,6 +24,8 @@ from tinygrad_mnist.op import Op
 from tinygrad_mnist.replay import Compiled
 from tinygrad_mnist.tensor import values
 
+from .helpers import descent
+
 F = np.float32
 X = np.arange(1, 4, dtype=F)
 CASES: dict[str, Callable[[], tuple[Callable[..., Any], tuple[Any, ...], Callable[[], object]]]] = {}
@@ -341,7 +343,7 @@ def test_what_has_not_changed_is_recorded_no_more() -> None:
     """Only the hint has moved: all is compared, and found to be as it was."""
     network = nn.Sequential(linear(0), nn.Dropout(0.5, rng=np.random.default_rng(0)), linear(1))
     optimizer = optim.Momentum(network.parameters(), lr=0.01)
-    step = training_step(optimizer, lambda x: (network(x) ** 2).sum())
+    step = descent(optimizer, lambda x: (network(x) ** 2).sum())
     compiled = compile(step)
     for k in range(30):
         network.eval()
@@ -363,7 +365,7 @@ def test_a_parameter_that_is_also_an_argument_is_updated_at_each_call() -> None:
         w = parameter()
         optimizer = optim.SGD([w], lr=0.1)
 
-        step = training_step(optimizer, lambda p: (p * p).sum())
+        step = descent(optimizer, lambda p: (p * p).sum())
 
         return step, w
 
@@ -422,7 +424,7 @@ def test_parameters_in_a_list_are_no_arguments() -> None:
     def course(wrap: Callable[..., Any]) -> Any:
         parameters = [parameter()]
         optimizer = optim.SGD(parameters, lr=0.1)
-        run = wrap(training_step(optimizer, lambda parameters, x: (parameters[0] * x).sum()))
+        run = wrap(descent(optimizer, lambda parameters, x: (parameters[0] * x).sum()))
         values = [(as_bytes(run(parameters, Tensor(np.ones(2, F)))), as_bytes(parameters[0])) for _ in range(5)]
         return values, getattr(run, "source", "def step(").count("def step(")
 
@@ -434,8 +436,7 @@ def test_a_velocity_that_two_optimizers_hold_is_not_written_by_both() -> None:
         ws = [parameter(), parameter()]
         optimizers = [optim.Momentum([w], lr=0.1, momentum=0.5) for w in ws]
         steps = [
-            wrap(training_step(optimizer, lambda x, w=w: (w * x).sum()))
-            for optimizer, w in zip(optimizers, ws, strict=True)
+            wrap(descent(optimizer, lambda x, w=w: (w * x).sum())) for optimizer, w in zip(optimizers, ws, strict=True)
         ]
         for k in range(12):
             if k == 6:
@@ -466,7 +467,7 @@ def test_a_learning_rate_that_steps_down_is_no_change() -> None:
     optimizer = optim.Nesterov([w], lr=0.5, momentum=0.5)
     schedule = optim.StepLR(optimizer, 1, 0.5)
 
-    step = training_step(optimizer, lambda x: (w * x).sum())
+    step = descent(optimizer, lambda x: (w * x).sum())
 
     compiled = compile(step)
     for _ in range(8):
@@ -499,17 +500,6 @@ def parameter() -> Tensor:
     return Tensor([1.0, 2.0], requires_grad=True)
 
 
-def training_step(optimizer: optim.Optimizer, cost: Callable[..., Any]) -> Callable[..., Any]:
-    def step(*args: Any) -> Any:
-        loss = cost(*args)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return loss
-
-    return step
-
-
 def test_an_option_that_the_step_sets_is_set_at_each_call() -> None:
     def make() -> Any:
         w = parameter()
@@ -536,7 +526,7 @@ def test_gradients_of_what_no_optimizer_steps_are_kept() -> None:
         made.append(u)
         optimizer = optim.SGD([w], lr=0.5)
 
-        step = training_step(optimizer, lambda: (w * u).sum())
+        step = descent(optimizer, lambda: (w * u).sum())
 
         return step, w
 
@@ -609,7 +599,7 @@ def test_an_option_in_the_formula_of_an_optimizer_is_that_of_the_call(formula: C
     def course(wrap: Callable[..., Any]) -> Any:
         w = parameter()
         optimizer = Own([w], lr=0.5, options={"a": 0.5})
-        run = wrap(training_step(optimizer, lambda: (w * w).sum()))
+        run = wrap(descent(optimizer, lambda: (w * w).sum()))
         for k in range(12):
             optimizer.groups[0]["a"] = 0.5 if k < 6 else 0.25
             run()
@@ -645,7 +635,7 @@ def test_what_a_formula_counts_it_counts_once_a_step() -> None:
         w = parameter()
         optimizer = Counting([w], lr=0.1)
 
-        step = training_step(optimizer, lambda: (w * w).sum())
+        step = descent(optimizer, lambda: (w * w).sum())
 
         return step, w
 
@@ -664,7 +654,7 @@ def test_two_groups_that_look_alike_are_two() -> None:
     def course(wrap: Callable[..., Any]) -> Any:
         first, second = (Tensor(np.zeros(2, F), requires_grad=True) for _ in range(2))
         optimizer = optim.SGD([{"params": [first]}, {"params": [second]}], lr=0.5)
-        run = wrap(training_step(optimizer, lambda x: (first * x + second * x).sum()))
+        run = wrap(descent(optimizer, lambda x: (first * x + second * x).sum()))
         for k in range(6):
             optimizer.groups[1]["lr"] = 0.5 if k < 3 else 0.1
             run(Tensor(np.ones(2, F)))
@@ -717,7 +707,7 @@ def test_arrays_of_other_classes_are_arguments_like_all(kind: Any, tmp_path: Pat
     w = parameter()
     optimizer = optim.SGD([w], lr=0.1)
 
-    step = training_step(optimizer, lambda x: (w * x).sum())
+    step = descent(optimizer, lambda x: (w * x).sum())
 
     compiled = compile(step)
     array = np.ones((1, 2), F)
@@ -737,7 +727,7 @@ def test_momentum_is_replayed_for_batches_of_two_sizes() -> None:
         sizes = itertools.cycle([3, 4])
         data = Tensor(np.ones((4, 2), F))
 
-        step = training_step(optimizer, lambda x: (w * x).sum())
+        step = descent(optimizer, lambda x: (w * x).sum())
 
         return step, w, lambda: data._array[: next(sizes)]
 
@@ -771,7 +761,7 @@ def test_threads_share_one_lock_for_all_forms_of_arguments() -> None:
     w = parameter()
     optimizer = optim.SGD([w], lr=1.0)
 
-    step = training_step(optimizer, lambda batch: (w * batch[0]).sum())
+    step = descent(optimizer, lambda batch: (w * batch[0]).sum())
 
     compiled = compile(step)
     x = np.ones(2, F)
@@ -794,7 +784,7 @@ def sums_by_two_names(w: Tensor) -> Any:
 
 
 def trains_by_two_names(w: Tensor) -> Any:
-    return training_step(optim.SGD([w], lr=0.1), lambda p, x: ((p - x) ** 2).sum() + (w**2).sum())
+    return descent(optim.SGD([w], lr=0.1), lambda p, x: ((p - x) ** 2).sum() + (w**2).sum())
 
 
 def trains_one_in_a_list(w: Tensor) -> Any:

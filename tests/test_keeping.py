@@ -144,7 +144,7 @@ def test_of_two_runs_the_second_notices_and_a_killed_one_does_not_block(here, di
 
 @posix
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
-def test_what_ends_a_command_ends_it_as_ctrl_c_does(zoo, digits, tmp_path, name):
+def test_what_ends_a_command_ends_it_as_ctrl_c_does(zoo_process, digits, tmp_path, name):
     arguments = ("--epochs", 500, "--batch-size", 1, "--save", "m.npz", "--history", "h.json")
     process = start("zoo.network2", *arguments, data=digits, cwd=tmp_path)
     read_until(process, "epoch   1/500")
@@ -159,7 +159,7 @@ def test_what_ends_a_command_ends_it_as_ctrl_c_does(zoo, digits, tmp_path, name)
     assert len(train.load(tmp_path / "m.npz").history) == len(json.loads((tmp_path / "h.json").read_text())["epochs"])
     assert len(train.load(tmp_path / "m.npz").history) == epochs
     module, *options = shlex.split(said[2])[2:]
-    zoo(module, *options, "--epochs", epochs + 1)
+    zoo_process(module, *options, "--epochs", epochs + 1)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["h.json", "m.npz"]
 
 

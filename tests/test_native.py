@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import itertools
-import logging
 import os
 import re
 import stat
@@ -28,7 +27,7 @@ from tinygrad_mnist.testing import Composition, compositions, operands
 from zoo.custom import Adam
 
 from . import random_training
-from .helpers import needs_compiler
+from .helpers import needs_compiler, training_step
 
 F = np.float32
 
@@ -36,12 +35,6 @@ F = np.float32
 @pytest.fixture(autouse=True)
 def a_compiler() -> None:
     needs_compiler()
-
-
-@pytest.fixture
-def said(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    caplog.set_level(logging.WARNING, "tinygrad_mnist")
-    return caplog
 
 
 def in_c(compiled: Compiled) -> int:
@@ -179,30 +172,39 @@ def test_sums_agree(axis: Any, n: int) -> None:
     check_agrees(lambda x: (tg.exp(x) * 2 + 1).sum(axis, keepdims=True), [x])
 
 
-def test_the_exponential_is_within_4_units_in_the_last_place() -> None:
-    check_exponential(np.arange(0, 2**32, 10_007, dtype=np.uint64).astype(np.uint32))
+FUNCTIONS = {"EXP": np.exp, "LOG": np.log, "TANH": np.tanh}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_of_some_numbers_are_within_4_units_in_the_last_place(name: str) -> None:
+    some = np.random.default_rng(0).integers(0, 2**32, 2**16, dtype=np.uint32)
+    near = np.array([0, -0.0, 1, -1, 0.625, -0.625, 2**-126, 2**-149, np.inf, -np.inf, np.nan], F).view(np.uint32)
+    check_function(name, np.concatenate([some, *(near + np.uint32(d) for d in (0, 1, 2**32 - 1))]))
 
 
 @pytest.mark.slow
-def test_the_exponential_of_all_numbers_is_within_4_units_in_the_last_place() -> None:
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_of_all_numbers_are_within_4_units_in_the_last_place(name: str) -> None:
     for start in range(0, 2**32, 2**23):  # in pieces that take 300 MB
-        check_exponential(np.arange(start, start + 2**23, dtype=np.uint64).astype(np.uint32))
+        check_function(name, np.arange(start, start + 2**23, dtype=np.uint64).astype(np.uint32))
 
 
-def check_exponential(bits: Any) -> None:
+def check_function(name: str, bits: Any) -> None:
     x = bits.view(F)
-    library = native.load(PRELUDE + "void all(void **p) {\n    const float *x = p[0];\n    float *y = p[1];\n"
-                          "    for (long i = 0; i < *(long *)p[2]; i++)\n        y[i] = EXP(x[i]);\n}\n")  # fmt: skip
+    loop = f"    for (long i = 0; i < *(long *)p[2]; i++)\n        y[i] = {name}(x[i]);"
+    text = f"void all(void **p) {{\n    const float *x = p[0];\n    float *y = p[1];\n{loop}\n}}\n"
+    library = native.load(PRELUDE + text)
     y = np.empty_like(x)
     library.all(native.pointers(x, y, np.array(x.size)))
     with np.errstate(all="ignore"):
-        exact = np.exp(x.astype(np.float64))
+        exact = FUNCTIONS[name](x.astype(np.float64))
         rounded = exact.astype(F)
-    assert np.array_equal(np.isnan(y), np.isnan(x))
+    assert np.array_equal(np.isnan(y), np.isnan(exact))
     finite = np.isfinite(rounded)
     unit = np.maximum(np.spacing(np.abs(rounded[finite])), np.finfo(F).smallest_subnormal).astype(np.float64)
     assert (np.abs(y[finite].astype(np.float64) - exact[finite]) / unit).max(initial=0) <= 4
-    assert np.array_equal(y[np.isposinf(rounded)], rounded[np.isposinf(rounded)])
+    assert np.array_equal(y[np.isinf(rounded)], rounded[np.isinf(rounded)])
+    assert np.array_equal(np.signbit(y[rounded == 0]), np.signbit(rounded[rounded == 0]))
 
 
 # --- memory that is shared ---
@@ -386,15 +388,7 @@ def network(make: Any, cost: Any, sizes: tuple[int, ...] = (20, 15, 10), activat
         layers += [nn.Linear(a, b, rng=rng), activation]
     model = nn.Sequential(*layers[:-1]) if cost is losses.softmax_cross_entropy else nn.Sequential(*layers)
     optimizer = make(model.parameters())
-
-    def step(x: Any, y: Any) -> Any:
-        loss = cost(model(x), y)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return loss
-
-    return step, model, optimizer
+    return training_step(model, optimizer, cost), model, optimizer
 
 
 def batch(k: int, n: int = 10) -> tuple[Any, Any]:

@@ -106,6 +106,7 @@ def test_a_run_that_raises_is_named_and_the_others_are_kept(tmp_path):
     assert len([*(tmp_path / "kept").iterdir()]) == 4
 
 
+@pytest.mark.slow
 def test_a_killed_worker_costs_the_run_that_it_was_at(tmp_path):
     settings = {"all": {"folder": str(tmp_path), "deaths": {"1": 1}}}
     found = sweep(deadly, settings, range(6), folder=tmp_path / "kept", executor=processes, workers=2)
@@ -113,6 +114,7 @@ def test_a_killed_worker_costs_the_run_that_it_was_at(tmp_path):
     assert started(tmp_path) == {seed: 2 if seed == 1 else 1 for seed in range(6)}
 
 
+@pytest.mark.slow
 def test_a_run_that_kills_every_worker_is_named_and_the_others_are_kept(tmp_path):
     settings = {"all": {"folder": str(tmp_path), "deaths": {"2": 9}}}
     with pytest.raises(SweepError, match=r"^all, seed 2: RuntimeError: the worker was killed, and the one after it$"):
@@ -143,7 +145,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_an_interrupted_sweep_ends_at_once_and_keeps_what_was_done(tmp_path, number):
     script = tmp_path / "slow.py"
     script.write_text(SLOW)
@@ -181,7 +183,10 @@ def test_a_cluster_gives_the_same_numbers(tmp_path):
 # --- the figures ---
 
 
-@pytest.mark.parametrize("name", FIGURES)
+# Each takes one or two seconds. A figure of curves is run and drawn in the next test.
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name == "hidden_weights" else pytest.mark.slow) for name in FIGURES]
+)
 def test_a_figure_is_drawn_again_from_its_json(name, tmp_path):
     record = (ROOT / "graphs" / f"{name}.json").read_text()
     (tmp_path / f"{name}.json").write_text(record)

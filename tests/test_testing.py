@@ -39,6 +39,8 @@ from tinygrad_mnist.testing import (
 
 from .helpers import cases
 
+EXAMPLES = settings().max_examples  # a property: 15, or in CI 50
+
 
 def examples(strategy, n=300):
     """Return what the strategy gives in one run."""
@@ -94,6 +96,7 @@ def test_grid_starts_with_the_simplest_numbers():
 # --- arrays -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_shapes_keep_to_their_bounds_and_reach_them():
     found = set(examples(shapes()))
     assert {len(shape) for shape in found} == {0, 1, 2, 3}
@@ -121,6 +124,7 @@ def test_layouts_are_what_they_are_called():
         laid_out(x, "odd")
 
 
+@pytest.mark.slow
 def test_arrays_come_in_every_shape_dtype_and_layout():
     dtypes = [np.float16, np.float32, np.float64, np.longdouble, np.int8, np.int64, np.uint8, np.bool_]
     seen: Counter[str] = Counter()
@@ -158,6 +162,7 @@ def test_broadcastable_operands_broadcast_and_never_meet(found):
     assert np.all(found[2] != 0)
 
 
+@pytest.mark.slow
 def test_every_operand_is_stretched_often_and_can_be_zero():
     stretched: Counter[int] = Counter()
     zero: Counter[int] = Counter()
@@ -175,6 +180,7 @@ def test_shapes_broadcast_to_the_one_given(data, whole):
         assert np.broadcast_shapes(narrow, whole) == whole
 
 
+@pytest.mark.slow
 def test_matmul_operands_align_in_every_combination():
     seen = set()
     for x, y in examples(matmul_operands()):
@@ -203,6 +209,7 @@ def test_indices_can_be_taken(data, x):
     x[data.draw(indices(x.shape))]
 
 
+@pytest.mark.slow
 def test_indices_are_of_every_kind():
     parts, repeated = set(), 0
     for index in examples(indices((3, 2, 2)), 500):
@@ -227,7 +234,7 @@ OWN = ("pow", "where", "astype", "bitwise_and", "bitwise_or", "invert", "remaind
 @pytest.mark.parametrize("name", OPS)
 def test_operands_are_in_the_domain(name):
     """So that the op computes finite numbers, without a warning."""
-    for case in cases(name):
+    for case in cases(name, EXAMPLES // 3):
         with np.errstate(all="raise", under="ignore"):
             out = case.apply(*case.args)
         assert np.all(np.isfinite(out))
@@ -244,6 +251,7 @@ def test_operands_of_an_op_by_any_name():
         operands("erf")
 
 
+@pytest.mark.slow
 def test_some_operands_are_numbers():
     kinds = Counter(type(x) for case in examples(operands("mul")) for x in case.args)
     assert min(kinds[float], kinds[np.ndarray]) > 10
@@ -253,13 +261,14 @@ def test_some_operands_are_numbers():
 def test_a_case_prints_as_python_that_computes_the_same(name):
     functions = {**{op.name: op.function for op in OPS.values()}, "getitem": ops.getitem}
     names = {"array": np.array, "zeros": np.zeros, "bool": bool, "float64": float, "longdouble": np.longdouble}
-    for case in cases(name):
+    for case in cases(name, 30):
         result = eval(str(case), {**names, **functions})
         np.testing.assert_allclose(result, case.apply(*case.args), rtol=1e-14)  # memory layout decides the last bit
-    assert any("# strides" in str(case) for case in cases(name))
-    assert any("read-only" in str(case) for case in cases(name))
+    assert any("# strides" in str(case) for case in cases(name, 30))
+    assert any("read-only" in str(case) for case in cases(name, 30))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "wanted", "shown"),
     [
@@ -286,6 +295,12 @@ def test_a_failing_example_is_reported_in_words():
 
 
 # --- one's own ops ----------------------------------------------------------------------------------------------------
+
+
+def check_some(name):
+    """What `check_op` checks, without its search for the simplest example, which takes a second."""
+    for case in examples(operands(name), EXAMPLES):
+        check(case)
 
 
 def test_an_op_of_ones_own_in_three_lines(table):
@@ -335,7 +350,7 @@ def test_a_kink_where_operands_meet_is_never_met(table):
         return lambda g, out, x, y: tg.where(x == y, 77 * g, sign * g * tg.where(x > y, 1, -1))
 
     op = tg.binary("distance", lambda x, y: np.abs(x - y), rule(1), rule(-1))
-    for case in examples(operands(op), 100):
+    for case in examples(operands(op), 2 * EXAMPLES):
         check_derivatives(case, *(case.args[i] for i in case.places))
 
 
@@ -356,7 +371,7 @@ WRONG_OPS = {
 def test_what_is_wrong_with_an_op_is_found(table, name):
     tg.binary("product", lambda x, y: x * y, *WRONG_OPS[name])
     with pytest.raises(GradientError, match="writes into an array that it was given" if name == "writes" else None):
-        check_op("product")
+        check_some("product")
 
 
 @pytest.mark.parametrize("forward", [lambda x: x, lambda x: x[...], lambda x: x.T.T])
@@ -364,9 +379,9 @@ def test_memory_of_an_operand_must_be_said_to_be_a_view(table, forward):
     """Else nobody would notice that the operand was changed in place."""
     tg.unary("same", forward, lambda g, out, x: g)
     with pytest.raises(GradientError, match="forward returns memory of an operand; return a copy, or say view=True"):
-        check_op("same")
+        check_some("same")
     tg.unary("same", forward, lambda g, out, x: g, view=True)
-    check_op("same")
+    check_some("same")
 
 
 def test_a_rule_that_forgets_a_parameter_is_found(table):
@@ -402,7 +417,7 @@ def test_an_op_without_rules_must_not_ask_for_gradients(table):
     apply = OPS["whole"].function
     object.__setattr__(OPS["whole"], "function", lambda x: tg.exp(x))
     with pytest.raises(GradientError, match="whole has no rules, but its result requires gradients"):
-        check_op("whole")
+        check_some("whole")
     object.__setattr__(OPS["whole"], "function", apply)
 
 
@@ -417,9 +432,9 @@ def test_derivatives_of_functions_of_ones_own():
 
 
 def test_one_tensor_in_two_places_is_told(table):
-    meet = tg.binary("meet", lambda x, y: x * y, lambda g, out, x, y: g * (y + (x is y)), lambda g, out, x, y: g * x)
+    tg.binary("meet", lambda x, y: x * y, lambda g, out, x, y: g * (y + (x is y)), lambda g, out, x, y: g * x)
     with pytest.raises(GradientError, match="meet of one Tensor in 2 places: the gradient is wrong"):
-        check_op(meet)
+        check_some("meet")
 
 
 def test_a_case_without_its_op_is_refused():

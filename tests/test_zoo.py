@@ -1,4 +1,4 @@
-"""zoo/: the networks, and their real command lines as subprocesses on a small real subset of the digits."""
+"""zoo/: the networks, and their real command lines on a small real subset of the digits."""
 
 import dataclasses
 import json
@@ -380,9 +380,9 @@ def test_digits_are_drawn_with_what_the_network_says(zoo):
 
 
 @pytest.mark.slow
-def test_killed_in_mid_epoch_again_and_again_it_comes_to_the_same_bits(zoo, digits, tmp_path):
+def test_killed_in_mid_epoch_again_and_again_it_comes_to_the_same_bits(zoo_process, digits, tmp_path):
     settings: tuple[Any, ...] = ("--epochs", 6, "--batch-size", 2, "--lr", 0.5, "--lr-step", 2, "--seed", 3)
-    zoo("zoo.network2", *settings, "--save", "whole.npz", "--history", "whole.json", "--quiet")
+    zoo_process("zoo.network2", *settings, "--save", "whole.npz", "--history", "whole.json", "--quiet")
 
     arguments = (*settings, "--save", "killed.npz")
     for epoch in (1, 2, 4):
@@ -393,7 +393,7 @@ def test_killed_in_mid_epoch_again_and_again_it_comes_to_the_same_bits(zoo, digi
         assert process.returncode == -signal.SIGKILL
         assert len(train.load(tmp_path / "killed.npz").history) in (epoch, epoch + 1)
         arguments = ("--resume", "killed.npz")
-    zoo("zoo.network2", "--resume", "killed.npz", "--history", "killed.json", "--quiet")
+    zoo_process("zoo.network2", "--resume", "killed.npz", "--history", "killed.json", "--quiet")
 
     assert same_bits(weights(tmp_path / "whole.npz"), weights(tmp_path / "killed.npz"))
     one, two = (train.load(tmp_path / name) for name in ("whole.npz", "killed.npz"))
@@ -580,12 +580,12 @@ def test_wrong_usage_exits_with_2(here, arguments, message):
     assert message in error
 
 
-def test_wrong_usage_of_the_real_command_exits_with_2_too(zoo):
-    assert "unrecognized arguments: --momentum 0.5" in zoo("zoo.network", "--momentum", 0.5, status=2).stderr
+def test_wrong_usage_of_the_real_command_exits_with_2_too(zoo_process):
+    assert "unrecognized arguments: --momentum 0.5" in zoo_process("zoo.network", "--momentum", 0.5, status=2).stderr
 
 
-def test_data_that_is_not_there_is_one_line(zoo, here, digits):
-    done = zoo("zoo.network", "--data", "nowhere", status=1)
+def test_data_that_is_not_there_is_one_line(zoo_process, here, digits):
+    done = zoo_process("zoo.network", "--data", "nowhere", status=1)
     assert done.stderr.startswith("error: no train-images-idx3-ubyte")
     status, _, error = here("zoo", "--train-size", 1001)
     assert status == 1
@@ -731,50 +731,50 @@ def with_network4(tmp_path):
 
 
 @pytest.mark.usefixtures("with_network4")
-def test_a_network_of_ones_own_has_its_option_in_help_words_and_refusals(zoo, tmp_path):
-    text = " ".join(zoo("zoo.network4", "--help").stdout.split())
+def test_a_network_of_ones_own_has_its_option_in_help_words_and_refusals(zoo_process, tmp_path):
+    text = " ".join(zoo_process("zoo.network4", "--help").stdout.split())
     assert text.startswith("usage: python -m zoo.network4 [-h]")
     assert "A network that drops hidden neurons at random." in text
     assert "--dropout P, --p P the share of neurons, in 100 %, left out (default: 0.1)" in text
     assert "the book's m (default: 20)" in text
     assert "--whole leave none out" in text
-    error = zoo("zoo.network4", "--dropout", 2, status=2).stderr.splitlines()[-1]
+    error = zoo_process("zoo.network4", "--dropout", 2, status=2).stderr.splitlines()[-1]
     assert error.endswith("argument --dropout/--p: expected a number of at least 0 and below 1, got '2'")
-    assert "(--p is for zoo.network4)" in zoo("zoo.network1", "--p=0.2", status=2).stderr
+    assert "(--p is for zoo.network4)" in zoo_process("zoo.network1", "--p=0.2", status=2).stderr
     text = "from zoo.network4 import Network4; Network4(dropout=1.0)"
     done = subprocess.run(
         [sys.executable, "-c", text], cwd=tmp_path, capture_output=True, text=True, env=environment("")
     )
     assert done.stderr.endswith("ValueError: dropout: expected a number of at least 0 and below 1, got 1.0\n")
-    table = zoo("zoo", "--epochs", 1, "--quiet").stdout  # goes on with the book's four
+    table = zoo_process("zoo", "--epochs", 1, "--quiet").stdout  # goes on with the book's four
     assert [row.split()[0] for row in table.splitlines()[-5:]] == ["network", *NAMES]
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("with_network4")
-def test_a_network_of_ones_own_trains_saves_goes_on_and_predicts(zoo, small, tmp_path):
-    done = zoo("zoo.network4", "--dropout", 0.2, "--epochs", 2, "--save", "m.npz", "--plot", "curves.svg")
+def test_a_network_of_ones_own_trains_saves_goes_on_and_predicts(zoo_process, small, tmp_path):
+    done = zoo_process("zoo.network4", "--dropout", 0.2, "--epochs", 2, "--save", "m.npz", "--plot", "curves.svg")
     assert done.stdout.startswith("network4: hidden 30, init scaled, cost quadratic, batch-size 20, lr 3.0, ")
     assert "momentum 0.5, dropout 0.2, whole False, seed 0" in done.stdout
-    zoo("zoo.network4", "--p", 0.2, "--epochs", 4, "--save", "whole.npz", "--history", "h.json", "--quiet")
+    zoo_process("zoo.network4", "--p", 0.2, "--epochs", 4, "--save", "whole.npz", "--history", "h.json", "--quiet")
     assert json.loads((tmp_path / "h.json").read_text())["settings"]["dropout"] == 0.2
-    zoo("zoo.network4", "--resume", "m.npz", "--epochs", 4)
+    zoo_process("zoo.network4", "--resume", "m.npz", "--epochs", 4)
     assert same_bits(weights(tmp_path / "m.npz"), weights(tmp_path / "whole.npz"))  # what is dropped goes on as well
-    refused = zoo("zoo.network4", "--resume", "m.npz", "--p", 0.3, status=1).stderr
+    refused = zoo_process("zoo.network4", "--resume", "m.npz", "--p", 0.3, status=1).stderr
     assert "was trained with --dropout 0.2, not 0.3" in refused
-    said = zoo("zoo.predict", "m.npz", *range(9)).stdout.splitlines()
+    said = zoo_process("zoo.predict", "m.npz", *range(9)).stdout.splitlines()
     w1, b1, w2, b2 = weights(tmp_path / "m.npz").values()  # with all hidden neurons
     outputs = 1 / (1 + np.exp(-(1 / (1 + np.exp(-(small.test.images[:9] @ w1 + b1))) @ w2 + b2)))
     for text, expected in zip(said, outputs, strict=True):
         for label, confidence in re.findall(r"(\d) (\d\.\d{3})[,)]", text):
             assert float(confidence) == pytest.approx(expected[int(label)], abs=0.001)
-    zoo("zoo.network4", "--save", "m.npz", "--epochs", 1, "--quiet", "--overwrite")
-    refused = zoo("zoo.network1", "--save", "m.npz", status=1).stderr
+    zoo_process("zoo.network4", "--save", "m.npz", "--epochs", 1, "--quiet", "--overwrite")
+    refused = zoo_process("zoo.network1", "--save", "m.npz", status=1).stderr
     assert refused == "error: m.npz: already exists and holds a zoo.network4; name another file\n"
-    refused = zoo("zoo.network1", "--resume", "m.npz", status=1).stderr
+    refused = zoo_process("zoo.network1", "--resume", "m.npz", status=1).stderr
     assert "was saved by zoo.network4, not zoo.network1; `python -m zoo.network4 --resume m.npz` goes on" in refused
     (tmp_path / "zoo" / "network4.py").unlink()
-    assert "there is no network 'network4'" in zoo("zoo.predict", "m.npz", "0", status=1).stderr
+    assert "there is no network 'network4'" in zoo_process("zoo.predict", "m.npz", "0", status=1).stderr
 
 
 @pytest.mark.parametrize(
@@ -1013,15 +1013,15 @@ def test_a_network_without_its_decorator_says_so():
         Undecorated()
 
 
-def test_the_network_in_readme_is_whole(zoo, tmp_path):
+def test_the_network_in_readme_is_whole(zoo_process, tmp_path):
     """README shows a whole zoo/network4.py: it runs as it stands."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     code = text.partition("This is a whole `zoo/network4.py`:\n")[2].partition("Nothing else is to be told of it")[0]
     shutil.copytree(ROOT / "zoo", tmp_path / "zoo", ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "zoo" / "network4.py").write_text(textwrap.dedent(code), encoding="utf-8")
-    assert "left out at each step (default: 0.1)" in " ".join(zoo("zoo.network4", "--help").stdout.split())
-    zoo("zoo.network4", "--dropout", 0.2, "--epochs", 1, "--save", "m.npz")
-    assert "dropout 0.2" in zoo("zoo.network4", "--resume", "m.npz", "--epochs", 2).stdout
+    assert "left out at each step (default: 0.1)" in " ".join(zoo_process("zoo.network4", "--help").stdout.split())
+    zoo_process("zoo.network4", "--dropout", 0.2, "--epochs", 1, "--save", "m.npz")
+    assert "dropout 0.2" in zoo_process("zoo.network4", "--resume", "m.npz", "--epochs", 2).stdout
 
 
 # ---- What a step is compiled to

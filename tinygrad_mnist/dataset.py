@@ -132,14 +132,18 @@ def batches(split: Split, batch_size: int, rng: np.random.Generator | None = Non
     >>> [labels.tolist() for images, labels in batches(split, 2, np.random.default_rng(1))]
     [[4, 0], [1, 2], [3]]
     """
+    # An epoch of 50,000 digits in tens: take 19 ms, images[chunk] 24 ms, one shuffled copy of it all 41 ms.
+    images, labels = split.images, split.labels
+    return ((images.take(chunk, axis=0), labels.take(chunk)) for chunk in rows_of_batches(len(split), batch_size, rng))
+
+
+def rows_of_batches(n: int, batch_size: int, rng: np.random.Generator | None = None) -> Iterator[npt.NDArray[np.int64]]:
+    """The rows of each batch of an epoch, out of n; see `batches`."""
     check_count("batch_size", batch_size)
     if not isinstance(rng, np.random.Generator | None):
         raise TypeError(f"rng must be None or a Generator such as numpy.random.default_rng(0), got {rng!r}")
-    images, labels, n = split.images, split.labels, len(split)
     order = np.arange(n) if rng is None else rng.permutation(n)
-    chunks = (order[start : start + batch_size] for start in range(0, n, batch_size))
-    # An epoch of 50,000 digits in tens: take 19 ms, images[chunk] 24 ms, one shuffled copy of it all 41 ms.
-    return ((images.take(chunk, axis=0), labels.take(chunk)) for chunk in chunks)
+    return (order[start : start + batch_size] for start in range(0, n, batch_size))
 
 
 def sorted_by_class(labels: Labels) -> bool:

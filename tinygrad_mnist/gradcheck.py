@@ -302,7 +302,8 @@ class _Slopes:
             noise, lost = self._noise(line, given, changed, 1, 1e8 * _scale(line))
 
         def measured(h: float) -> _Measured:
-            return _Measured(self._complex_step(line, h)[0], 0.0, noise + lost + UNDERFLOW / h, STEPS[0] * _scale(line))
+            by_step = slope if h == steps[0] else self._complex_step(line, h)[0]
+            return _Measured(by_step, 0.0, noise + lost + UNDERFLOW / h, STEPS[0] * _scale(line))
 
         return _settled(given, rtol, steps, measured)
 

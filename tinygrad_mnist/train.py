@@ -12,11 +12,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 import warnings
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ from .checkpoint import CheckpointError as CheckpointError
 from .checkpoint import Epoch as Epoch
 from .checkpoint import load as load
 from .checkpoint import save as save
-from .dataset import check_classes, check_finite, sorted_by_class
+from .dataset import check_classes, check_finite, rows_of_batches, sorted_by_class
 from .losses import softmax_cross_entropy
 from .mode import no_grad
 from .nn import Module
@@ -38,6 +38,10 @@ from .tensor import Array, Tensor, leaf, values
 
 SAMPLE = 10_000
 """On how many training examples, the first ones, the training accuracy and the saturation are measured."""
+
+
+_AT_ONCE = 64
+"""How many steps a compiled training takes at once, at most: progress is so much ahead."""
 
 
 class DivergedError(ArithmeticError):
@@ -104,28 +108,28 @@ def fit(
         return loss
 
     train_on = step if backend == "eager" else compile(step, backend=backend)
+    images, labels = data.train.images, data.train.labels
     for number in range(done + 1, epochs + 1):
         start, lr = time.perf_counter(), optimizer.groups[0]["lr"]
-        batches: Iterable[Any] = mnist.batches(data.train, batch_size, rng)
+        batches: Iterable[Any] = (_Batch(images, labels, r) for r in rows_of_batches(len(labels), batch_size, rng))
         if progress is not None:
-            steps = math.ceil(len(data.train) / batch_size)
+            steps = math.ceil(len(labels) / batch_size)
             batches = _handed_on(progress, batches, data.n_classes, total=steps, desc=f"epoch {number}/{epochs}")
-        if isinstance(train_on, Compiled) and number == epochs:
-            batches = _audited_at_their_end(batches, train_on)
+        costs = _costs(train_on, batches, rows, last=number == epochs)
         total, seen, steps = 0.0, 0, 0
         if isinstance(model, Module):
             model.train()
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows shows in the cost
-            for images, labels in batches:
+            for value, batch in costs:
                 steps += 1
-                value = train_on(leaf(images), leaf(rows.take(labels, 0))).item()
                 if not math.isfinite(value):
-                    check_finite(f"fit: epoch {number}, step {steps}: images", images)
+                    check_finite(f"fit: epoch {number}, step {steps}: images", next(iter(batch)))
                     raise DivergedError(
                         f"epoch {number}, step {steps}: the cost is {value}; try a learning rate below {lr:g}"
                     )
-                total += value * len(labels)
-                seen += len(labels)
+                size = len(batch.rows if isinstance(batch, _Batch) else batch[1])
+                total += value * size
+                seen += size
         if not seen:
             raise ValueError(
                 f"fit: progress: handed on no batch of epoch {number}; return the batches that it is given"
@@ -138,15 +142,55 @@ def fit(
         yield record
 
 
-def _audited_at_their_end(batches: Iterable[Any], step: Compiled) -> Iterator[Any]:
-    """The batches; at the last two, of which one may be smaller, the step itself runs beside its replay."""
-    held: deque[Any] = deque()
+class _Batch:
+    """Images and their labels, taken out of a split when they are looked at."""
+
+    def __init__(self, images: Array, labels: Array, rows: Array) -> None:
+        self.images, self.labels, self.rows = images, labels, rows
+
+    def __iter__(self) -> Iterator[Array]:
+        yield self.images.take(self.rows, 0)
+        yield self.labels.take(self.rows)
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, place: int) -> Array:
+        return list(self)[place]
+
+
+def _costs(step: Any, batches: Iterable[Any], rows: Array, *, last: bool) -> Iterator[tuple[float, Any]]:
+    """Train with each batch; its cost, and the batch.
+
+    A compiled step takes many at a time. At the last two of a training, of which one may be smaller, it is audited.
+    """
+    if not isinstance(step, Compiled):
+        for batch in batches:
+            images, labels = batch
+            yield step(leaf(images), leaf(rows.take(labels, 0))).item(), batch
+        return
+    held: list[Any] = []
     for batch in batches:
         held.append(batch)
-        if len(held) > 2:
-            yield held.popleft()
-    step.audit_next()
-    yield from held
+        if len(held) == _AT_ONCE + 2:
+            yield from _compiled_costs(step, held[:-2], rows)
+            del held[:-2]
+    yield from _compiled_costs(step, held[:-2], rows)
+    if last:
+        step.audit_next()
+    yield from _compiled_costs(step, held[-2:], rows)
+
+
+def _compiled_costs(step: Compiled, batches: Sequence[Any], rows: Array) -> Iterator[tuple[float, Any]]:
+    for ours, group in itertools.groupby(batches, key=lambda batch: isinstance(batch, _Batch)):
+        if not ours:
+            yield from ((step(images, rows.take(labels, 0)).item(), (images, labels)) for images, labels in group)
+            continue
+        known = list(group)
+        order = np.concatenate([batch.rows for batch in known])
+        images, labels = (known[0].images, order), (rows, known[0].labels.take(order))
+        costs = step.epoch(images, labels, batch_size=len(known[0].rows))
+        yield from zip(map(float, itertools.chain.from_iterable(costs)), known, strict=False)
 
 
 def _check(model: Any, data: Any, cost: Any, optimizer: Any, epochs: Any, done: Any) -> None:

@@ -94,12 +94,18 @@ def _measured(names: Sequence[str], given: argparse.Namespace) -> dict[str, Any]
         for batch in given.batch:
             # The book's code takes 0.2 ms an example, and up to 10 ms with 1000 neurons.
             few = [name for name in names if name != "book" or batch * hidden <= 10_000]
+            if hidden > 30 or batch not in (1, 10, 100):  # a size takes torch.compile 20 s to a minute
+                few = [name for name in few if name != "torchc"]
             worst = largest_difference(few, batch, hidden)
             rows = measure.step(few, batch, hidden, given.repetitions, 0.005 if given.quick else 0.01)
             results["steps"].append({"batch": batch, "hidden": hidden, "difference": worst, "contestants": rows})
             print("\n" + report.times(f"784-{hidden}-10, batch {batch}", rows, "µs per step"), flush=True)
     epoch = results["epoch"] = measure.epoch(names, given.examples, min(given.repetitions, 10))
     print("\n" + report.times(f"an epoch of {given.examples:,} examples", epoch, "seconds"), flush=True)
+    if "eager" in names:
+        results["convolution"] = measure.convolution(names, min(given.repetitions, 20))
+        title = "zoo.custom's network, batch 32"
+        print("\n" + report.times(title, results["convolution"], "ms per step", "ours, eager"), flush=True)
     results["op"] = measure.op(given.repetitions)
     print("\n" + report.ops(results["op"]))
     depth, turns = (1000, 3) if given.quick else (100_000, 10)

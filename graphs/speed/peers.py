@@ -37,10 +37,13 @@ class PyTorch(Contestant):
         self.network = torch.nn.Sequential(*layers)
         self.optimizer = torch.optim.SGD(self.network.parameters(), lr=LR)
 
+    def cost(self, x: Any, y: Any) -> Any:
+        """The quadratic cost."""
+        return 0.5 * ((self.network(x) - y) ** 2).sum() / len(x)
+
     def step(self, x: Array, y: Array) -> Any:
         """An ordinary training step."""
-        output = self.network(self.torch.from_numpy(x))
-        cost = 0.5 * ((output - self.torch.from_numpy(y)) ** 2).sum() / len(x)
+        cost = self.cost(self.torch.from_numpy(x), self.torch.from_numpy(y))
         self.optimizer.zero_grad()
         cost.backward()
         self.optimizer.step()
@@ -52,6 +55,18 @@ class PyTorch(Contestant):
         return [(w.T, b) for w, b in zip(arrays[::2], arrays[1::2], strict=True)]
 
 
+class TorchCompiled(PyTorch):
+    """PyTorch with the network and its cost compiled: torch.compile, with one thread."""
+
+    name = "torch.compile"
+
+    def __init__(self, parameters: Parameters) -> None:
+        super().__init__(parameters)
+        os.environ["OMP_NUM_THREADS"] = "1"
+        self.torch._dynamo.reset()  # else it compiles for sizes that change from the second size on
+        self.cost = self.torch.compile(self.cost, dynamic=False)  # type: ignore[method-assign]
+
+
 class Jax(Contestant):
     """JAX: a step compiled by jit."""
 
@@ -61,9 +76,9 @@ class Jax(Contestant):
     def __init__(self, parameters: Parameters) -> None:
         self.jax = importlib.import_module("jax")
         self.state = [(self.jax.numpy.array(w), self.jax.numpy.array(b)) for w, b in parameters]
-        self.jitted = self.jax.jit(self.train, donate_argnums=0)
+        self.jitted = self.jax.jit(self.trained, donate_argnums=0)
 
-    def train(self, parameters: Any, x: Any, y: Any) -> Any:
+    def trained(self, parameters: Any, x: Any, y: Any) -> Any:
         """New parameters and the cost."""
 
         def cost(parameters: Any) -> Any:
@@ -100,7 +115,12 @@ class JaxScan(Jax):
         super().__init__(parameters)
         self.known: Any = None
         self.scan = self.jax.jit(
-            lambda state, xs, ys: self.jax.lax.scan(lambda s, xy: self.train(s, *xy), state, (xs, ys)), donate_argnums=0
+            lambda state, xs, ys: self.jax.lax.scan(lambda s, xy: self.trained(s, *xy), state, (xs, ys)),
+            donate_argnums=0,
+        )
+        self.gathering = self.jax.jit(
+            lambda state, x, y, rows: self.jax.lax.scan(lambda s, r: self.trained(s, x[r], y[r]), state, rows),
+            donate_argnums=0,
         )
 
     def epoch(self, batches: Sequence[tuple[Array, Array]]) -> Any:
@@ -109,6 +129,15 @@ class JaxScan(Jax):
             self.known = batches
             self.data = [self.jax.device_put(np.stack(part)) for part in zip(*batches, strict=True)]
         self.state, costs = self.scan(self.state, *self.data)
+        self.jax.block_until_ready(self.state)
+        return costs[-1]
+
+    def train_epoch(self, x: Array, y: Array, order: Array, size: int) -> Any:
+        """The data is on the device from the first epoch on; only the order goes there."""
+        if x is not self.known:
+            self.known, self.data = x, [self.jax.device_put(part) for part in (x, y)]
+        rows = order[: len(order) // size * size].reshape(-1, size)
+        self.state, costs = self.gathering(self.state, *self.data, rows)
         self.jax.block_until_ready(self.state)
         return costs[-1]
 

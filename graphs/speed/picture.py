@@ -10,10 +10,11 @@ from zoo.commandline import require
 
 from .contestants import CONTESTANTS
 
-COLOURS = {"numpy": "#000000", "eager": "#E69F00", "compiled": "#D55E00", "c": "#8B0000", "straight": "#555555",
-           "book": "#999999",
-           "torch": "#0072B2", "jax": "#009E73", "scan": "#56B4E9", "autograd": "#CC79A7"}  # fmt: skip
-MARKERS = {"eager": "o", "compiled": "s", "c": "*", "straight": "+", "torch": "^", "jax": "v", "scan": "D",
+COLOURS = {"numpy": "#000000", "eager": "#E69F00", "compiled": "#D55E00", "c": "#8B0000", "whole": "#F0E442",
+           "straight": "#555555", "book": "#999999", "torch": "#0072B2", "torchc": "#7A5195", "jax": "#009E73",
+           "scan": "#56B4E9", "autograd": "#CC79A7"}  # fmt: skip
+MARKERS = {"eager": "o", "compiled": "s", "c": "*", "whole": "h", "straight": "+", "torch": "^",
+           "torchc": "<", "jax": "v", "scan": "D",
            "autograd": "P", "book": "X"}  # fmt: skip
 
 

@@ -8,12 +8,13 @@ from typing import Any
 from .contestants import CONTESTANTS
 
 
-def times(title: str, rows: Mapping[str, Any], unit: str) -> str:
-    """A line for each contestant: its time, and its ratio to the hand-written code."""
-    lines = [f"{title:<34}{unit:>10}  x NumPy by hand (middle half)"]
+def times(title: str, rows: Mapping[str, Any], unit: str, base: str = "NumPy by hand") -> str:
+    """A line for each contestant: its time, and its ratio to that of another one, the hand-written code."""
+    lines = [f"{title:<30}{unit:>12}  x {base} (middle half), least"]
     for name, row in rows.items():
         low, high = row["spread"]
-        lines.append(f"  {CONTESTANTS[name].name:<32}{row['time']:>10.4g}  {row['ratio']:.3g} ({low:.3g} - {high:.3g})")
+        ratios = f"{row['ratio']:.3g} ({low:.3g} - {high:.3g}), {row['least_ratio']:.3g}"
+        lines.append(f"  {CONTESTANTS[name].name:<28}{row['time']:>12.4g}  {ratios}")
     return "\n".join(lines)
 
 

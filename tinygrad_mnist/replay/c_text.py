@@ -9,6 +9,7 @@ addresses are known once and for all; results are copied out of it.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -25,11 +26,17 @@ _SUM, _MATMUL, _ASTYPE, _BROADCAST_TO = (OPS[name] for name in "sum matmul astyp
 
 TYPES = {np.dtype(np.float32): "float", np.dtype(np.float64): "double", np.dtype(np.bool): "unsigned char"}
 
+AXES = "hkij"
+"""The axes of a loop; of fewer the last ones."""
+
 LARGEST_PRODUCT = 2**21
 """How many multiplications a product in C may have: beyond, NumPy's BLAS is faster."""
 
 LARGEST_COPY = 2**16
 """Of how many elements an argument may be to be copied in; larger ones are for NumPy alone."""
+
+LONGEST_PART = 60
+"""How many lines a function in C may have before another is begun."""
 
 FEWEST = 3
 """A piece of fewer instructions stays NumPy: the call alone takes 0.5 µs."""
@@ -64,7 +71,48 @@ static inline float exp_float(float x) {
     return p * f * g;
 }
 
+/* ln x, after Cephes: of 2^n m with m from 0.7 to 1.4. */
+static inline float log_float(float x) {
+    float y = x < 1.17549435e-38f ? x * 16777216.0f : x; /* a subnormal number is made a normal one */
+    unsigned int bits;
+    memcpy(&bits, &y, 4);
+    int k = (int)(bits - 0x3f3504f3u) >> 23; /* by the root of 1/2 */
+    unsigned int rest = bits - ((unsigned int)k << 23);
+    float m;
+    memcpy(&m, &rest, 4);
+    float n = (float)(x < 1.17549435e-38f ? k - 24 : k), r = m - 1.0f, z = r * r;
+    float p = 7.0376836292e-2f;
+    p = p * r - 1.1514610310e-1f;
+    p = p * r + 1.1676998740e-1f;
+    p = p * r - 1.2420140846e-1f;
+    p = p * r + 1.4249322787e-1f;
+    p = p * r - 1.6668057665e-1f;
+    p = p * r + 2.0000714765e-1f;
+    p = p * r - 2.4999993993e-1f;
+    p = p * r + 3.3333331174e-1f;
+    p = r + (p * r * z - 2.12194440e-4f * n - 0.5f * z) + 0.693359375f * n;
+    p = x == 0.0f ? -INFINITY : p;
+    p = x < 0.0f ? NAN : p;
+    return x < INFINITY ? p : x; /* infinity, and NaN */
+}
+
+/* tanh x, after Cephes: a polynomial near 0, where 1 - 2 / (e^2x + 1) would lose digits. */
+static inline float tanh_float(float x) {
+    float z = x * x, a = fabsf(x);
+    float p = -5.70498872745e-3f;
+    p = p * z + 2.06390887954e-2f;
+    p = p * z - 5.37397155531e-2f;
+    p = p * z + 1.33314422036e-1f;
+    p = p * z - 3.33332819422e-1f;
+    p = p * z * x + x;
+    float far = copysignf(1.0f - 2.0f / (exp_float(a + a) + 1.0f), x);
+    return a < 0.625f ? p : far;
+}
+
 #define EXP(x) _Generic((x), float: exp_float, default: exp)(x)
+#define LOG(x) _Generic((x), float: log_float, default: log)(x)
+#define TANH(x) _Generic((x), float: tanh_float, default: tanh)(x)
+#define POW(x, y) _Generic((x) + (y), float: powf, default: pow)(x, y)
 #define SQRT(x) _Generic((x), float: sqrtf, default: sqrt)(x)
 #define ABS(x) _Generic((x), float: fabsf, default: fabs)(x)
 #define M_LIBM(name, x) _Generic((x), float: __builtin_##name##f(x), default: __builtin_##name(x))
@@ -133,8 +181,9 @@ SUM(double)
 
 RESERVED = frozenset(
     """auto break case char const continue default do double else enum extern float for goto if inline int long register
-    restrict return short signed sizeof static struct switch typedef union unsigned void volatile while asm typeof p i j
-    exp sqrt fabs sqrtf fabsf exp_float sum_float sum_double EXP SQRT ABS SUM PRODUCT CONTRACT CONTRACTED
+    restrict return short signed sizeof static struct switch typedef union unsigned void volatile while asm typeof p h i
+    j k exp log tanh pow powf sqrt fabs sqrtf fabsf copysignf exp_float log_float tanh_float sum_float sum_double
+    isfinite memcpy EXP LOG TANH POW SQRT ABS SUM PRODUCT CONTRACT CONTRACTED
     NAN INFINITY NULL linux unix""".split()
 )
 """Names that are something else in C."""
@@ -149,7 +198,6 @@ class CText(NumPyText):
 
     reuses = False  # temporaries are scalars; and what is not overwritten needs no care
     keeps_its_own = True
-    rounding, least, tells_zeros = 1000.0, 1.0, False
 
     def _function(self) -> list[str]:
         self.readers: dict[Buffer, list[Instruction]] = {}
@@ -158,6 +206,8 @@ class CText(NumPyText):
                 self.readers.setdefault(b.root, []).append(i)
         self.kept = {b.root for b in self.program.results} | {b for pair in self.program.stores for b in pair}
         self.functions: list[str] = []
+        self.pieces: list[_Piece] = []
+        self.rest = False  # whether there is anything but pieces
         self.products: dict[str, str] = {}
         self.tables: list[_Entry] = []
         self.scratches: list[_Entry] = []
@@ -165,8 +215,51 @@ class CText(NumPyText):
         copied = [b for b in self.program.arguments if math.prod(b.shape) <= LARGEST_COPY and b not in late]
         self.copies = {b: self._unique(f"{b.name}_given") for b in copied}
         text = super()._function()
+        if self._is_one():
+            text += self._steps()
         self.c = "\n".join([PRELUDE.strip(), *self.products.values(), *self.functions])
         return text
+
+    def _is_one(self) -> bool:
+        """Whether the step is one piece, of rows of arrays, and returns a number."""
+        arguments = self.program.arguments
+        rows = all(b in self.copies and in_order(b) and b.shape[:1] == arguments[0].shape[:1] != () for b in arguments)
+        results = [b for b in self.program.results if b.base is None and b in self.plan.blocks and b.dtype.kind == "f"]
+        returned = len(results) == len(self.program.results) == 1 and math.prod(results[0].shape) == 1
+        return (
+            len(self.pieces) == 1 and not self.rest and not self.plan.copies and rows and returned and bool(arguments)
+        )
+
+    def _steps(self) -> list[str]:
+        """A function that takes many steps, for which C gathers the rows."""
+        (piece,), (table,) = self.pieces, self.tables
+        places = {known: f"p[{n}]" for n, known in enumerate(piece.pointers)}
+        cost, size = self.program.results[0], self.program.arguments[0].shape[0]
+        kind = TYPES[cost.dtype]
+        lines = []
+        for n, b in enumerate(self.program.arguments):
+            row = math.prod(b.shape[1:]) * b.dtype.itemsize
+            if b.name in places:
+                source = f"data[{n}] + {row} * rows[{n}][{size} * t + i]"
+                lines.append(f"            memcpy((char *){places[b.name]} + {row} * i, {source}, {row});")
+        name = self._unique("many_steps")
+        text = f"""
+/* Steps, each with the rows of the data whose numbers come next, until a cost is not finite: how many. */
+int {name}(void **p, char **data, const long long **rows, {kind} *costs, int n) {{
+    for (long t = 0; t < n; t++) {{
+        for (long i = 0; i < {size}; i++) {{
+{chr(10).join(lines)}
+        }}
+        {piece.name}(p);
+        costs[t] = *({kind} *){places[cost.name]};
+        if (!isfinite(costs[t]))
+            return (int)t + 1;
+    }}
+    return n;
+}}"""
+        self.functions.append(text)
+        body = [*self._read(), f"return {name}({table.name}, data, rows, costs, n)"]
+        return ["", "", *self._defined("steps", ["data", "rows", "costs", "n", *(x.name for x in self.numbers)], body)]
 
     def _read_late(self) -> set[Buffer]:
         """What is read when something outside the step has been written."""
@@ -200,19 +293,19 @@ class CText(NumPyText):
             body += self._piece(run)
             run = []
             if i is not None:
+                self.rest = True
                 body += ["", comment(i.line), *self._statements(i)]
         return body
 
     def _piece(self, run: list[Instruction]) -> list[str]:
         run = [i for i in run if not self._is_view(i)]
         if len(run) < FEWEST:
+            self.rest = self.rest or bool(run)
             return [s for i in run for s in ("", comment(i.line), *self._statements(i))]
-        piece = _Piece(self, run)
-        name = self._unique("piece")
-        lines = piece.text()
+        piece = _Piece(self, run, name := self._unique("piece"))
+        self.pieces.append(piece)
+        self.functions += piece.text()
         table = self._unique("table")
-        pointers = [f"    {kind}{c} = p[{n}];" for n, (c, kind) in enumerate(piece.pointers.values())]
-        self.functions.append("\n".join(["", f"void {name}(void **p) {{", *pointers, *lines, "}"]))
         self.tables.append(_Entry(table, f"pointers({', '.join(piece.pointers)})"))
         return ["", f"{name}({table})"]
 
@@ -286,7 +379,7 @@ class CText(NumPyText):
         if self.functions:
             text = self._unique("text")
             yield _Entry(text, f'r"""\n{self.c}\n"""')
-            for name in [f.split("(")[0].split()[-1] for f in self.functions]:
+            for name in re.findall(r"^\w+ (\w+)\(void \*\*p", self.c, re.MULTILINE):
                 yield _Entry(name, f"native.load({text}).{name}")
             yield from self.tables
 
@@ -315,7 +408,7 @@ def formula(i: Instruction) -> str:
 def collapsed(
     shape: tuple[int, ...], buffers: Sequence[Buffer]
 ) -> tuple[tuple[int, ...], list[tuple[int, ...]]] | None:
-    """One or two axes to run through so that all buffers, broadcast to a shape, are met element by element.
+    """A few axes to run through so that all buffers, broadcast to a shape, are met element by element.
 
     Returns the lengths of the axes, and for each buffer its strides in elements; None if more axes are needed.
     """
@@ -339,7 +432,7 @@ def collapsed(
             sizes.append(shape[axis])
             for k, s in zip(kept, strides, strict=True):
                 k.append(s[axis])
-    return (tuple(sizes), list(map(tuple, kept))) if len(sizes) <= 2 else None
+    return (tuple(sizes), list(map(tuple, kept))) if len(sizes) <= len(AXES) else None
 
 
 def _takes(i: Instruction, plain: list[Any]) -> bool:
@@ -369,26 +462,45 @@ def _sum(i: Instruction) -> str:
 class _Piece:
     """Instructions as the body of a C function."""
 
-    def __init__(self, text: CText, run: list[Instruction]) -> None:
-        self.of, self.run = text, run
+    def __init__(self, text: CText, run: list[Instruction], name: str) -> None:
+        self.of, self.run, self.name = text, run, name
         self.pointers: dict[str, tuple[str, str]] = {}  # by the name in Python: that in C, and the type
+        self.used: dict[str, None] = {}  # those of the part that is being written
         self.loop: list[Instruction] = []
         self.lines: list[str] = []
+        self.parts: list[str] = []
         self.line = ""
 
     def text(self) -> list[str]:
-        """The statements."""
+        """The function; if it is long, in parts, as compilers take four times as long for one of twice the length."""
         for i in self.run:
             if self.of._is_elementwise(i):
                 if self.loop and not self._joins(i):
                     self._end_loop()
+                    self._end_part(LONGEST_PART)
                 self.loop.append(i)
                 continue
             self._end_loop()
+            self._end_part(LONGEST_PART)
             self._comment(i)
             self.lines += self._summed(i) if i.op is _SUM else self._multiplied(i)
         self._end_loop()
-        return self.lines
+        if not self.parts:
+            return [self._function(f"void {self.name}")]
+        self._end_part(0)
+        calls = [f"    {self.name}_{n}(p);" for n in range(1, len(self.parts) + 1)]
+        return [*self.parts, "\n".join(["", f"void {self.name}(void **p) {{", *calls, "}"])]
+
+    def _end_part(self, longest: int) -> None:
+        if len(self.lines) > longest:
+            name = f"static __attribute__((noinline)) void {self.name}_{len(self.parts) + 1}"
+            self.parts.append(self._function(name))
+            self.lines, self.used, self.line = [], {}, ""
+
+    def _function(self, name: str) -> str:
+        places = {known: n for n, known in enumerate(self.pointers)}
+        declared = [f"    {self.pointers[x][1]}{self.pointers[x][0]} = p[{places[x]}];" for x in self.used]
+        return "\n".join(["", f"{name}(void **p) {{", *declared, *self.lines, "}"])
 
     def _comment(self, i: Instruction, indent: str = "    ") -> None:
         if i.line != self.line:
@@ -402,6 +514,7 @@ class _Piece:
             known = name in RESERVED or name.startswith(("product_", "M_")) or not name.isascii()
             c = f"v{len(self.pointers)}__" if known else name
             self.pointers[name] = c, f"{TYPES[dtype]} *"
+        self.used[name] = None
         return self.pointers[name][0]
 
     # --- loops ---
@@ -430,7 +543,7 @@ class _Piece:
         places = dict(zip(buffers, strides, strict=True))
         self._comment(loop[0])
         indent = "    "
-        for axis, n in zip("ij"[-len(sizes) :] if sizes else "", sizes, strict=True):
+        for axis, n in zip(AXES[len(AXES) - len(sizes) :], sizes, strict=True):
             self.lines.append(f"{indent}for (long {axis} = 0; {axis} < {n}; {axis}++) {{")
             indent += "    "
         if not sizes:
@@ -473,7 +586,7 @@ class _Piece:
         strides = places[b]
         terms = [
             axis if s == 1 else f"{s} * {axis}"
-            for axis, s in zip("ij"[-len(strides) :] if strides else "", strides, strict=True)
+            for axis, s in zip(AXES[len(AXES) - len(strides) :], strides, strict=True)
             if s
         ]
         return f"{self.pointer(b.name, b.dtype)}[{' + '.join(terms) or '0'}]"

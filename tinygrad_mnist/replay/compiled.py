@@ -5,15 +5,17 @@ from __future__ import annotations
 import logging
 import threading
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from tinygrad_mnist.mode import mode
+from tinygrad_mnist.tensor import Array
 
 from .binding import MISS
 from .call import Call
+from .many import Rows, costs
 from .numpy_text import comment
 from .recording import Recorder
 from .variant import Variant
@@ -152,11 +154,37 @@ class Compiled:
         if mode.observer is not None or self._eager:  # inside another step that is recorded or audited, for one
             return self.run(call)
         with self.lock:
-            variant = self._variant(call)
+            variant = self.variant_for(call)
             result = self._record(call) if variant is None else variant.call(call)
             binding = variant.binding if variant in self._variants and call.is_flat else None
             self._last = _nothing if binding is None else binding.replay
         return result
+
+    def epoch(self, *parts: tuple[Array, Array], batch_size: int) -> Iterator[Array]:
+        """Take many steps, each with the next rows of arrays; the costs that they return come in pieces.
+
+        The same bits as `step(*(array[rows[i : i + batch_size]] for array, rows in parts))` for i = 0, batch_size, ...
+        In C, where all of a step has a C form, rows are gathered and many steps are taken in one call, for at most
+        0.05 s, so that Ctrl-C is answered; else each is a call. It ends after a cost that is not finite.
+
+        Args:
+            parts: for each argument of the step a pair: an array, and which rows of it, in order.
+            batch_size: how many rows each step gets; the last may get fewer.
+
+        >>> from tinygrad_mnist import Tensor, optim
+        >>> w = Tensor([0.0, 0.0], requires_grad=True)
+        >>> optimizer = optim.SGD([w], lr=0.5)
+        >>> @compile
+        ... def step(x):
+        ...     cost = ((w - x) ** 2).sum()
+        ...     optimizer.zero_grad()
+        ...     cost.backward()
+        ...     optimizer.step()
+        ...     return cost
+        >>> np.concatenate(list(step.epoch((np.eye(2, dtype=np.float32), [0, 1, 1]), batch_size=1)))
+        array([1., 2., 0.], dtype=float32)
+        """
+        return costs(self, Rows(parts, batch_size))
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         """The step as a method."""
@@ -179,7 +207,7 @@ class Compiled:
         self.counts[0] += 1
         self.counts[1] += 1
 
-    def _variant(self, call: Call) -> Variant | None:
+    def variant_for(self, call: Call) -> Variant | None:
         """What is recorded for a call; None if nothing is."""
         found = next((variant for variant in self._variants if variant.is_for(call)), None)
         if found is not None:

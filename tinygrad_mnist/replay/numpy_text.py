@@ -77,8 +77,6 @@ class NumPyText:
 
     reuses = True  # memory, for one buffer after the other; and gives results memory of their own
     keeps_its_own = False  # results, of recordings and audits too, as its bits are not the step's
-    rounding, least = 100.0, 0.0  # for the audit: another BLAS, or more threads
-    tells_zeros = True  # and whether 0 and -0 are two
 
     def __init__(self, program: Program, title: str) -> None:
         self.program = program
@@ -93,7 +91,7 @@ class NumPyText:
         self.buffers = list(dict.fromkeys(b for b in known if isinstance(b, Buffer)))
         self.values: dict[Any, _Entry] = {}  # what the text calls by name, but for buffers and NumPy's functions
         self.imports: set[str] = set()
-        self.taken = dict.fromkeys(("step", "OPS", "tinygrad_mnist", "native", "pointers"), 1)
+        self.taken = dict.fromkeys(("step", "steps", "OPS", "tinygrad_mnist", "native", "pointers"), 1)
         self._name_all()
         self.function = self._function()
         buffers = list(self._memory())
@@ -105,12 +103,11 @@ class NumPyText:
         made = (f"{e.name} = {e.text}" for e in memory if e.name not in self.given)
         self.code = compile("\n".join([*self._imports(), *self.function, *made]), "<compiled step>", "exec")
 
-    def bind(self, outside: Mapping[Buffer, Array]) -> Callable[..., Any]:
-        """The function `step` of the text, with memory of its own and with these arrays outside it."""
+    def bind(self, outside: Mapping[Buffer, Array]) -> dict[str, Any]:
+        """The functions of the text by name, with memory of their own and with these arrays outside it."""
         space = {"__name__": "compiled step", **self.given, **{b.name: array for b, array in outside.items()}}
         exec(self.code, space)
-        step: Callable[..., Any] = space["step"]
-        return step
+        return space
 
     # --- names ---
 
@@ -165,13 +162,17 @@ class NumPyText:
             body += ["", f"{self._imported('copyto')}({place.name}, {b.name})"]
         if self.program.results:
             body += ["", f"return {', '.join(self._returned())}"]
-        of_numbers = [
-            (key[0], e) for key, e in self.values.items() if type(key) is tuple and isinstance(key[0], Number)
-        ]
-        body = [*self._begin(), *(f"{e.name}[()] = {number.name}" for number, e in of_numbers), *body]
-        parameters = ", ".join(self._parameters())
+        return self._defined("step", self._parameters(), [*self._begin(), *self._read(), *body])
+
+    def _defined(self, name: str, parameters: Sequence[str], body: Sequence[str]) -> list[str]:
+        """A function."""
         text = "\n".join(f"    {line}" if line else "" for line in body or ["pass"])
-        return [f"def step({parameters}):", text.lstrip("\n")]
+        return [f"def {name}({', '.join(parameters)}):", text.lstrip("\n")]
+
+    def _read(self) -> list[str]:
+        """Statements that put numbers where they are read."""
+        known = ((key[0], e) for key, e in self.values.items() if type(key) is tuple and isinstance(key[0], Number))
+        return [f"{e.name}[()] = {number.name}" for number, e in known]
 
     def _parameters(self) -> list[str]:
         return [b.name for b in self.program.arguments] + [n.name for n in self.numbers]

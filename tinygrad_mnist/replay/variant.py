@@ -47,6 +47,7 @@ class Variant:
         self.due = [1, 1]
         self.right = compiled.calls  # up to this call of the step all is known to be right
         self.binding: Binding | None = None
+        self.audited: Binding | None = None  # the same program in NumPy
         self.eager = recorder.failed
         if self.eager:
             return
@@ -62,24 +63,27 @@ class Variant:
         )
         improve(program, writes, join=compiled.backend != "c")
         shown = ", ".join(f"{b.name} {b.dtype} {b.shape}" for b in program.arguments)
-        self.text = self._written(program, f"{compiled.__name__}({shown})")
+        title = f"{compiled.__name__}({shown})"
+        self.in_numpy = NumPyText(program, title)  # first, as it names what both refer to
+        self.text = self._in_c(program, title) if compiled.backend == "c" else self.in_numpy
         outputs = (i.output for i in (*recorder.instructions, *program.instructions))
         for b in (*program.arguments, *recorder.sources, *outputs):
             b.value = np.empty(0)  # the recording's arrays can go
         self.former = dict(recorder.former)
         recorder.forget()
 
-    def _written(self, program: Program, title: str) -> NumPyText:
-        """The program as text, in C if it is to be that and can be."""
-        if self.compiled.backend == "c":
-            try:
-                text = CText(program, title)
-                native.load(text.c)
-            except native.NativeError as error:
-                self.compiled.lacks_c(str(error))
-            else:
-                return text
-        return NumPyText(program, title)
+    def _in_c(self, program: Program, title: str) -> NumPyText:
+        """The program in C, if it can be compiled."""
+        try:
+            text = CText(program, title)
+            native.load(text.c)
+        except native.NativeError as error:
+            self.compiled.lacks_c(str(error))
+            return self.in_numpy
+        return text
+
+    def _bound(self, text: NumPyText) -> Binding:
+        return Binding(self, text, self.compiled.lock, self.compiled.counts)
 
     def of_the_program(self, call: Call, result: Any) -> Any:
         """What the program returns and leaves for the call that was recorded, in place of what the step did.
@@ -93,7 +97,7 @@ class Variant:
         known = self.recorder.draws.states
         if any(id(bits) not in known for bits, _ in chance):
             return result
-        self.binding = Binding(self, self.compiled.lock, self.compiled.counts)
+        self.binding = self._bound(self.text)
         written, counts = self.binding.written(), list(self.compiled.counts)
         now = {b: array.copy(order="K") for b, array in written.items()}
         self.due[1] += 1
@@ -124,7 +128,7 @@ class Variant:
 
     def give_up(self, reason: str) -> None:
         """Run the step itself from now on."""
-        self.eager, self.binding = reason, None
+        self.eager, self.binding, self.audited = reason, None, None
 
     def is_for(self, call: Call) -> bool:
         """Whether a call is of this kind, and all that its program depends on is as it was."""
@@ -143,7 +147,7 @@ class Variant:
         if any(p._grad is not None for p in adding(self.recorder)):
             return self._detached(self.compiled.run(call))
         if self.binding is None or not self.binding.is_current():
-            self.binding = Binding(self, self.compiled.lock, self.compiled.counts)
+            self.binding = self._bound(self.text)
         if self.due[0] >= self.due[1]:
             return self._audit(call)
         result = self.replay(*call.parts)
@@ -151,19 +155,25 @@ class Variant:
 
     def _audit(self, call: Call) -> Any:
         compiled = self.compiled
-        assert self.binding is not None
-        audit = Audit(self.binding)
         calls, number = compiled.calls, self.due[0] + 1
-        self.due[1] = number  # so that it replays now
+        if self.text is self.in_numpy:
+            self.audited = self.binding
+        elif self.audited is None or not self.audited.is_current():
+            self.audited = self._bound(self.in_numpy)
 
-        def replay() -> Any:
+        def replay(binding: Binding | None) -> Any:
+            assert binding is not None
+            self.due[:] = number - 1, number  # so that it replays now
             try:
-                return self.replay(*call.parts)
+                return binding.replay(*call.parts)
             finally:
                 compiled.counts[0] = calls  # this call is the step's
 
+        kept = (lambda: replay(self.binding)) if self.text.keeps_its_own else None
+        assert self.audited is not None
+        audit = Audit(self.audited, kept)
         try:
-            result = audit.run(replay, lambda: call.run(compiled.step, call.tensors())[0])
+            result = audit.run(lambda: replay(self.audited), lambda: call.run(compiled.step, call.tensors())[0])
         finally:
             self.due[:] = number, _next_audit(number, compiled.audit) - 1
         compiled.ran()
