@@ -245,7 +245,7 @@ def test_what_is_refused_is_named():
     x = variable(A)
     for words, call in {
         ("quantile", "from 0 to 1", "1.5"): lambda: np.quantile(x, 1.5),
-        ("quantile", "linear", "nearest"): lambda: np.quantile(x, 0.5, method="nearest"),
+        ("nanquantile", "linear", "nearest"): lambda: np.nanquantile(x, 0.5, method="nearest"),
         ("quantile", "numbers"): lambda: np.quantile(x, variable(0.5)),
         ("median", "out"): lambda: np.median(x, out=np.zeros(())),
         ("average", "axis"): lambda: np.average(x, weights=V),

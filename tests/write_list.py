@@ -44,7 +44,7 @@ def listed() -> str:
     parts = [HEAD]
     for room, found in sorted(functions().items()):
         module = getattr(ops, room)
-        first = inspect.getdoc(module).split("\n")[0]
+        first = (inspect.getdoc(module) or "").split("\n")[0]
         parts.append(f"\n## {room}\n\n{first}\n\n| | | NumPy's |\n|---|---|---|\n")
         parts += [f"| {_name(name, f)} | {_sentence(f)} | {_numpys(f)} |\n" for name, f in sorted(found.items())]
     return "".join([*parts, TAIL])
