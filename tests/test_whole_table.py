@@ -124,7 +124,7 @@ OTHERWISE = {
     "svd": "full_matrices=True is refused unless square",
     "cov": "float32 stays float32", "corrcoef": "float32 stays float32", "gradient": "NumPy's of a number is []",
     "tensorinv": "NumPy's complaint of a number is one of reshape()", "fabs": "NumPy's of booleans is a float16",
-    "diff": "NumPy's of booleans is another function", "trapezoid": "likewise, of empty booleans",
+    "diff": "NumPy's of booleans is another function",
 }  # fmt: skip
 
 
