@@ -686,11 +686,12 @@ def test_places_may_be_tensors_of_integers():
 def test_kinds_of_numbers_are_numpys():
     """Norms, counts and sizes of whole numbers are floating, as NumPy has them."""
     n, b = np.array([[2, -3], [1, 5]]), np.array([True, False, True])
-    for call in (
+    calls: list[Any] = [
         lambda x: np.linalg.norm(x, 1), lambda x: np.linalg.norm(x, 0, axis=1), lambda x: np.linalg.norm(x),
         lambda x: np.nanmedian(x), lambda x: np.fabs(x), lambda x: np.bincount([0, 1, 1, 3], np.ravel(x)),
         lambda x: np.nanquantile(x, 0.25, axis=0), lambda x: np.cov(x),
-    ):  # fmt: skip
+    ]  # fmt: skip
+    for call in calls:
         assert_allclose(call(Tensor(n)).data, call(n), rtol=1e-15)
         assert call(Tensor(n)).dtype == call(n).dtype
     assert np.nanmedian(Tensor(b)).item() == np.nanmedian(b)
