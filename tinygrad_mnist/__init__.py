@@ -36,6 +36,7 @@ from .version import __version__ as __version__
 
 if _TYPE_CHECKING:  # what `__getattr__` imports, for editors
     from . import checkpoint as checkpoint
+    from . import functional as functional
     from . import gradcheck as gradcheck
     from . import losses as losses
     from . import mnist as mnist
@@ -48,12 +49,13 @@ if _TYPE_CHECKING:  # what `__getattr__` imports, for editors
     from . import visualize as visualize
 
 _MODULES = (
-    "checkpoint", "gradcheck", "losses", "mnist", "nn", "optim", "replay", "testing", "threads", "train", "visualize",
+    "checkpoint", "functional", "gradcheck", "losses", "mnist", "nn", "optim", "replay", "testing", "threads", "train",
+    "visualize",
 )  # fmt: skip
 
 # What `from tinygrad_mnist import *` brings: no modules, and Python's own abs, max, min, pow, sum and compile stay.
 __all__ = [
-    "OPS", "Domain", "Tensor", "binary", "enable_grad", "grad", "no_grad", "ternary", "unary", "variadic",
+    "OPS", "Domain", "Tensor", "binary", "enable_grad", "grad", "no_grad", "summary", "ternary", "unary", "variadic",
     *(name for name in ops.__all__ if name not in dir(_builtins)),
 ]  # fmt: skip
 
