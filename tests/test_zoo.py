@@ -559,13 +559,14 @@ def test_a_checkpoint_of_another_program_is_no_network(tmp_path, small):
         (["zoo.network", "--lr", "nan"], "--lr/--eta: expected a number above 0, got 'nan'"),
         (["zoo.network", "--momentum", "0.5"], "unrecognized arguments: --momentum 0.5"),
         (["zoo.network", "--mu=0.5", "--x"], "--mu=0.5 --x (--mu is for zoo.network1, zoo.network2)"),
-        (["zoo.network", "--nonsense"], "unrecognized arguments: --nonsense\n"),
+        (["zoo.network", "--epoch", "1"], "unrecognized arguments: --epoch 1; did you mean --epochs? (`python"),
+        (["zoo.network", "--nonsense"], "unrecognized arguments: --nonsense (`python"),
         (["zoo.network1", "--momentum", "1"], "--momentum/--mu: expected a number of at least 0 and below 1, got '1'"),
         (
             ["zoo.network3", "--lmbda", "1", "--weight-decay", "0.1"],
             "--lmbda and --weight-decay are two ways to say one",
         ),
-        (["zoo.network", "--init", "big"], "--init: invalid choice: 'big'"),
+        (["zoo.network", "--init", "big"], "--init: expected one of normal, scaled, xavier, he, got 'big'"),
         (["zoo.network", "--plot", "p.txt"], "--plot: expected a file name that ends in .png, .svg, .pdf, got 'p.txt'"),
         (
             ["zoo.network", "--graph", "g"],

@@ -7,18 +7,18 @@ Each network trains with its own defaults; with one seed, networks of the same h
 same weights. With several seeds the table shows the lowest, the median and the highest accuracy.
 """
 
-import argparse
 import statistics
 import sys
+import textwrap
 from pathlib import Path
 
-from tinygrad_mnist.command import guarded
+from tinygrad_mnist.command import Parser, guarded
 from tinygrad_mnist.files import claimed
 
 from .base import BaseNetwork
 from .commandline import progress_bar, refuse_to_lose, refuse_unwritable, write_json
 from .limits import whole_number
-from .options import DATA, Run, add_backend, add_options, add_recipe, command_line, load_data, parse
+from .options import DATA, Run, add_backend, add_options, add_recipe, command_line, commands, listed, load_data, parse
 from .training import NAMES, Training, network_class, network_name
 from .words import in_words, line, never_said, percent, sizes
 
@@ -26,10 +26,10 @@ COMMON = ("epochs", "hidden", "init", "cost")
 """The settings that all networks have, and that make sense for all of them at once."""
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The command line."""
-    others = ", ".join(f"python -m zoo.{name}" for name in NAMES)
-    result = command_line("zoo", __doc__, f"Networks one by one, with more options: {others}")
+    others = textwrap.indent(listed(commands()), "  ")
+    result = command_line("zoo", __doc__, f"one by one, with more options, and what else there is:\n\n{others}")
     seed = whole_number(0)
     result.add_argument("--seeds", metavar="N", nargs="+", type=seed, default=[0], help="one run for each (default: 0)")
     learning = result.add_argument_group("for all networks, overriding their own defaults")
