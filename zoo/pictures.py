@@ -43,15 +43,12 @@ def plot(training: Training, file: Path) -> None:
 
 
 def graph(training: Training, file: Path) -> Path:
-    """Draw the graph of one step of training: from a mini-batch to its cost, and the gradients back.
-
-    Returns the file written: DOT text in place of a picture where nothing can draw it.
-    """
+    """Draw the graph of one step of training, from a mini-batch to its cost and the gradients back; return the file."""
     images, labels = next(mnist.batches(training.data.train, training.network.digits_a_step))
     targets = np.eye(training.data.n_classes, dtype=images.dtype)[labels]
-    with visualize.trace():  # so that a network too large to read is folded by layers
+    with visualize.trace():  # so that a network too large to read is folded by layers, and the mouse shows lines
         outputs = training.model(Tensor(images, name="images"))
-    loss = COSTS[training.network.cost](outputs, Tensor(targets, name="targets"))
+        loss = COSTS[training.network.cost](outputs, Tensor(targets, name="targets"))
     loss.name = "C"
     return visualize.save(visualize.graph(loss, model=training.model, backward=True, shapes=True), file)
 
