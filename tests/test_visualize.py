@@ -19,6 +19,7 @@ from tinygrad_mnist.visualize.render import rendered
 
 from .helpers import named
 
+DOTTED = r"(n\d+) -> (n\d+) \[[^\]]*style=dotted[^\]]*\]"
 ELEMENTWISE = [name for name, op in OPS.items() if op.domain and op.differentiable]
 
 
@@ -591,7 +592,9 @@ def test_a_backward_picture_collapses_by_module_with_the_gradients_beside():
     assert len(re.findall(">3 gradients<", source)) == 2
     assert "<B>hidden.weight</B>" not in source
     keys = dict(re.findall(r"(n\d+) \[label=<<B>([^<]*)</B>", source))
-    pairs = {(keys.get(a), keys.get(b)) for a, b in re.findall(r"(n\d+) -> (n\d+) \[[^\]]*style=dotted[^\]]*\]", source)}
+    pairs = {
+        (keys.get(a), keys.get(b)) for a, b in re.findall(r"(n\d+) -> (n\d+) \[[^\]]*style=dotted[^\]]*\]", source)
+    }
     assert {("hidden", "∂ hidden"), ("output", "∂ output")} <= pairs
 
 

@@ -10,6 +10,7 @@
 
 import builtins as _builtins
 
+from . import display as _display  # noqa: F401 (what notebooks show)
 from . import interop as interop  # teaches NumPy's functions what to do with Tensors
 from .backward import grad as grad
 from .mode import enable_grad as enable_grad

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .display import Text
 from .tensor import Array, Tensor
 
 _RAMPS = {"blocks": " ░▒▓█", "ascii": " .:-=+*#%@"}
@@ -20,7 +21,7 @@ def digit(
     style: str = "auto",
     activations: Tensor | ArrayLike | None = None,
     label: int | None = None,
-) -> str:
+) -> Text:
     """An image as lines of text, two pixels to a character; what the network said of it beside.
 
     Args:
@@ -58,7 +59,7 @@ def digit(
     lines = max(len(rows), len(beside))
     rows += [blank] * (lines - len(rows))
     beside += [""] * (lines - len(beside))
-    return "\n".join(f"{row}  {text}" if text else row for row, text in zip(rows, beside, strict=True))
+    return Text("\n".join(f"{row}  {text}" if text else row for row, text in zip(rows, beside, strict=True)))
 
 
 def _best_style() -> str:
