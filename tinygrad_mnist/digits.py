@@ -39,7 +39,8 @@ def digit(
       =@  0 #####                0.25 < is
           1 ###############      0.75 < says
     """
-    image = np.asarray(pixels)
+    image = np.asarray(pixels.numpy() if isinstance(pixels, Tensor) else pixels)
+    activations = activations.numpy() if isinstance(activations, Tensor) else activations
     if image.size != shape[0] * shape[1]:
         raise ValueError(
             f"digit: {image.size} pixels do not make an image of shape {shape}; pass shape=(height, width)"
