@@ -17,6 +17,7 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, nullcontext
 from typing import Any
 
 import numpy as np
@@ -77,7 +78,8 @@ def fit(
         compiled: was what `backend` is now.
         progress: called as progress(batches, total=steps, desc="epoch 1/30") at every epoch; what it returns is gone
             through in place of the batches, as with tqdm. It may hand on fewer or others: the epoch's cost is the mean
-            over the examples that were trained on.
+            over the examples that were trained on. Where it has `set_postfix_str`, as tqdm has, that is told the cost
+            so far, and `close` is called at the epoch's end, however it ends.
 
     Warns, once, if data sorted by class has classes to validate on that are never trained on, or if pixels are whole
     numbers up to more than 1.
@@ -107,15 +109,19 @@ def fit(
     for number in range(done + 1, epochs + 1):
         start, lr = time.perf_counter(), optimizer.groups[0]["lr"]
         batches: Iterable[Any] = mnist.batches(data.train, batch_size, rng)
+        bar: Any = None
         if progress is not None:
-            steps = math.ceil(len(data.train) / batch_size)
-            batches = _handed_on(progress, batches, data.n_classes, total=steps, desc=f"epoch {number}/{epochs}")
+            steps, given = math.ceil(len(data.train) / batch_size), _Given(data.n_classes)
+            bar = progress(map(given.noted, batches), total=steps, desc=f"epoch {number}/{epochs}")
+            batches = given.handed_on(bar)
         if isinstance(train_on, Compiled) and number == epochs:
             batches = _audited_at_their_end(batches, train_on)
         total, seen, steps = 0.0, 0, 0
         if isinstance(model, Module):
             model.train()
-        with np.errstate(over="ignore", invalid="ignore"):  # what overflows shows in the cost
+        tell = getattr(bar, "set_postfix_str", None)
+        with closing(bar) if hasattr(bar, "close") else nullcontext(), np.errstate(over="ignore", invalid="ignore"):
+            # What overflows shows in the cost.
             for images, labels in batches:
                 steps += 1
                 value = train_on(leaf(images), leaf(rows.take(labels, 0))).item()
@@ -126,6 +132,8 @@ def fit(
                     )
                 total += value * len(labels)
                 seen += len(labels)
+                if tell is not None and steps % 50 == 0:  # of which the bar shows one in a few hundred
+                    tell(f"cost {total / seen:.4g}", refresh=False)
         if not seen:
             raise ValueError(
                 f"fit: progress: handed on no batch of epoch {number}; return the batches that it is given"
@@ -187,27 +195,28 @@ def _doubts(data: mnist.Dataset) -> Iterator[str]:
         yield f"fit: data: the pixels are whole numbers up to {largest:g}; divide them, as networks learn from 0 to 1"
 
 
-def _handed_on(
-    progress: Callable[..., Iterable[Any]], batches: Iterable[Any], n_classes: int, **about: Any
-) -> Iterator[Any]:
-    """Return an iterator over what `progress` makes of the batches; those that are not the given ones are checked."""
-    given = None
+class _Given:
+    """What `progress` was given to go through, so that batches of its own are checked."""
 
-    def noted(batch: Any) -> Any:
-        nonlocal given
-        given = batch
+    def __init__(self, n_classes: int) -> None:
+        self.n_classes, self.last = n_classes, None
+
+    def noted(self, batch: Any) -> Any:
+        """A batch that it is given."""
+        self.last = batch
         return batch
 
-    def checked(batch: Any) -> Any:
-        return batch if batch is given else _checked_batch(batch, n_classes)
+    def handed_on(self, returned: Any) -> Iterator[Any]:
+        """An iterator over the batches that it hands on."""
+        try:
+            return map(self._checked, returned)
+        except TypeError:
+            raise TypeError(
+                f"fit: progress: expected an iterable over the batches, got {returned!r:.60}; return the batches"
+            ) from None
 
-    returned = progress(map(noted, batches), **about)
-    try:
-        return map(checked, returned)
-    except TypeError:
-        raise TypeError(
-            f"fit: progress: expected an iterable over the batches, got {returned!r:.60}; return the batches"
-        ) from None
+    def _checked(self, batch: Any) -> Any:
+        return batch if batch is self.last else _checked_batch(batch, self.n_classes)
 
 
 def _checked_batch(batch: Any, n_classes: int) -> tuple[Array, Array]:

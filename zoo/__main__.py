@@ -20,7 +20,7 @@ from .commandline import progress_bar, refuse_to_lose, refuse_unwritable, write_
 from .limits import whole_number
 from .options import DATA, Run, add_backend, add_options, add_recipe, command_line, commands, listed, load_data, parse
 from .training import NAMES, Training, network_class, network_name
-from .words import in_words, line, never_said, percent, sizes
+from .words import brief, in_words, never_said, percent, sizes, wrapped
 
 COMMON = ("epochs", "hidden", "init", "cost")
 """The settings that all networks have, and that make sense for all of them at once."""
@@ -59,7 +59,9 @@ def _all(asked: Run) -> int:
     if asked.history and not asked.overwrite:
         refuse_to_lose(asked.history)
     data = load_data(asked.data, asked.train_size)
-    print(sizes(data), flush=True)
+    print(wrapped(sizes(data)), flush=True)
+    if not asked.quiet:
+        print(wrapped(f"{', '.join(NAMES)}: each in turn; `python -m zoo --help` tells what else there is"), flush=True)
     runs: list[Training] = []
     try:
         for name in NAMES:
@@ -71,32 +73,35 @@ def _all(asked: Run) -> int:
                     if asked.history:
                         write_json({"data": training.about, "runs": [run.record() for run in runs]}, asked.history)
                 if not asked.quiet and training.history:
-                    print(f"{name} seed {seed}  {line(training.history[-1], network.epochs)}", flush=True)
+                    print(f"{name} seed {seed}  {brief(training.history[-1])}", flush=True)
                 if lost := training.lost_classes():
-                    print(f"{name} seed {seed}  {never_said(lost, network)}", flush=True)
+                    print(wrapped(f"{name} seed {seed}  {never_said(lost, network)}"), flush=True)
+        if asked.history:
+            print(f"{asked.history}: every epoch of every run")
     finally:
         print(table(runs))
     return 0
 
 
 def table(runs: list[Training]) -> str:
-    """One row per network: accuracies after the last epoch, over the seeds, and the median of the seconds per epoch."""
-    rows = [("network", "validation", "test", "s/epoch", "settings")]
+    """One row per network: accuracies after the last epoch, and the seconds per epoch; below it each one's settings."""
+    rows, settings, spread = [("network", "validation", "test", "s/epoch")], [], False
     for name in NAMES:
         complete = [run for run in runs if network_name(run.network) == name and run.history]
         complete = [run for run in complete if len(run.history) == run.network.epochs]
         if not complete:
             continue
         last = [run.history[-1] for run in complete]
+        spread = spread or len(complete) > 1
         seconds = statistics.median(epoch.seconds for run in complete for epoch in run.history)
+        rows.append((name, _spread([e.validation for e in last]), _spread([e.test for e in last]), f"{seconds:.2f}"))
         seeds = " ".join(str(run.network.seed) for run in complete)
         network = complete[0].network
-        settings = f"{in_words(network)}, epochs {network.epochs}, seed {seeds}"
-        rows.append(
-            (name, _spread([e.validation for e in last]), _spread([e.test for e in last]), f"{seconds:.2f}", settings)
-        )
+        settings.append(wrapped(f"{name}: {in_words(network)}, epochs {network.epochs}, seed {seeds}"))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    label = "accuracies: the lowest / the median / the highest of the seeds; " if spread else ""
+    return "\n".join([*settings, wrapped(f"{label}s/epoch: the median"), *lines])
 
 
 def _spread(shares: list[float | None]) -> str:

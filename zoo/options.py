@@ -70,6 +70,7 @@ class Run:
     overwrite: bool = setting(False, "replace files that are there already, which a new run refuses to do")
     draw: int = setting(0, "draw N test digits at the end", whole_number(1), "N")
     draw_wrong: int = setting(0, "draw N test digits that it gets wrong", whole_number(1), "N")
+    report: bool = setting(False, "at the end: confusion matrix, accuracy by class, and the worst mistakes drawn")
     quiet: bool = setting(False, "only the last epoch's line, and what else was asked for")
     seeds: Sequence[int] = (0,)  # of python -m zoo
 
@@ -181,7 +182,7 @@ def parser_of(network: type[BaseNetwork], description: str) -> Parser:
     add_backend(learning)
     add_options(parser.add_argument_group("data"), Run, DATA)
     add_options(parser.add_argument_group("files"), Run, [*FILES, "overwrite"])
-    add_options(parser.add_argument_group("what is shown"), Run, ["draw", "draw_wrong", "quiet"])
+    add_options(parser.add_argument_group("what is shown"), Run, ["report", "draw", "draw_wrong", "quiet"])
     return parser
 
 

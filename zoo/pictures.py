@@ -8,6 +8,7 @@ from tinygrad_mnist import Tensor, mnist, train, visualize
 from tinygrad_mnist.files import whole
 
 from .base import COSTS
+from .report import shown_split
 from .training import Training, network_name
 from .words import in_words
 
@@ -55,15 +56,17 @@ def graph(training: Training, file: Path) -> Path:
 
 def draw(training: Training, some: int, wrong: int) -> None:
     """Print test images as text, with what the network says of them; or what there is in place of test images."""
-    data = training.data
-    kinds = {"test": data.test, "validation": data.validation, "training": data.train}
-    kind, split = next((kind, split) for kind, split in kinds.items() if split is not None and len(split))
+    kind, split = shown_split(training)
     outputs = training.activations(split.images)
     said = outputs.argmax(1)
     missed = (said != split.labels).nonzero()[0]
     chosen = [*range(min(some, len(split))), *missed[:wrong].tolist()]
     for i in chosen:
         print(f"{kind} image {i}: says {said[i]}, is {split.labels[i]}")
-        print(visualize.digit(split.images[i], data.image_shape, activations=outputs[i], label=int(split.labels[i])))
+        print(
+            visualize.digit(
+                split.images[i], training.data.image_shape, activations=outputs[i], label=int(split.labels[i])
+            )
+        )
     if len(missed) < wrong:
         print(f"only {len(missed):,} of {len(split):,} {kind} images are wrong")
