@@ -1,9 +1,11 @@
 """zoo/report.py: what a network gets wrong; and the options that zoo.custom shares with its siblings."""
 
 import numpy as np
+import pytest
 
 from tinygrad_mnist import mnist, train
 from zoo.custom import Custom
+from zoo.predict import main as predict
 from zoo.report import confusion, table, worst
 from zoo.training import Training, settings_of
 
@@ -58,7 +60,7 @@ def test_the_example_saves_goes_on_and_reports_as_its_siblings_do(here, tmp_path
     status, out, _ = here("zoo.custom", "--resume", "m.npz", "--epochs", 2, "--quiet")
     assert (status, len(train.load("m.npz").history)) == (0, 2)
     assert settings_of(train.load("m.npz")) == Custom(epochs=2)
-    assert here("zoo.predict", "m.npz", "0")[0] == 0
+    assert predict(["m.npz", "0"]) == 0
     status, out, _ = here(*common, "--epochs", 1, "--lr", 0.01, "--hidden", 5, "--cost", "quadratic")
     assert status == 0
     assert "hidden 5, init he, cost quadratic, batch-size 32, lr 0.01" in out
@@ -67,9 +69,5 @@ def test_the_example_saves_goes_on_and_reports_as_its_siblings_do(here, tmp_path
 def test_the_example_needs_square_images(tmp_path):
     rng = np.random.default_rng(0)
     data = mnist.load(write_data(tmp_path / "d", rng.integers(0, 255, (60, 16, 20)), np.arange(60) % 3))
-    try:
+    with pytest.raises(ValueError, match="^zoo.custom: expected square images, got 320 pixels; pad them to a square$"):
         Training(Custom(), data)
-    except ValueError as error:
-        assert str(error) == "zoo.custom: expected square images, got 320 pixels; pad them to a square"
-    else:
-        raise AssertionError
