@@ -69,5 +69,5 @@ def test_the_example_saves_goes_on_and_reports_as_its_siblings_do(here, tmp_path
 def test_the_example_needs_square_images(tmp_path):
     rng = np.random.default_rng(0)
     data = mnist.load(write_data(tmp_path / "d", rng.integers(0, 255, (60, 16, 20)), np.arange(60) % 3))
-    with pytest.raises(ValueError, match=r"^zoo\.custom: expected square images, got 320 pixels; pad them to a square$"):
+    with pytest.raises(ValueError, match=r"^zoo\.custom: expected square images, got 320 pixels; "):
         Training(Custom(), data)
