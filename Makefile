@@ -39,7 +39,7 @@ docs: .venv/dev
 # Installed anew when the requirements change. Editable, so that a change of the source needs no new installation.
 .venv/run: pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dot]"
 	touch $@
 
 .venv/dev: pyproject.toml

@@ -7,6 +7,7 @@ import contextlib
 import importlib
 import json
 import os
+import statistics
 import sys
 import tempfile
 import time
@@ -199,19 +200,19 @@ def on_cluster(address: str) -> Iterator[tuple[Callable[[], Any], int]]:
 
 
 def last_accuracies(record: Any) -> str:
-    """A line for each setting: the accuracies after the last epoch, lowest, mean and highest of the seeds."""
-    lines = []
+    """A line for each setting: the accuracies after the last epoch, lowest, median and highest of the seeds."""
+    lines = ["lowest / median / highest of the seeds, after the last epoch:"]
     for label in dict.fromkeys(run["label"] for run in record["runs"]):
         runs = [run["result"] for run in record["runs"] if run["label"] == label]
         last = [run["epochs"][-1] for run in runs if run.get("epochs")]
         for key in ("validation", "test"):
             values = [100 * epoch[key] for epoch in last if epoch.get(key) is not None]
             if values:
-                spread = f"{min(values):.2f} / {sum(values) / len(values):.2f} / {max(values):.2f} %"
+                spread = f"{min(values):.2f} / {statistics.median(values):.2f} / {max(values):.2f} %"
                 lines.append(f"{label:<34} {key:<10} {spread}")
         notes = [f"seed {seed} {text}" for seed, run in zip(record["seeds"], runs, strict=True) for text in _notes(run)]
         lines += [f"{label:<34} {note}" for note in notes]
-    return "\n".join(lines)
+    return "\n".join(lines if len(lines) > 1 else [])
 
 
 def _notes(run: Any) -> list[str]:

@@ -10,6 +10,7 @@ if TYPE_CHECKING or __name__ == "graphs.networks":
     from zoo.commandline import require as require
     from zoo.custom import Convolutional as Convolutional
     from zoo.limits import whole_number as whole_number
+    from zoo.options import listed as listed
     from zoo.training import Training as Training
     from zoo.training import describe as describe
     from zoo.training import network_class as network_class
@@ -18,4 +19,5 @@ else:
     from ..zoo.commandline import require
     from ..zoo.custom import Convolutional
     from ..zoo.limits import whole_number
+    from ..zoo.options import listed
     from ..zoo.training import Training, describe, network_class

@@ -30,6 +30,7 @@ FIGURE = Figure(
     draw=draw,
     seeds=(0, 1, 2, 3, 4),
     size=(13, 5.6),
+    quick={"epochs": 16, "train_size": 1000},  # as the first step down is at epoch 10
 )
 
 if __name__ == "__main__":

@@ -1378,7 +1378,7 @@ def test_the_command_fails_in_a_line(tmp_path):
 def test_the_command_used_wrongly_exits_with_2(tmp_path):
     done = run("-m", "tinygrad_mnist.mnist", "new", "--mirrors", "two", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("usage: python -m tinygrad_mnist.mnist")
+    assert done.stderr.startswith("python -m tinygrad_mnist.mnist: error: ")
 
 
 # As `python -m` does, but what a shell runs in the background is deaf to Ctrl-C, and so is what that starts.

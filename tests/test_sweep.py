@@ -209,7 +209,7 @@ def test_a_figure_is_run_drawn_and_told(tmp_path, capsys, monkeypatch):
     assert commandline.command("L2_graph", arguments) == 0
     out, err = capsys.readouterr()
     assert err == ""
-    told = [line.split("  ")[0] for line in out.splitlines()[::2]]
+    told = [line.split("  ")[0] for line in out.splitlines()[1::2]]
     assert told == ["λ 0.1", "λ 1.5", "λ 3.0", f"written: {tmp_path}/L2_graph-quick.json"]
     record = json.loads((tmp_path / "L2_graph-quick.json").read_text())
     assert [(run["label"], run["seed"]) for run in record["runs"]][:3] == [("λ 0.1", 3), ("λ 0.1", 5), ("λ 1.5", 3)]

@@ -17,6 +17,9 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
 from . import installation as installation  # first: while NumPy is imported Ctrl-C ends a command of ours quietly
+
+# isort: split
+from . import display as _display  # noqa: F401 (what notebooks show)
 from . import interop as interop  # teaches NumPy's functions what to do with Tensors
 from . import ops as ops
 from .backward import grad as grad

@@ -32,7 +32,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import idx
-from .command import Parser, guarded, uninterrupted
+from .command import Parser, guarded, near_file, uninterrupted
 from .dataset import Dataset as Dataset
 from .dataset import Split as Split
 from .dataset import batches as batches
@@ -116,7 +116,7 @@ def _read_all(path: str | os.PathLike[str] | None, transpose: bool) -> tuple[_Pa
         looked = " or ".join(str(at) if os.path.isdir(at) else f"{at} (not a directory)" for at in places)
         raise FileNotFoundError(
             f"no train-images-idx3-ubyte, gzipped or not, in {looked}; "
-            "`python -m tinygrad_mnist.mnist DIR` downloads MNIST"
+            f"`python -m tinygrad_mnist.mnist DIR` downloads MNIST{near_file(places[0]) if path is not None else ''}"
         )
     test = _read_pair(source, files, name, "t10k")
     shape = train.images.shape[1:]

@@ -3,12 +3,12 @@
 Exit status: 0; 1 for what went wrong, with one line on stderr; 2 for wrong usage; 130 for Ctrl-C; 143 for SIGTERM.
 """
 
-import functools
 import importlib
 import json
 import logging
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -26,7 +26,7 @@ from .base import COSTS, BaseNetwork
 from .options import Run, flag, load_data, parse, parser_of
 from .stopping import stands_still, what_is_kept, why_stopped
 from .training import Training, network_class, network_name, settings_of
-from .words import in_words, line, never_said, shown, sizes
+from .words import in_words, line, never_said, shown, sizes, wrapped
 
 
 def main(network: type[BaseNetwork], arguments: list[str] | None = None) -> int:
@@ -43,7 +43,7 @@ def main(network: type[BaseNetwork], arguments: list[str] | None = None) -> int:
 
 
 def _run(network: type[BaseNetwork], run: Run) -> int:
-    from . import pictures  # for which --help need not wait
+    from . import pictures, report  # for which --help need not wait
 
     for file in (run.save, run.history, run.plot, run.graph, run.page):
         refuse_unwritable(file)
@@ -76,12 +76,18 @@ def _run(network: type[BaseNetwork], run: Run) -> int:
     if run.quiet and training.history:
         print(line(training.result, training.network.epochs))
     _tell_of_stopping(training, run)
+    if training.history:
+        for file, what in ((run.checkpoint, "the trained network"), (run.history, "settings and results")):
+            if file:
+                print(f"{file}: {what}, {len(training.history)} epochs")
     training.use_best()
     if lost := training.lost_classes():
-        print(never_said(lost, training.network))
+        print(wrapped(never_said(lost, training.network)))
     if run.plot and training.history:
         pictures.plot(training, run.plot)
         print(f"{run.plot}: the learning curves")
+    if run.report:
+        report.report(training)
     if run.draw or run.draw_wrong:
         pictures.draw(training, run.draw, run.draw_wrong)
     return 0
@@ -262,18 +268,26 @@ def _go_on(network: BaseNetwork, file: Path) -> str:
 
 
 def progress_bar(quiet: bool) -> Callable[..., Iterable[Any]] | None:
-    """What shows how far an epoch is: tqdm, and only on a terminal."""
+    """What shows how far an epoch is, and its cost: tqdm, and only on a terminal.
+
+    It is never wider than 79 columns: a terminal that is made narrower breaks a longer line, and keeps its beginning.
+    """
     if quiet or not sys.stderr.isatty():
         return None
     from tqdm import tqdm
 
-    return functools.partial(tqdm, leave=False, unit=" steps", dynamic_ncols=True)
+    def bar(batches: Iterable[Any], **about: Any) -> Any:
+        shown = tqdm(batches, leave=False, unit=" steps", **about)
+        shown.dynamic_ncols = lambda file: (min(shutil.get_terminal_size().columns, 80) - 1, None)
+        return shown
+
+    return bar
 
 
 def _introduce(training: Training, run: Run) -> None:
     network, data, done = training.network, training.data, len(training.history)
-    print(f"{network_name(network)}: {in_words(network)}, seed {network.seed}")
-    print(sizes(data))
+    print(wrapped(f"{network_name(network)}: {in_words(network)}, seed {network.seed}"))
+    print(wrapped(sizes(data)))
     if data.test is None:
         print("there are no test files (t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte): the test column says none")
     if done >= network.epochs and run.resume:

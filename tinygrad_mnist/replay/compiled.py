@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_mnist.display import Text
 from tinygrad_mnist.mode import mode
 from tinygrad_mnist.tensor import Array
 from tinygrad_mnist.threads import hold_for
@@ -137,10 +138,11 @@ class Compiled:
         return self.counts[0] - self.counts[1]
 
     @property
-    def source(self) -> str:
-        """The programs as Python text, one after the other; or why there is none."""
+    def source(self) -> Text:
+        """The programs as Python text, one after the other; or why there is none. A notebook shows it in lines."""
         note = f"runs eagerly, as it {self._eager}" if self._eager else "no program yet; the first call is recorded"
-        return "\n\n".join(v.source for v in self._variants) or comment(f"{self.__name__}: {note}") + "\n"
+        programs = "\n\n".join(v.source for v in self._variants)
+        return Text(programs or comment(f"{self.__name__}: {note}") + "\n")
 
     def audit_next(self) -> None:
         """Let the next call be audited, as the last of a training."""

@@ -17,3 +17,4 @@ from .picture import graph as graph
 from .render import save as save
 from .tracing import detect_anomaly as detect_anomaly
 from .tracing import trace as trace
+from .watching import live as live

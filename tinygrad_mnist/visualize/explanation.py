@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_mnist.backward import fitted
+from tinygrad_mnist.display import Text
 from tinygrad_mnist.mode import Observer, no_grad
 from tinygrad_mnist.nn import Module
 from tinygrad_mnist.op import Op, Rule
@@ -17,13 +18,13 @@ from .notation import Application, all_named, collect, expression, names_of, ope
 from .tracing import observing
 
 
-def explain(output: Tensor, *, model: Module | None = None) -> str:
+def explain(output: Tensor, *, model: Module | None = None) -> Text:
     """The computation of `output` and its backward pass as text, one step a line, in the order in which they happen.
 
     First what each op computed; then every rule of the backward pass as a formula. It is found by watching the rule
     compute, so it is what really happens, for an op of your own too. `∂x` stands for d output / d x, `+=` adds to the
     gradient that came along another path, and small arrays show their numbers. Results without a name are called v1,
-    v2, ... No `.grad` is touched, and the graph is kept.
+    v2, ... The result is a str that a notebook shows in lines. No `.grad` is touched, and the graph is kept.
 
     Args:
         output: a Tensor with one element, computed from Tensors that require gradients.
@@ -82,9 +83,8 @@ def explain(output: Tensor, *, model: Module | None = None) -> str:
                 steps.append((formula, node.op.name, gradients[x]))
     formulas, ops = (min(max(len(step[i]) for step in steps), 60) for i in (0, 1))
     lines = [f"{text:{formulas}}  {op:{ops}}  {shape_text(t)}  {value_text(t)}".rstrip() for text, op, t in steps]
-    return "\n".join(
-        ["forward", *lines[:forward], f"backward, where ∂x stands for d {names[output]} / d x", *lines[forward:]]
-    )
+    lines.insert(forward, f"backward, where ∂x stands for d {names[output]} / d x")
+    return Text("\n".join(["forward", *lines]))
 
 
 class Applications(Observer):

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from itertools import islice
+from pathlib import PurePath
 from types import FrameType
 from typing import Any, NamedTuple
 
@@ -58,6 +59,12 @@ class Origin(NamedTuple):
     def __str__(self) -> str:
         code = linecache.getline(self.file, self.line).strip()
         return f"{self.file}:{self.line} in {self.function}" + (f": {code}" if code else "")
+
+    def briefly(self) -> str:
+        """The file's name, the line and what stands there: nothing that is another on another machine."""
+        code = " ".join(linecache.getline(self.file, self.line).split())
+        file = "cell" if "ipykernel" in self.file or self.file.startswith("<ipython") else PurePath(self.file).name
+        return f"{file}:{self.line}" + (f": {code}" if code else "")
 
 
 def calls_around(t: Tensor) -> tuple[Call, ...]:
