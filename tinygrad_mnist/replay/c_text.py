@@ -106,8 +106,8 @@ static inline float tanh_float(float x) {
     p = p * z + 1.33314422036e-1f;
     p = p * z - 3.33332819422e-1f;
     p = p * z * x + x;
-    float far = copysignf(1.0f - 2.0f / (exp_float(a + a) + 1.0f), x);
-    return a < 0.625f ? p : far;
+    float far = 1.0f - 2.0f / (exp_float(a + a) + 1.0f);
+    return copysignf(a < 0.625f ? p : far, x); /* of -0 too */
 }
 
 #define EXP(x) _Generic((x), float: exp_float, default: exp)(x)
