@@ -255,7 +255,7 @@ def test_large_first_weights_saturate_and_small_ones_forget_the_digit():
 def test_seed_17_loses_its_digit_on_the_way():
     """Within five steps, from where the sigmoid has a slope."""
     setting = neuron.FIGURE.settings["weights N(0, 1)"]
-    found = neuron.run({**setting, "epochs": 1, "train_size": 5000}, 17)
+    found = neuron.run({**setting, "epochs": 1}, 17)
     assert found["before"][8]["median"] > 1
     assert found["steps"]["5"][8] < -5
     assert found["steps"]["0"] == [each["median"] for each in found["before"]]
