@@ -506,12 +506,13 @@ class _Piece:
         if not self.parts:
             return [self._function(f"void {self.name}")]
         self._end_part(0)
-        calls = [f"    {self.name}_{n}(p);" for n in range(1, len(self.parts) + 1)]
+        calls = [f"    {self.name}_part_{n}(p);" for n in range(1, len(self.parts) + 1)]
         return [*self.parts, "\n".join(["", f"void {self.name}(void **p) {{", *calls, "}"])]
 
     def _end_part(self, longest: int) -> None:
         if len(self.lines) > longest:
-            name = f"static __attribute__((noinline)) void {self.name}_{len(self.parts) + 1}"
+            # Not piece_2, which the second piece is called.
+            name = f"static __attribute__((noinline)) void {self.name}_part_{len(self.parts) + 1}"
             self.parts.append(self._function(name))
             self.lines, self.used, self.line = [], {}, ""
 
