@@ -8,6 +8,8 @@ van den Oord, Vinyals and Kavukcuoglu, "Neural Discrete Representation Learning"
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from tinygrad_mnist.tensor import Array
@@ -81,7 +83,7 @@ def codebook_of(images: Array, shape: tuple[int, int], rng: np.random.Generator,
 def encode(images: Array, shape: tuple[int, int], codebook: Array) -> Array:
     """The codes of images, shape (n, pixels) -> int64 (n, patches)."""
     parts = [
-        _nearest(cut(part, shape).reshape(-1, SIDE * SIDE), codebook).reshape(len(part), -1)
+        _nearest(cut(part, shape).reshape(-1, SIDE * SIDE), codebook).reshape(len(part), math.prod(grid_of(shape)))
         for part in (images[i : i + _AT_ONCE] for i in range(0, max(len(images), 1), _AT_ONCE))
     ]
     return np.concatenate(parts)

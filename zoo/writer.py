@@ -109,7 +109,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _checked(usage: argparse.ArgumentParser, asked: argparse.Namespace) -> argparse.Namespace:
     """What was asked for, with `given`, the settings, and `trains`, whether a writer is to be trained."""
     asked.given = {name: getattr(asked, name) for name in SETTINGS if hasattr(asked, name)}
-    asked.actions = [name for name in ACTIONS if getattr(asked, name) not in (None, False)]
+    asked.actions = [name for name in ACTIONS if getattr(asked, name) is not None and getattr(asked, name) is not False]
     learns = [flag(name) for name in asked.given if name != "seed"]
     learns += [flag(name) for name in ("save", "resume", "backend", "weights_only") if getattr(asked, name)]
     if asked.model and learns:

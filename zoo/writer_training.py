@@ -92,6 +92,7 @@ class WriterTraining:
 
     Attributes:
         writer, optimizer, schedule: what the settings ask for.
+        step: a step of training, compiled: of symbols, of which it returns the cost.
         done: how many steps are done.
         records: one for every hundred steps, and for the last.
     """
@@ -108,6 +109,7 @@ class WriterTraining:
         self.writer.load_state_dict({**self.writer.state_dict(), "codebook": codebook})
         self.optimizer = Adam(self.writer.parameters(), lr=settings.lr)
         self.schedule = LambdaLR(self.optimizer, settings.rate)
+        self.step = compile(self._step, backend=backend)
         self.done = 0
         self.records: list[Record] = []
         self._order: tuple[int, Array] | None = None
@@ -134,15 +136,6 @@ class WriterTraining:
         Raises:
             DivergedError: the cost is not a finite number any more.
         """
-
-        def step(symbols: Tensor) -> Tensor:
-            cost = self.writer.cost(symbols)
-            self.optimizer.zero_grad()
-            cost.backward()
-            self.optimizer.step()
-            return cost
-
-        train_on = compile(step, backend=self.backend)
         steps: Iterable[int] = range(self.done, self.settings.steps)
         if progress is not None:
             steps = progress(steps, initial=self.done, total=self.settings.steps, desc="writer")
@@ -151,7 +144,7 @@ class WriterTraining:
         for number_of_step in steps:
             rate = self.optimizer.groups[0]["lr"]
             with np.errstate(over="ignore", invalid="ignore"):  # what overflows shows in the cost
-                costs.append(train_on(self.batch(number_of_step)).item())
+                costs.append(self.step(self.batch(number_of_step)).item())
             if not math.isfinite(costs[-1]):
                 raise train.DivergedError(
                     f"step {number_of_step + 1}: the cost is {costs[-1]}; try a learning rate below {rate:g}"
@@ -163,6 +156,13 @@ class WriterTraining:
                 self.records.append(Record(self.done, float(np.mean(costs)), held_out, rate, seconds))
                 yield self.records[-1]
                 costs, start = [], time.perf_counter()
+
+    def _step(self, symbols: Tensor) -> Tensor:
+        cost: Tensor = self.writer.cost(symbols)
+        self.optimizer.zero_grad()
+        cost.backward()
+        self.optimizer.step()
+        return cost
 
     def held_out(self) -> float:
         """The cost on validation digits, in nats a patch."""
