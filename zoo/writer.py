@@ -1,9 +1,9 @@
 """A transformer that learns to write digits, one patch after the other: "write me a 7".
 
     python -m zoo.writer --write 7 4                          with the writer that is in zoo/models already
-    python -m zoo.writer --complete 2                         a test digit's lower part, invented
+    python -m zoo.writer --complete 18                        a test digit's lower part, invented
     python -m zoo.writer --attention 2 --picture heads.png    where each head looks
-    python -m zoo.writer --save model.npz                     train one: about three minutes
+    python -m zoo.writer --save model.npz                     train one: some minutes
     python -m zoo.writer model.npz --write 7 4 --count 8
 
 Idea. A model of language says which word comes next. Here a digit of 28 x 28 pixels is cut into 7 x 7 patches, each of
@@ -19,6 +19,15 @@ Parts. An embedding gives each symbol a vector, and each place; attention lets a
 know, each of four heads in its own way; after it each place thinks for itself (mlp); what a block finds is added to
 what was there, so that gradients pass. Vaswani et al., "Attention Is All You Need", 2017. The optimizer is Adam, whose
 rate grows for 100 steps, stays to the middle, and falls to 0.
+
+Measured with seeds 0, 1 and 2 (`python -m zoo.writer --backend c --seed N --measure`), lowest to highest:
+    held out          1.51 to 1.60 nats a patch after 100 steps, 1.02 to 1.08 (500), 0.93 to 0.95 (1,000),
+                      0.87 to 0.89 (2,000), 0.836 to 0.854 (3,126, two epochs); a guess costs ln 64 = 4.16
+    read as asked     92.9 to 93.6 % of what it writes at temperature 0.7, by a network3 that never saw a written digit;
+                      of real digits through the codebook 94.7 to 95.1 %, as they are 96.4 %
+    argmax p          96.0 to 96.5 % of real digits are read right by argmax p(image | class)
+    copies            written digits differ from the nearest training digit in 10 of 49 patches (median), real test
+                      digits in 11
 """
 
 from __future__ import annotations
@@ -323,14 +332,15 @@ def _train(training: WriterTraining, asked: argparse.Namespace) -> int:
         if training.done:
             over = "is already trained for" if training.done >= steps else "goes on after"
             print(f"{asked.resume}: {over} {training.done} steps", flush=True)
+    progress = progress_bar(asked.quiet)
     try:
-        for record in training.fit(progress_bar(asked.quiet)):
+        for record in training.fit(progress):
             with uninterrupted():  # so that what is said of the file is what it holds
                 if target := asked.save or asked.resume:
                     training.save(target, asked.weights_only and training.done == steps)
                     file, saved = target, training.done
                 if not asked.quiet:
-                    _say(_line(record, steps))
+                    _say(_line(record, steps), above=progress is not None)
     except train.DivergedError as error:
         raise train.DivergedError(f"{error}; {_saved(file, saved)}") from None
     except KeyboardInterrupt as interruption:
@@ -341,12 +351,14 @@ def _train(training: WriterTraining, asked: argparse.Namespace) -> int:
     return 0
 
 
-def _say(text: str) -> None:
+def _say(text: str, above: bool) -> None:
     """Print a line, above a progress bar if there is one."""
-    from tqdm import tqdm
+    if above:
+        from tqdm import tqdm
 
-    tqdm.write(text, file=sys.stdout)
-    sys.stdout.flush()
+        tqdm.write(text, file=sys.stdout)
+    else:
+        print(text, flush=True)
 
 
 def _in_words(training: WriterTraining) -> str:
