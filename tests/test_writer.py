@@ -344,6 +344,11 @@ def test_it_says_what_is_wrong_in_one_line(zoo, digits, quick, tmp_path):
         assert words in zoo("zoo.writer", *arguments, status=2).stderr, arguments
 
 
+@pytest.mark.parametrize("what", [["--write", 12], ["--attention", 1, "--patch", 60], ["--complete", 999]])
+def test_what_it_cannot_do_is_refused_before_the_training(zoo, quick, what):
+    assert zoo("zoo.writer", *OPTIONS, *what, status=1).stdout == ""
+
+
 def test_a_cost_that_is_no_number_ends_it(zoo, quick):
     done = zoo("zoo.writer", *OPTIONS, "--lr", 1e30, "--save", "m.npz", status=1)
     assert "try a learning rate below" in done.stderr

@@ -38,25 +38,20 @@ import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from tinygrad_mnist import mnist, native, train
 from tinygrad_mnist.command import guarded, status_of, uninterrupted
 from tinygrad_mnist.files import claimed
-from tinygrad_mnist.tensor import Array
 from tinygrad_mnist.train import CheckpointError
 
 from .base import options_of
-from .commandline import progress_bar, refuse_unwritable
+from .commandline import progress_bar, refuse_unwritable, require
 from .limits import file_name, number, whole_number
 from .models import NETWORK3, WRITER
 from .options import DATA, Run, add_backend, add_options, command_line, flag, load_data
-from .patches import CODES
-from .transformer import Writer, attention_of, class_likelihoods, write
 from .words import rate, sizes
-from .writer_measures import MOST, Reader, report, written
+from .writer_actions import act, refuse_impossible
+from .writer_measures import MOST
 from .writer_training import Record, WriterSettings, WriterTraining, settings_of_writer, writer_of
 
 ACTIONS = ("write", "complete", "classify", "attention", "measure")
@@ -67,36 +62,72 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = command_line("zoo.writer", __doc__)
     result.add_argument(
-        "model", metavar="MODEL.npz", nargs="?", type=Path, help="a saved writer, to write with; without it one is "
-        "trained, or with options of the next group alone that in zoo/models is taken"
-    )  # fmt: skip
+        "model",
+        metavar="MODEL.npz",
+        nargs="?",
+        type=Path,
+        help="a saved writer, to write with; without it one is trained, or, with options of the next group alone, the "
+        "one in zoo/models is taken",
+    )
     does = result.add_argument_group("what it does, once it is trained")
     index, natural = whole_number(0), whole_number(1)
     does.add_argument("--write", metavar="CLASS", nargs="+", type=index, help="write digits of these classes")
-    does.add_argument("--complete", metavar="INDEX", type=index, help="complete a test digit, of which it sees the "
-                      "upper part only")  # fmt: skip
-    does.add_argument("--classify", metavar="N", nargs="?", type=natural, const=MOST, help="say which digits the first "
-                      f"N test digits are, by argmax p(image | class) (default: {MOST})")  # fmt: skip
-    does.add_argument("--attention", metavar="INDEX", type=index, help="where each head looks as it writes a patch of "
-                      "this test digit")  # fmt: skip
+    does.add_argument(
+        "--complete", metavar="INDEX", type=index, help="complete a test digit, of which it sees the upper part only"
+    )
+    does.add_argument(
+        "--classify",
+        metavar="N",
+        nargs="?",
+        type=natural,
+        const=MOST,
+        help=f"say which digits the first N test digits are, by argmax p(image | class) (default: {MOST})",
+    )
+    does.add_argument(
+        "--attention", metavar="INDEX", type=index, help="where each head looks as it writes a patch of this test digit"
+    )
     does.add_argument("--patch", metavar="N", type=index, help="which patch, from 0 (default: the middle one)")
     does.add_argument("--measure", action="store_true", help="how well it writes, in figures")
-    does.add_argument("--temperature", metavar="T", type=number(0), default=0.7, help="1 writes as it believes digits "
-                      "are, below 1 more of what is likely, 0 only the likeliest (default: 0.7)")  # fmt: skip
-    does.add_argument("--count", metavar="N", type=natural, help="how many of each class, or completions (default: 4; "
-                      "in a picture 10); with --measure, how many in all (default: 1000)")  # fmt: skip
-    does.add_argument("--reader", metavar="FILE", type=Path, default=NETWORK3, help="a network of the zoo, which reads "
-                      "what was written (default: the network3 in zoo/models)")  # fmt: skip
-    does.add_argument("--picture", metavar="FILE.png", type=file_name(".png"), help="draw it, as a grid by class; or "
-                      "the completions, or the attention")  # fmt: skip
+    does.add_argument(
+        "--temperature",
+        metavar="T",
+        type=number(0),
+        default=0.7,
+        help="1 writes as it believes digits are, below 1 more of what is likely, 0 only the likeliest (default: 0.7)",
+    )
+    does.add_argument(
+        "--count",
+        metavar="N",
+        type=natural,
+        help="how many of each class, or completions (default: 4; in a picture 10); with --measure, how many in all "
+        "(default: 1000)",
+    )
+    does.add_argument(
+        "--reader",
+        metavar="FILE",
+        type=Path,
+        default=NETWORK3,
+        help="a network of the zoo, which reads what was written (default: the network3 in zoo/models)",
+    )
+    does.add_argument(
+        "--picture",
+        metavar="FILE.png",
+        type=file_name(".png"),
+        help="draw it, as a grid by class; or the completions, or the attention",
+    )
     learning = result.add_argument_group("how it learns")
     add_options(learning, WriterSettings, SETTINGS)
     add_backend(learning)
     add_options(result.add_argument_group("data"), Run, DATA)
     files = result.add_argument_group("files and what is shown")
     files.add_argument("--save", metavar="FILE", type=Path, help="a checkpoint (.npz), written every hundred steps")
-    files.add_argument("--resume", metavar="FILE", type=Path, help="continue from a checkpoint with its settings, bit "
-                       "for bit as if never stopped, and save to it; --steps is then the total")  # fmt: skip
+    files.add_argument(
+        "--resume",
+        metavar="FILE",
+        type=Path,
+        help="continue from a checkpoint with its settings, bit for bit as if never stopped, and save to it; --steps "
+        "is then the total",
+    )
     files.add_argument("--weights-only", action="store_true", help="at the end save only what writing needs, a third")
     add_options(files, Run, ["overwrite"])
     files.add_argument("--quiet", action="store_true", help="the last line of training only, and what was asked for")
@@ -141,9 +172,12 @@ def _run(asked: argparse.Namespace) -> int:
     for file in (asked.save, asked.picture):
         if file and file.exists() and not asked.overwrite:
             raise ValueError(_there_already(file))
+    if asked.picture:
+        require("matplotlib")
     data: mnist.Dataset | None = None
     if asked.trains:
         training = _resumed(asked) if asked.resume else _new(asked)
+        refuse_impossible(training.writer, training.data, asked)
         if status := _train(training, asked):
             return status
         writer, data, source = training.writer, training.data, training.source
@@ -160,136 +194,9 @@ def _run(asked: argparse.Namespace) -> int:
                 f"{data.source}: holds {data.n_classes} classes of images of {data.image_shape}, the writer writes "
                 f"{writer.n_classes} of {writer.image_shape}; name its --data"
             )
-    _act(writer, data, asked)
+    refuse_impossible(writer, data, asked)
+    act(writer, data, asked)
     return 0
-
-
-# --- What it does ---
-
-
-def _act(writer: Writer, data: Any, asked: argparse.Namespace) -> None:
-    rng = np.random.default_rng([2, asked.given.get("seed", 0)])
-    reader = _reader(writer, asked)
-    if asked.write is not None or (asked.picture and not set(asked.actions) - {"classify", "measure"}):
-        _write(writer, reader, rng, asked)
-    if asked.complete is not None:
-        _complete(writer, reader, rng, data, asked)
-    if asked.attention is not None:
-        _attention(writer, data, asked)
-    if asked.classify is not None:
-        _classify(writer, data, asked.classify)
-    if asked.measure:
-        for line in report(writer, data, reader, rng, asked.temperature, asked.count or MOST):
-            print(line, flush=True)
-
-
-def _reader(writer: Writer, asked: argparse.Namespace) -> Reader | None:
-    """Who reads what is written; None where the one in zoo/models is for other images."""
-    try:
-        return Reader(asked.reader, writer)
-    except CheckpointError:
-        if asked.reader != NETWORK3:
-            raise
-        return None
-
-
-def _write(writer: Writer, reader: Reader | None, rng: np.random.Generator, asked: argparse.Namespace) -> None:
-    from .writer_pictures import grid, in_rows
-
-    classes = list(range(writer.n_classes)) if asked.write is None else list(dict.fromkeys(asked.write))
-    if wrong := [label for label in classes if label >= writer.n_classes]:
-        raise ValueError(f"--write {wrong[0]}: there is no such class; name some of 0 to {writer.n_classes - 1}")
-    count = asked.count or (10 if asked.picture else 4)
-    labels = np.repeat(classes, count)
-    images = writer.decoded(written(writer, labels, rng, asked.temperature))
-    read = reader.read(images) if reader else None
-    if asked.write is not None:
-        captions = [str(label) if read is None else f"{label}, read as {read[i]}" for i, label in enumerate(labels)]
-        print(in_rows(images, writer.image_shape, captions))
-    if read is not None:
-        print(f"{(read == labels).sum()} of {len(labels)} are read as asked, by a network that never saw a written one")
-    if asked.picture:
-        rows = images.reshape(len(classes), count, -1)
-        title = f"written at temperature {asked.temperature:g}"
-        grid(rows, writer.image_shape, [str(label) for label in classes], title, asked.picture)
-        print(f"{asked.picture}: {count} of each class")
-
-
-def _complete(
-    writer: Writer, reader: Reader | None, rng: np.random.Generator, data: mnist.Dataset, asked: argparse.Namespace
-) -> None:
-    """Draw a class by how likely the upper part is under each, and go on from there."""
-    from .patches import decode, grid_of
-    from .writer_pictures import grid, in_rows
-
-    image, label = _test_digit(data, asked.complete, "--complete")
-    symbols = writer.encoded(image[None], np.array([label]))
-    rows, columns = grid_of(writer.image_shape)
-    given = (rows + 1) // 2 * columns
-    count = asked.count or (9 if asked.picture else 4)
-    likelihoods = class_likelihoods(writer, symbols[:, : 1 + given])[0]
-    shares = np.exp(likelihoods - likelihoods.max())
-    shares /= shares.sum()
-    start = np.repeat(symbols[:, : 1 + given], count, 0)
-    start[:, 0] = CODES + rng.choice(writer.n_classes, count, p=shares)
-    completed = writer.decoded(write(writer, start, rng, asked.temperature))
-    seen = symbols.copy()
-    seen[:, 1 + given :] = 0
-    images = np.concatenate([image[None], decode(seen[:, 1:], writer.image_shape, writer.codebook.numpy()), completed])
-    classes = start[:, 0] - CODES
-    read = reader.read(completed) if reader else classes
-    captions = [f"test digit {asked.complete}, a {label}", "what it sees"]
-    captions += [f"as a {now}, read as {said}" for now, said in zip(classes, read, strict=True)]
-    if asked.picture:
-        names = [f"test digit {asked.complete}"]
-        grid(
-            images[None], writer.image_shape, names, "the digit, what is seen of it, and how it goes on", asked.picture
-        )
-        print(f"{asked.picture}: {count} completions")
-    print(in_rows(images, writer.image_shape, captions))
-    likely = [f"{at} {shares[at]:.0%}" for at in np.argsort(-shares, kind="stable")[:3].tolist()]
-    print(f"the upper part is of class {', '.join(likely)}")
-
-
-def _attention(writer: Writer, data: mnist.Dataset, asked: argparse.Namespace) -> None:
-    from .patches import grid_of
-    from .writer_pictures import attention_as_text, draw_attention
-
-    image, label = _test_digit(data, asked.attention, "--attention")
-    patch = writer.length // 2 if asked.patch is None else asked.patch
-    if patch >= writer.length:
-        raise ValueError(f"--patch {patch}: there is no such patch; name one of 0 to {writer.length - 1}")
-    symbols = writer.encoded(image[None], np.array([label]))
-    maps = attention_of(writer, symbols[:, :-1])[:, 0, :, patch]
-    maps = np.pad(maps, [(0, 0), (0, 0), (0, 1)])  # the last patch is seen by none
-    row, column = divmod(patch, grid_of(writer.image_shape)[1])
-    title = f"where each head looks as row {row + 1}, column {column + 1} of test digit {asked.attention} is written"
-    print(title)
-    print(attention_as_text(maps, patch, writer.image_shape))
-    if asked.picture:
-        draw_attention(maps, writer.decoded(symbols)[0], patch, writer.image_shape, title, asked.picture)
-        print(f"{asked.picture}: the same in colour")
-
-
-def _classify(writer: Writer, data: mnist.Dataset, count: int) -> None:
-    if data.test is None:
-        raise ValueError(f"--classify: there are no test digits in {data.source}; name others with --data")
-    some = data.test[:count]
-    said = class_likelihoods(writer, writer.encoded(some.images, some.labels)).argmax(1)
-    wrong = np.flatnonzero(said != some.labels)
-    print(f"{1 - len(wrong) / len(some):.2%} of the first {len(some):,} test digits, by argmax p(image | class)")
-    if len(wrong):
-        print("wrong:", ", ".join(f"{i} ({some.labels[i]} as {said[i]})" for i in wrong[:10]))
-
-
-def _test_digit(data: mnist.Dataset, index: int, option: str) -> tuple[Array, int]:
-    if data.test is None or index >= len(data.test):
-        there = "no test digits" if data.test is None else f"test digits 0 to {len(data.test) - 1}"
-        raise ValueError(f"{option} {index}: there are {there} in {data.source}; name another")
-    return data.test.images[index], int(data.test.labels[index])
-
-
-# --- Training ---
 
 
 def _new(asked: argparse.Namespace) -> WriterTraining:
