@@ -294,7 +294,7 @@ def test_the_command_trains_saves_goes_on_and_writes(zoo, quick, tmp_path):
     assert "finished writer of 20 steps" in zoo("zoo.writer", *OPTIONS, "--save", "m.npz", status=1).stderr
     done = zoo("zoo.writer", "--resume", "m.npz", "--steps", 30, "--quiet", "--weights-only")
     assert done.stdout.startswith("step 30/30")
-    done = zoo("zoo.writer", "m.npz", "--write", 7, 4, "--count", 2, "--temperature", 1)
+    done = zoo("zoo.writer", "m.npz", "--write", 7, 7, "--count", 2, "--temperature", 1)
     assert done.stdout.count("read as") == 4 + 1
     assert "weights only" in zoo("zoo.writer", "--resume", "m.npz", status=1).stderr
 

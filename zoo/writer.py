@@ -1,6 +1,6 @@
 """A transformer that learns to write digits, one patch after the other: "write me a 7".
 
-    python -m zoo.writer --write 7 4                          with the writer that is in zoo/models already
+    python -m zoo.writer --write 2 0 2 6                      with the writer that is in zoo/models already
     python -m zoo.writer --complete 18                        a test digit's lower part, invented
     python -m zoo.writer --attention 2 --picture heads.png    where each head looks
     python -m zoo.writer --save model.npz                     train one: some minutes
@@ -24,7 +24,8 @@ Measured with seeds 0, 1 and 2 (`python -m zoo.writer --backend c --seed N --mea
     held out          1.51 to 1.60 nats a patch after 100 steps, 1.02 to 1.08 (500), 0.93 to 0.95 (1,000),
                       0.87 to 0.89 (2,000), 0.836 to 0.854 (3,126, two epochs); a guess costs ln 64 = 4.16
     read as asked     92.9 to 93.6 % of what it writes at temperature 0.7, by a network3 that never saw a written digit;
-                      of real digits through the codebook 94.7 to 95.1 %, as they are 96.4 %
+                      of real digits through the codebook 94.7 to 95.1 %, as they are 96.4 %;
+                      at temperature 1 89 %, at 0.4 93 % (seed 0, 500 digits): more alike, and 2s still hard
     argmax p          96.0 to 96.5 % of real digits are read right by argmax p(image | class)
     copies            written digits differ from the nearest training digit in 10 of 49 patches (median), real test
                       digits in 11

@@ -60,7 +60,7 @@ def _reader(writer: Writer, asked: argparse.Namespace) -> Reader | None:
 
 
 def _write(writer: Writer, reader: Reader | None, rng: np.random.Generator, asked: argparse.Namespace) -> None:
-    classes = list(range(writer.n_classes)) if asked.write is None else list(dict.fromkeys(asked.write))
+    classes = range(writer.n_classes) if asked.write is None else asked.write
     count = asked.count or (10 if asked.picture else 4)
     labels = np.repeat(classes, count)
     images = writer.decoded(written(writer, labels, rng, asked.temperature))
