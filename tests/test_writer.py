@@ -17,7 +17,7 @@ from zoo.transformer import Writer, attention_of, class_likelihoods, log_likelih
 from zoo.writer_measures import Reader, differences, written
 from zoo.writer_training import WriterSettings, WriterTraining, settings_of_writer, writer_of
 
-from .helpers import ROOT, needs_compiler, refused, start
+from .helpers import ROOT, needs_compiler, refused, start, write_data
 
 TINY = WriterSettings(steps=20, batch_size=20, warm_up=5, size=8, heads=2, blocks=1, seed=1)
 OPTIONS = ("--steps", 20, "--batch-size", 5, "--size", 8, "--heads", 2, "--blocks", 1)
@@ -365,6 +365,22 @@ def test_completions_attention_and_classes_are_shown(zoo):
     assert share >= 85
 
 
+def test_a_completion_goes_by_the_upper_part_alone(zoo, small, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "30")  # one below the other
+    images, labels = np.rint(small.test.images[:12] * 255).astype(np.uint8).reshape(-1, 28, 28), small.test.labels[:12]
+    spoilt = images.copy()
+    spoilt[:, 16:] = 128  # the lower part, and the label, are others
+    said = [
+        zoo("zoo.writer", "--complete", 0, "--count", 3, data=data).stdout.partition("what it sees")[2]
+        for data in (
+            write_data(tmp_path / "real", images, labels, images, labels),
+            write_data(tmp_path / "spoilt", images, labels, spoilt, 9 - labels),
+        )
+    ]
+    assert said[0] == said[1]
+    assert said[0].count("read as") == 3
+
+
 @pytest.mark.parametrize("what", [["--write", "3", "5"], ["--complete", "1"], ["--attention", "1"]])
 def test_pictures_are_drawn(zoo, tmp_path, what):
     zoo("zoo.writer", *what, "--count", 2, "--picture", "p.png")
@@ -379,8 +395,6 @@ def test_it_is_measured(zoo):
 
 
 def test_other_images_are_not_read_by_the_network_of_the_zoo(zoo, quick, tmp_path):
-    from .helpers import write_data
-
     rng = np.random.default_rng(0)
     images = rng.integers(0, 255, (60, 8, 12), np.uint8)
     data = write_data(tmp_path / "own", images, np.arange(60) % 3, images[:6], np.arange(6) % 3)
