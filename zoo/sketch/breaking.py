@@ -6,6 +6,7 @@ smallest counterexample; `message`, what the test says of it; `tried`, how many 
 
 from __future__ import annotations
 
+import ast
 import inspect
 import json
 import os
@@ -48,9 +49,11 @@ def _text(rule: Rule | None) -> str:
     except (OSError, TypeError):
         return ""
     lines = text.strip().splitlines()
-    if len(lines) != 1 or not lines[0].startswith("lambda "):
+    line = lines[0].partition("  #")[0].strip().rstrip(",") if len(lines) == 1 else ""
+    try:
+        return line if isinstance(ast.parse(line, mode="eval").body, ast.Lambda) else ""
+    except SyntaxError:  # it goes on in another line, or is no lambda
         return ""
-    return lines[0].partition("  #")[0].strip().rstrip(",")
 
 
 def broken(name: str, place: int, change: str) -> dict[str, Any]:

@@ -62,13 +62,14 @@ def row(label: int, n_classes: int) -> Array:
 def weighted(outputs: Tensor) -> list[tuple[Tensor, Tensor]]:
     """Where weights are applied, in the order of the computation: each result, and the matrix or kernels.
 
-    A weight is a leaf of at least two dimensions that requires gradients, and is not the first operand.
+    A weight is a leaf of at least two dimensions that requires gradients, and not the first operand of an op that is
+    not elementwise: a product, a convolution.
     """
     found, seen, stack = [], set(), [(outputs, False)]
     while stack:
         node, done = stack.pop()
         if done:
-            for operand in node.inputs[1:]:
+            for operand in () if node.op is None or node.op.domain is not None else node.inputs[1:]:
                 if isinstance(operand, Tensor) and operand.op is None and operand.requires_grad and operand.ndim > 1:
                     found.append((node, operand))
             continue

@@ -68,6 +68,7 @@ class Session:
         self.ready = threading.Event()
         data = self.subject.data
         self.weights = first_weights(self.subject.training.model, data.train.images[0], data.image_shape)
+        self.first = None if self.weights is None else self.weights.data.copy()
         self._measure()
         self.thread = threading.Thread(target=self._train, args=(self.generation,), daemon=True)
         self.thread.start()
@@ -292,6 +293,7 @@ class Session:
                 ],
                 "points": self.points,
                 "tiles": None if self.weights is None else tiles(self.weights.data, shape),
+                "learned": None if self.weights is None else tiles(self.weights.data - self.first, shape),
                 "data": {
                     "shape": list(shape),
                     "classes": data.n_classes,

@@ -2,7 +2,7 @@
 
 import { element, percent, text } from "./dom.js";
 
-const NS = "http://www.w3.org/2000/svg", W = 380, H = 104, LEFT = 40, RIGHT = 92, TOP = 8, BOTTOM = 16;
+const NS = "http://www.w3.org/2000/svg", W = 380, H = 92, LEFT = 40, RIGHT = 92, TOP = 8, BOTTOM = 16;
 
 function svg(name, attributes, label) {
   const made = document.createElementNS(NS, name);
@@ -37,7 +37,7 @@ function plot(title, curves, { log = false, format = text, last = 1 }) {
   const all = known.flatMap((curve) => curve.points), scale = log ? Math.log10 : (y) => y;
   const picture = svg("svg", { viewBox: `0 0 ${W} ${H}`, role: "img" });
   picture.append(svg("title", {}, title));
-  const right = Math.max(last, ...all.map(([x]) => x));
+  const right = Math.max(1, last, ...all.map(([x]) => x));
   let low = Math.min(...all.map(([, y]) => scale(y))), high = Math.max(...all.map(([, y]) => scale(y)));
   if (!all.length) [low, high] = [0, 1];
   if (high - low < 1e-9) [low, high] = [low - 0.5, high + 0.5];

@@ -13,10 +13,10 @@ export function element(name, attributes = {}, ...children) {
   return made;
 }
 
-/** A number with three digits after the point; of very small ones the power of ten. */
+/** A number with some digits after the point; of very small ones the power of ten. */
 export function text(x, digits = 3) {
   if (x === null || x === undefined) return "not finite";
-  if (x !== 0 && Math.abs(x) < 0.5 * 10 ** -digits) return x.toExponential(0).replace("-", "−").replace("e−", "e−");
+  if (x !== 0 && Math.abs(x) < 0.5 * 10 ** -digits) return x.toExponential(0).replaceAll("-", "−");
   return x.toFixed(digits).replace("-", "−");
 }
 

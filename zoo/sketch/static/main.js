@@ -58,7 +58,7 @@ async function learn() {
   if (!result) return;
   change = result.tiles;
   training.moved(result, label);
-  select(change ? "change" : "weights");
+  select(change ? "change" : kind);
   await look();
 }
 
@@ -69,7 +69,7 @@ function select(which) {
     button.setAttribute("aria-pressed", button.dataset.kind === kind);
     button.disabled = button.dataset.kind === "change" && !change;
   }
-  const shown = kind === "change" ? change : state.tiles;
+  const shown = { weights: state.tiles, learned: state.learned, change }[kind];
   $("kinds").hidden = !shown;
   if (!shown) return;
   tiles.draw(shown);
@@ -80,7 +80,7 @@ function show(fresh) {
   const first = !state;
   if (state && fresh.step < state.step) { change = null; kind = "weights"; $("moved").replaceChildren(); }
   state = fresh;
-  if (kind === "weights") select("weights");
+  if (kind !== "change") select(kind);
   training.show(state);
   if (first) {
     $("labels").replaceChildren(...Array.from({ length: state.data.classes }, (_, i) => {

@@ -30,33 +30,36 @@ export class Tiles {
     while (this.box.children.length > n) this.box.lastChild.remove();
     while (this.box.children.length < n) {
       this.box.append(element("div", { class: "tile" }, element("canvas"),
-        element("span", { class: "track" }, element("i")), element("span", { class: "number" })));
+        element("span", { class: "track" }, element("i")), ...texts()));
     }
     for (let i = 0; i < n; i++) drawSigned(this.box.children[i].firstChild, rows, columns, numbers, i * rows * columns);
   }
 
   /** Show what each neuron says of the digit, and mark those that are saturated; null forgets it. */
   activations(layer) {
-    [...this.box.children].forEach((tile, i) => neuron(tile, tile.children[1].firstChild, tile.children[2], layer, i));
+    [...this.box.children].forEach((tile, i) => neuron(tile, layer, i));
   }
 }
 
-function neuron(tile, bar, number, layer, i) {
+function neuron(tile, layer, i) {
+  const bar = tile.querySelector("i"), [number, mark] = tile.querySelectorAll(".number, .slope");
   const a = layer?.activations[i], slope = layer?.slopes?.[i];
   const flat = slope !== undefined && slope !== null && Math.abs(slope) < SATURATED;
   tile.classList.toggle("saturated", flat);
   bar.style.width = `${100 * Math.min(1, Math.abs(a ?? 0))}%`;
-  number.textContent = a === undefined ? "" : flat ? `${text(a, 2)} ⚑ ${text(slope)}` : text(a, 2);
+  number.textContent = a === undefined ? "" : a === null ? text(a) : a.toFixed(2).replace("-", "−");
+  mark.textContent = flat ? `⚑ ${text(slope)}` : "";
   tile.title = a === undefined ? `neuron ${i}` : `neuron ${i}: activation ${text(a)}` + (layer.slopes ? `, slope ${text(slope)}` : "");
 }
+
+const texts = () => [element("span", { class: "number" }), element("span", { class: "slope" })];
 
 /** Layers without images: a cell for each neuron. */
 function cells(layer) {
   const box = element("div", { class: "cells" });
   layer.activations.forEach((_, i) => {
-    const bar = element("i"), number = element("span", { class: "number" });
-    const cell = element("div", { class: "tile" }, element("span", { class: "track" }, bar), number);
-    neuron(cell, bar, number, layer, i);
+    const cell = element("div", { class: "tile" }, element("span", { class: "track" }, element("i")), ...texts());
+    neuron(cell, layer, i);
     box.append(cell);
   });
   return box;
@@ -97,5 +100,5 @@ export function showNothing(tiles, classes, shape) {
   $("verdict").textContent = "";
   $("saturation").textContent = "Draw a digit, or take a test digit, to see what each neuron says of it.";
   tiles.activations(null);
-  for (const cell of $("layers").querySelectorAll(".number")) cell.textContent = "";
+  for (const cell of $("layers").querySelectorAll(".number, .slope")) cell.textContent = "";
 }
