@@ -10,8 +10,8 @@ network that went on learning. Here λ is the book's, and every run begins anew.
 
 import sys
 
-from graphs.commandline import command
-from graphs.figure import Figure
+from .commandline import command
+from .figure import Figure
 
 FIGURE = Figure(
     title="L2 weight decay at η 2.5: λ 0.1 and 1.5 end alike, λ 3 is too strong",

@@ -1,3 +1,3 @@
 """Figures: one script each, with its results as JSON and its picture beside it."""
 
-import zoo as zoo  # which has NumPy compute in one thread, if it comes before NumPy
+import tinygrad_mnist as tinygrad_mnist  # first, as it sees to Ctrl-C while NumPy is imported

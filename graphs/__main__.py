@@ -1,23 +1,28 @@
-"""List the figures: `python -m graphs`."""
+"""List the figures: `python -m graphs`. Each is made by a command of its own."""
 
 import importlib
 import pkgutil
 import sys
+from pathlib import Path
 
-import graphs
 from tinygrad_mnist.command import Parser, guarded
+from tinygrad_mnist.installation import told
+
+from .networks import listed
 
 
 def main() -> int:
-    """Print a line for each figure and its command."""
-    Parser("python -m graphs", __doc__).parse_args()
-    for module in sorted(pkgutil.iter_modules(graphs.__path__), key=lambda module: module.name.lower()):
-        if module.name != "__main__":
-            figure = getattr(importlib.import_module(f"graphs.{module.name}"), "FIGURE", None)
-            if figure is not None:
-                print(f"python -m graphs.{module.name:<16} {figure.title}")
-    print("python -m graphs.pictures         The computation graphs in README")
-    print("python -m graphs.speed            A training step beside NumPy by hand and other frameworks")
+    """Print what each command draws. Wrong usage exits with 2."""
+    names = [module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)])]
+    commands = {}
+    for name in sorted({*names} - {"__main__"}, key=str.lower):
+        figure = getattr(importlib.import_module(f"{__package__}.{name}"), "FIGURE", None)
+        if figure is not None:
+            commands[f"graphs.{name}"] = figure.title
+    commands["graphs.pictures"] = "The computation graphs and the page in README"
+    commands["graphs.speed"] = "A training step beside NumPy by hand and other frameworks"
+    Parser("python -m graphs", __doc__, commands=[*commands]).parse_args()
+    print(told(listed(commands)))
     return 0
 
 

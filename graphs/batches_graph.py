@@ -10,8 +10,8 @@ only divided η. Here every curve and seed begins anew, and a batch is one step 
 
 import sys
 
-from graphs.commandline import command
-from graphs.figure import Figure
+from .commandline import command
+from .figure import Figure
 
 FIGURE = Figure(
     title="With the same η, larger mini-batches learn less in an epoch",

@@ -7,6 +7,7 @@ import contextlib
 import importlib
 import json
 import os
+import statistics
 import sys
 import tempfile
 import time
@@ -17,21 +18,21 @@ from typing import Any
 
 from tinygrad_mnist.command import Parser, guarded, one_line, status_of
 from tinygrad_mnist.files import claimed
-from zoo.limits import whole_number
-from zoo.training import describe
+from tinygrad_mnist.installation import folder_of
 
 from .figure import DIGITS, Figure, holds_more, picture, record_of, write
+from .networks import describe, whole_number
 from .panel import Results
 from .runs import digits
 from .sweep import Setting, SweepError, forget, processes, sweep
 
-HERE = Path(__file__).parent
+HERE = folder_of(__file__)
 EPILOG = '"The original" is the collection of hand-coded networks that this project began as; its claims are checked.'
 
 
 def command(name: str, arguments: Sequence[str] | None = None) -> int:
     """Run the command of a figure, `python -m graphs.NAME`; returns its exit status. Wrong usage exits with 2."""
-    module = importlib.import_module(f"graphs.{name}")
+    module = importlib.import_module(f"{__package__}.{name}")
 
     def run() -> int:
         options = _parser(name, module.__doc__ or "").parse_args(arguments)
@@ -72,7 +73,8 @@ def _parser(name: str, text: str) -> argparse.ArgumentParser:
         "--output",
         type=Path,
         metavar="DIR",
-        help="where JSON and PNG go (default: beside the script; of a smaller version, into the current directory)",
+        help="where JSON and PNG go (default: beside the script in a checkout; else, and of a smaller version, the "
+        "current directory)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace results of more epochs, digits or seeds")
     return parser
@@ -171,6 +173,8 @@ def _swept(
             f"{kept}: holds results that are not of this figure ({what}); remove it, and begin anew"
         ) from None
     forget(kept, figure.run, settings, seeds, context=about)
+    with contextlib.suppress(OSError):  # of another figure there are runs left
+        kept.rmdir()
 
 
 @contextlib.contextmanager
@@ -183,7 +187,7 @@ def on_cluster(address: str) -> Iterator[tuple[Callable[[], Any], int]]:
     try:
         from distributed import Client
     except ImportError:
-        raise ValueError('--cluster needs dask.distributed: pip install -e ".[cluster]"') from None
+        raise ValueError('--cluster needs dask.distributed: pip install "tinygrad_mnist[cluster]"') from None
     try:
         client = Client(address, timeout=10)
     except (OSError, ValueError) as error:
@@ -196,19 +200,19 @@ def on_cluster(address: str) -> Iterator[tuple[Callable[[], Any], int]]:
 
 
 def last_accuracies(record: Any) -> str:
-    """A line for each setting: the accuracies after the last epoch, lowest, mean and highest of the seeds."""
-    lines = []
+    """A line for each setting: the accuracies after the last epoch, lowest, median and highest of the seeds."""
+    lines = ["lowest / median / highest of the seeds, after the last epoch:"]
     for label in dict.fromkeys(run["label"] for run in record["runs"]):
         runs = [run["result"] for run in record["runs"] if run["label"] == label]
         last = [run["epochs"][-1] for run in runs if run.get("epochs")]
         for key in ("validation", "test"):
             values = [100 * epoch[key] for epoch in last if epoch.get(key) is not None]
             if values:
-                spread = f"{min(values):.2f} / {sum(values) / len(values):.2f} / {max(values):.2f} %"
+                spread = f"{min(values):.2f} / {statistics.median(values):.2f} / {max(values):.2f} %"
                 lines.append(f"{label:<34} {key:<10} {spread}")
         notes = [f"seed {seed} {text}" for seed, run in zip(record["seeds"], runs, strict=True) for text in _notes(run)]
         lines += [f"{label:<34} {note}" for note in notes]
-    return "\n".join(lines)
+    return "\n".join(lines if len(lines) > 1 else [])
 
 
 def _notes(run: Any) -> list[str]:

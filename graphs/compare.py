@@ -13,9 +13,9 @@ Where the networks of the zoo differ (right), it is by their first weights, and 
 import sys
 from typing import Any
 
-from graphs.commandline import command
-from graphs.figure import Figure
-from graphs.panel import Results, accuracy
+from .commandline import command
+from .figure import Figure
+from .panel import Results, accuracy
 
 # In the long run a step with momentum goes 1 / (1 - μ) times as far, so that η 1.5 with μ 0.5 stands against η 3.
 WAYS: dict[str, dict[str, Any]] = {

@@ -9,8 +9,8 @@ Weights are from N(0, 1/fan_in) here, not N(0, 1): with those, momentum saturate
 
 import sys
 
-from graphs.commandline import command
-from graphs.figure import Figure
+from .commandline import command
+from .figure import Figure
 
 FIGURE = Figure(
     title="Momentum: η 2.5 is ahead at first, η 0.25 ends higher",

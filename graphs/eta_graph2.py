@@ -10,8 +10,8 @@ each curve began with the network that the one before had trained. Weights are f
 
 import sys
 
-from graphs.commandline import command
-from graphs.figure import Figure
+from .commandline import command
+from .figure import Figure
 
 FIGURE = Figure(
     title="Nesterov with step decay: η 0.25 and 2.5 end alike, 0.025 stays behind",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib.metadata
 import json
 import platform
 import textwrap
@@ -15,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from tinygrad_mnist.files import whole
-from zoo.commandline import require
+from tinygrad_mnist.version import __version__
 
+from .networks import require
 from .panel import Results, draw_accuracy
 from .runs import train_network
 from .sweep import Run, Setting
@@ -85,9 +84,7 @@ def record_of(
     n: int = DIGITS,
 ) -> Any:
     """All that a figure is drawn from, for its JSON file; of a `trial`, what it has less of; `n` digits there were."""
-    versions = {"numpy": np.__version__}
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # in a checkout that is not installed
-        versions["tinygrad_mnist"] = importlib.metadata.version("tinygrad_mnist")
+    versions = {"numpy": np.__version__, "tinygrad_mnist": __version__}
     return {
         "figure": name,
         "seeds": list(seeds),

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from graphs.commandline import command
-from graphs.figure import Figure
-from graphs.panel import Results
-from graphs.runs import training_of
-from graphs.sweep import Setting
+from .commandline import command
+from .figure import Figure
+from .panel import Results
+from .runs import training_of
+from .sweep import Setting
 
 
 def run(setting: Setting, seed: int) -> dict[str, Any]:

@@ -9,9 +9,9 @@ outputs saturate and cross-entropy gets them back sooner.
 import sys
 from typing import Any
 
-from graphs.commandline import command
-from graphs.figure import Figure
-from graphs.panel import Results, accuracy
+from .commandline import command
+from .figure import Figure
+from .panel import Results, accuracy
 
 COSTS = ("quadratic", "cross-entropy")
 WEIGHTS = {"N(0, 1)": "normal", "N(0, 1/fan_in)": "scaled"}

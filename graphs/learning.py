@@ -8,9 +8,9 @@ Its curve is smoother at the start, since what it called a batch only divided η
 import sys
 from typing import Any
 
-from graphs.commandline import command
-from graphs.figure import Figure
-from graphs.panel import Results, accuracy, curves
+from .commandline import command
+from .figure import Figure
+from .panel import Results, accuracy, curves
 
 
 def draw(figure: Any, results: Results) -> None:

@@ -12,9 +12,9 @@ But most of that is not against overfitting: it is large first weights, shrunk. 
 import sys
 from typing import Any
 
-from graphs.commandline import command
-from graphs.figure import Figure
-from graphs.panel import Results, accuracy
+from .commandline import command
+from .figure import Figure
+from .panel import Results, accuracy
 
 
 def draw(figure: Any, results: Results) -> None:

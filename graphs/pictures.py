@@ -1,22 +1,31 @@
-"""The pictures of computation graphs in README, as graphs/pictures/*.svg: `python -m graphs.pictures`.
+"""The pictures of computation graphs in README, in graphs/pictures: `python -m graphs.pictures`.
 
 step.svg: one training step of the first network, the forward pass and beside it the backward pass.
 vanishing.svg: eight sigmoid layers with weights from N(0, 1/fan_in), coloured by the norm of the gradient.
+page.png: the page of a training step of that first network, as Chromium shows it; left out where there is no Chromium,
+or no playwright to drive it.
 """
 
 from __future__ import annotations
 
+import io
+import shutil
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from tinygrad_mnist import Tensor, mnist, nn, sigmoid, visualize
 from tinygrad_mnist.command import Parser, guarded
+from tinygrad_mnist.files import whole
+from tinygrad_mnist.installation import folder_of
 from tinygrad_mnist.losses import quadratic_cost
+from tinygrad_mnist.optim import SGD
 
-HERE = Path(__file__).parent / "pictures"
+HERE = folder_of(__file__) / "pictures"
 
 
 class Network(nn.Module):
@@ -43,10 +52,14 @@ class Layer(nn.Module):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Make both pictures; return the exit status of the command."""
+    """Make the pictures; return the exit status of the command."""
     parser = Parser("python -m graphs.pictures", __doc__)
     parser.add_argument(
-        "--output", type=Path, metavar="DIR", default=HERE, help="directory for the pictures (default: graphs/pictures)"
+        "--output",
+        type=Path,
+        metavar="DIR",
+        default=HERE,
+        help="directory for the pictures (default: pictures, in a checkout graphs/pictures)",
     )
 
     def run() -> int:
@@ -57,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def draw(folder: Path) -> None:
-    """Write both pictures into a folder."""
+    """Write the pictures into a folder."""
     data = mnist.load()
     n_in, n_out = data.train.images.shape[1], data.n_classes
     x = Tensor(data.train.images[:10], name="x")
@@ -69,6 +82,7 @@ def draw(folder: Path) -> None:
         cost = quadratic_cost(network(x), y)
     cost.name = "C"
     print(visualize.save(visualize.graph(cost, backward=True), folder / "step.svg"))
+    photograph(step(network, SGD(network.parameters(), lr=3.0), x, y), folder / "page.png")
 
     rng = np.random.default_rng(0)
     deep = nn.Sequential(Layer(n_in, 30, rng), *(Layer(30, 30, rng) for _ in range(6)), Layer(30, n_out, rng))
@@ -78,6 +92,43 @@ def draw(folder: Path) -> None:
     picture = visualize.graph(cost, gradients=True, collapse=1)
     picture.attr(ranksep="0.15")
     print(visualize.save(picture, folder / "vanishing.svg"))
+
+
+def step(network: Network, optimizer: SGD, x: Tensor, y: Tensor) -> visualize.Page:
+    """A step of training, and its page."""
+    with visualize.trace():
+        outputs = network(x)
+        cost = quadratic_cost(outputs, y)
+    cost.name = "C"
+    page = visualize.page(cost, model=network, optimizer=optimizer)
+    optimizer.zero_grad()
+    cost.backward()
+    optimizer.step()
+    return page
+
+
+def photograph(page: visualize.Page, path: Path) -> None:
+    """Write a picture of a page, at the gradient of the last biases, in 64 colours; or say why not."""
+    program = shutil.which("chromium")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        program = None
+    if program is None:
+        print(f"{path}: left out; it takes chromium and playwright", file=sys.stderr)
+        return
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        tab = browser.new_page(viewport={"width": 1280, "height": 800}, reduced_motion="reduce")
+        tab.goto(page.save(Path(folder) / "page.html").as_uri())
+        headline = tab.locator("#headline", has_text="to output.bias")
+        while not headline.count():
+            tab.keyboard.press("ArrowRight")
+        shot = Image.open(io.BytesIO(tab.screenshot()))
+        browser.close()
+    with whole(path) as part:
+        shot.convert("RGB").quantize(64).save(part, "PNG", optimize=True)
+    print(path)
 
 
 if __name__ == "__main__":

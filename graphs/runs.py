@@ -10,9 +10,8 @@ import numpy as np
 
 from tinygrad_mnist import grad, mnist
 from tinygrad_mnist.train import DivergedError
-from zoo.base import COSTS
-from zoo.training import Training, network_class
 
+from .networks import COSTS, Training, network_class
 from .sweep import Setting
 
 

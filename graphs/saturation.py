@@ -14,9 +14,9 @@ import sys
 from functools import partial
 from typing import Any
 
-from graphs.commandline import command
-from graphs.figure import Figure
-from graphs.panel import Results, accuracy, curves
+from .commandline import command
+from .figure import Figure
+from .panel import Results, accuracy, curves
 
 
 def norms(layer: int, run: Any) -> list[float]:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tinygrad_mnist.files import whole
-from zoo import THREADS
+from tinygrad_mnist.threads import hold_for
 
 Setting = Mapping[str, Any]
 Run = Callable[[Setting, int], Any]
@@ -102,12 +102,12 @@ def forget(folder: Path, run: Run, settings: Mapping[str, Setting], seeds: Seque
 
 def processes() -> Executor:
     """A process of this machine, with one thread for NumPy's BLAS: two threads give other bits, and steal cores."""
-    os.environ.update(dict.fromkeys(THREADS, "1"))  # read by NumPy when the process imports it
     return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), initializer=_follow)
 
 
 def _follow() -> None:
     """Live as long as the process that started this one: it answers Ctrl-C, which reaches all of a terminal."""
+    hold_for(_follow)  # as long as this process lives
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if (parent := multiprocessing.parent_process()) is not None:
         threading.Thread(target=lambda: (connection.wait([parent.sentinel]), os._exit(1)), daemon=True).start()

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from graphs.commandline import command
-from graphs.figure import Figure
-from graphs.panel import STYLES, Results, accuracy
+from .commandline import command
+from .figure import Figure
+from .panel import STYLES, Results, accuracy
 
 
 def draw(figure: Any, results: Results) -> None:

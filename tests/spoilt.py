@@ -27,8 +27,7 @@ from tinygrad_mnist.mnist import main as download
 from zoo.__main__ import main as all_four
 from zoo.__main__ import parser as all_parser
 from zoo.commandline import main as train_one
-from zoo.custom import _parser as custom_parser
-from zoo.custom import main as custom
+from zoo.custom import Custom
 from zoo.options import parser_of
 from zoo.predict import main as predict
 from zoo.predict import parser as predict_parser
@@ -161,7 +160,7 @@ def lines(draw: random.Random) -> tuple[Callable[[list[str]], int], list[str]]:
         [
             *[(lambda given: train_one(kind, given), [*short, "--quiet"], parser_of(kind, ""))] * 4,
             (all_four, [*short, "--quiet"], all_parser()),
-            (custom, short, custom_parser()),
+            (lambda given: train_one(Custom, given), short, parser_of(Custom, "")),
             (predict, ["m.npz", draw.choice(("0", *TEXTS))], predict_parser()),
             (download, [draw.choice(("there", *TEXTS)), "--mirror", "file:///nowhere"], Parser("download", None)),
         ]

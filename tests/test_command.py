@@ -1,5 +1,6 @@
 """command.py: what a command ends with, and that Ctrl-C can wait."""
 
+import functools
 import os
 import signal
 import subprocess
@@ -7,7 +8,7 @@ import sys
 
 import pytest
 
-from tinygrad_mnist.command import ENDING, LONGEST, Parser, guarded, uninterrupted
+from tinygrad_mnist.command import ENDING, LONGEST, Parser, guarded, near_file, uninterrupted
 
 
 def ended(body, redirected="", **options):
@@ -120,7 +121,7 @@ def test_two_dashes_are_no_value(text, capsys):
     with pytest.raises(SystemExit) as usage:
         parser.parse_args([text, "--", "a"])
     assert usage.value.code == 2
-    expected = f"argument {text[:-3]}: expected a value, got '--'\n"
+    expected = f"argument {text[:-3]}: expected a value, got '--' (`program --help` tells the options)\n"
     assert capsys.readouterr().err.splitlines(keepends=True)[-1].endswith(expected)
     assert parser.parse_args(["a", "--", "--save=--"]).rest == ["a", "--save=--"]
 
@@ -132,6 +133,54 @@ def test_wrong_usage_of_any_length_is_said_in_a_short_line(capsys):
         with pytest.raises(SystemExit):
             parser.parse_args(arguments)
         assert len(capsys.readouterr().err) < 2 * LONGEST
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--epoch", "1"], "unrecognized arguments: --epoch 1; did you mean --epochs?"),
+        (["--HIST=h.json"], "unrecognized arguments: --HIST=h.json; did you mean --history?"),
+        (["--colour"], "unrecognized arguments: --colour"),
+        (["netwrok2"], "unrecognized arguments: netwrok2; did you mean python -m zoo.network2?"),
+        (["zoo.network2"], "unrecognized arguments: zoo.network2; did you mean python -m zoo.network2?"),
+        (["foo"], "unrecognized arguments: foo"),
+        (
+            ["--cost", "sofmax"],
+            "argument --cost: expected one of softmax, linear, got 'sofmax'; did you mean softmax?",
+        ),
+        (["--cost", "x"], "argument --cost: expected one of softmax, linear, got 'x'"),
+    ],
+)
+def test_what_may_have_been_meant_is_named(arguments, message, capsys):
+    parser = Parser("program", None, commands=["zoo.network", "zoo.network2"])
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--history")
+    parser.add_argument("--cost", choices=["softmax", "linear"])
+    with pytest.raises(SystemExit) as usage:
+        parser.parse_args(arguments)
+    assert usage.value.code == 2
+    assert capsys.readouterr().err == f"program: error: {message} (`program --help` tells the options)\n"
+
+
+def test_a_file_that_is_not_there_is_compared_with_those_that_are(tmp_path, monkeypatch, capsys):
+    (tmp_path / "model.npz").touch()
+    for given, meant in [("modle.npz", "model.npz"), (str(tmp_path / "moel.npz"), str(tmp_path / "model.npz"))]:
+        monkeypatch.chdir(tmp_path)
+        assert guarded(functools.partial(os.listdir, given)) == 1  # type: ignore[arg-type]
+        assert capsys.readouterr().err == f"error: {given}: No such file or directory; did you mean {meant}?\n"
+    for given in ("q", "no/such/directory", "x" * 300, "\0"):
+        assert near_file(given) == ""
+
+
+@pytest.mark.parametrize("columns", [40, 80, 100, 120])
+def test_help_fits_the_terminal_and_uses_it(columns, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    words = " ".join(f"word{i}" for i in range(100))
+    parser = Parser("program", f"{words}\n\n    python -m program  # as it is\n")
+    parser.add_argument("--option", help=f"{words} --lr-gamma")
+    lines = parser.format_help().splitlines()
+    assert columns - 12 < max(map(len, lines)) <= columns
+    assert "    python -m program  # as it is" in lines
 
 
 def test_a_command_returns_its_status_to_a_caller_in_python():

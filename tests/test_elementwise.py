@@ -172,6 +172,15 @@ def test_slope_at_a_pole_is_infinite_as_documented(function, at, expected):
     assert "infinite" in function.__doc__ or function is tg.log1p
 
 
+@pytest.mark.parametrize("function", [tg.hypot, tg.arctan2, lambda x, y: tg.norm(tg.stack([x, y]))])
+def test_derivatives_at_the_origin_are_zero_of_every_order(function):
+    """Not those of x / 1, of which the rule used to take one."""
+    x, y = variable(0.0), variable(0.0)
+    for first in grad(function(x, y), [x, y], create_graph=True):
+        assert first.item() == 0
+        assert [second.item() for second in grad(first, [x, y], retain_graph=True)] == [0, 0]
+
+
 def test_parts_without_derivative_have_none():
     x = variable([-1.5, 0.0, 2.5])
     for function in (tg.floor, tg.ceil, tg.trunc, tg.rint, tg.round, np.fix, np.around, lambda t: t // 2):

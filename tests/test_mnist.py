@@ -271,7 +271,7 @@ def test_the_environment_variable_is_the_only_place_then(tmp_path, monkeypatch):
 def test_then_the_repository_then_the_cache(tmp_path, monkeypatch, unset):
     if unset is not None:
         monkeypatch.setenv("TINYGRAD_MNIST_DATA", unset)
-    monkeypatch.setattr(mnist, "__file__", str(tmp_path / "repository" / "tinygrad_mnist" / "mnist.py"))
+    monkeypatch.setattr(mnist, "CHECKOUT", tmp_path / "repository")
     with pytest.raises(FileNotFoundError) as caught:
         mnist.load()
     assert str(tmp_path / "repository" / "data") in str(caught.value)
@@ -286,7 +286,7 @@ def test_the_cache_is_in_the_home_directory_by_default(tmp_path, monkeypatch):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
-    monkeypatch.setattr(mnist, "__file__", str(tmp_path / "site-packages" / "tinygrad_mnist" / "mnist.py"))
+    monkeypatch.setattr(mnist, "CHECKOUT", None)
     cached = write(tmp_path / ".cache" / "tinygrad_mnist", contents())
     assert mnist.load().source == cached
 
@@ -1238,7 +1238,7 @@ def test_directories_that_were_made_for_nothing_go_again(tmp_path, files):
 
 
 def test_without_a_directory_it_goes_where_data_is_looked_for(tmp_path, files, monkeypatch, capsys):
-    monkeypatch.setattr(mnist, "__file__", str(tmp_path / "site-packages" / "tinygrad_mnist" / "mnist.py"))
+    monkeypatch.setattr(mnist, "CHECKOUT", None)
     cache = tmp_path / "cache" / "tinygrad_mnist"
     with serving(mirror_of(files)) as (url, log):
         assert mnist.main(["--mirror", url]) == 0
@@ -1378,7 +1378,7 @@ def test_the_command_fails_in_a_line(tmp_path):
 def test_the_command_used_wrongly_exits_with_2(tmp_path):
     done = run("-m", "tinygrad_mnist.mnist", "new", "--mirrors", "two", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("usage: python -m tinygrad_mnist.mnist")
+    assert done.stderr.startswith("python -m tinygrad_mnist.mnist: error: ")
 
 
 # As `python -m` does, but what a shell runs in the background is deaf to Ctrl-C, and so is what that starts.

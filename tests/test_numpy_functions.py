@@ -53,6 +53,9 @@ CALLS = [
     np.expand_dims(o, 0)
     np.ravel(x)
     np.ravel(o)
+    np.ravel(x, "F")
+    np.ravel(m, order="F")
+    x.flatten("F")
     np.ravel(e)
     np.atleast_1d(o)
     np.atleast_1d(o, v, 2.0)
@@ -332,6 +335,7 @@ CALLS = [
     np.linalg.norm(x, 1, axis=2, keepdims=True)
     np.linalg.norm(m, "fro")
     np.linalg.norm(m, "nuc")
+    np.linalg.pinv(m, rtol=1e-12)
     np.linalg.norm(m, 1)
     np.linalg.norm(m, -1)
     np.linalg.norm(m, 2)
@@ -604,8 +608,8 @@ def test_numbers_and_lists_beside_float32_leave_it_as_it_is():
     [
         (ValueError, "np.swapaxes(m, 0, 5)", ["swapaxes", "axis 5", "dimension 2"]),
         (ValueError, "np.squeeze(m, 0)", ["squeeze", "size not equal to one"]),
-        (ValueError, "np.ravel(m, 'F')", ["ravel", "'C'", "'F'"]),
-        (ValueError, "np.ravel(m, order='F')", ["ravel", "'C'", "'F'"]),
+        (ValueError, "np.ravel(m, 'K')", ["ravel", "'C'", "'F'", "'K'"]),
+        (ValueError, "np.ravel(m, order='A')", ["ravel", "'C'", "'F'", "'A'"]),
         (TypeError, "np.tile(m, o)", ["tile", "parameters", "t.numpy()"]),
         (TypeError, "np.split(m, o)", ["split", "parameters"]),
         (TypeError, "np.insert(m, o, 1.0)", ["insert", "parameters"]),
@@ -650,6 +654,14 @@ def test_numbers_and_lists_beside_float32_leave_it_as_it_is():
         (ValueError, "np.linalg.norm(x, 2)", ["norm", "(2, 3, 4)", "axis=None"]),
         (ValueError, "np.linalg.norm(m, 3)", ["norm", "'fro'", "3"]),
         (ValueError, "np.linalg.norm(v, 'fro')", ["norm", "'fro'"]),
+        (ValueError, "np.linalg.pinv(m, 1e-9, rtol=1e-9)", ["pinv", "rcond or rtol"]),
+        (ValueError, "np.var(m, ddof=1, correction=1)", ["var", "ddof or correction"]),
+        (ValueError, "np.nanstd(m, ddof=1, correction=1)", ["nanstd", "ddof or correction"]),
+        (ValueError, "np.quantile(m, 0.5, method='middle')", ["quantile", "middle"]),
+        (ValueError, "np.nanquantile(m, 0.5, method='lower')", ["nanquantile", "'linear'", "'lower'"]),
+        (ValueError, "np.nanpercentile(m, 101)", ["nanpercentile", "0 to 100"]),
+        (ValueError, "np.matvec(v, v)", ["matvec", "(3,)"]),
+        (ValueError, "np.vecmat(v, v)", ["vecmat", "(3,)"]),
         (TypeError, "np.linalg.eig(s)", ["np.linalg.eig is not in the table"]),
     ],
 )
@@ -669,6 +681,27 @@ def test_places_may_be_tensors_of_integers():
     step = tg.compile(lambda x, places: np.take(x, places, axis=0) * 2)
     for at in ([2, 0], [1, 1], [0, 2], [2, 2]):
         assert_array_equal(step(OPERANDS["v"], np.array(at)).data, 2 * OPERANDS["v"][at])
+
+
+def test_kinds_of_numbers_are_numpys():
+    """Norms, counts and sizes of whole numbers are floating, as NumPy has them."""
+    n, b = np.array([[2, -3], [1, 5]]), np.array([True, False, True])
+    calls: list[Any] = [
+        lambda x: np.linalg.norm(x, 1), lambda x: np.linalg.norm(x, 0, axis=1), lambda x: np.linalg.norm(x),
+        lambda x: np.nanmedian(x), lambda x: np.fabs(x), lambda x: np.bincount([0, 1, 1, 3], np.ravel(x)),
+        lambda x: np.nanquantile(x, 0.25, axis=0), lambda x: np.cov(x),
+    ]  # fmt: skip
+    for call in calls:
+        assert_allclose(call(Tensor(n)).data, call(n), rtol=1e-15)
+        assert call(Tensor(n)).dtype == call(n).dtype
+    assert np.nanmedian(Tensor(b)).item() == np.nanmedian(b)
+    assert_array_equal(np.bincount(b, variable([1.0, 2.0, 4.0])).data, [2, 5])
+
+
+def test_covariances_of_too_few_observations_are_no_numbers():
+    for x in (np.ones((2, 1)), np.ones((2, 0)), np.ones(0)):
+        with pytest.warns(RuntimeWarning):
+            assert np.isnan(np.cov(variable(x)).data).all()
 
 
 def test_ranks_and_triangles_are_queries():

@@ -25,4 +25,4 @@ def test_all_blocks_run_in_reading_order(table, tmp_path, monkeypatch):
     step = session["step"]
     assert isinstance(step, Compiled)
     assert "def step(" in step.source
-    assert [path.stem for path in tmp_path.iterdir()] == ["flow"]
+    assert sorted(path.stem for path in tmp_path.iterdir()) == ["flow", "step"]

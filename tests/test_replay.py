@@ -72,7 +72,7 @@ def test_exceptions_leave_everything_as_it_was() -> None:
     for _ in range(3):
         with pytest.raises(ArithmeticError):
             compiled(np.ones(1, F))
-    assert tg.tensor.mode.observer is None
+    assert tg.mode.mode.observer is None
     fail = False
     for _ in range(3):
         assert compiled(np.ones(1, F)).item() == 2

@@ -23,6 +23,9 @@ HOLES = np.array([[0.5, NAN, -1.25, 3.0], [NAN, NAN, NAN, NAN], [2.75, 1.0, -2.0
 WEIGHTS = np.array([[1.0, 2.0, 0.5, 0.25], [0.75, 3.0, 1.5, 2.5], [0.125, 1.0, 2.0, 4.0]])
 V, P = A[0], np.array([-2.0, 0.0, 1.0, 4.0])
 
+METHODS = """inverted_cdf averaged_inverted_cdf closest_observation interpolated_inverted_cdf hazen weibull linear
+median_unbiased normal_unbiased lower higher midpoint nearest""".split()
+
 # NumPy's function, and arguments of which the first becomes a Tensor.
 FORMS: list[tuple[Any, tuple[Any, ...], dict[str, Any]]] = [
     *[(f, (B,), {"axis": axis, "keepdims": keep}) for f in (np.prod, np.var, np.std, np.median, np.ptp, np.average)
@@ -47,6 +50,13 @@ FORMS: list[tuple[Any, tuple[Any, ...], dict[str, Any]]] = [
     *[(f, (A, q * scale), {"axis": axis}) for f, scale in ((np.quantile, 1), (np.percentile, 100))
       for q in (np.float64(0), 0.3, np.array([0.25, 1.0]), np.array([[0.5, 0.125]])) for axis in (None, 0, (0, 1))],
     (np.quantile, (B, [0.1, 0.9]), {"axis": (0, -1), "keepdims": True}),
+    *[(np.quantile, (A, [0.0, 0.3, 0.5, 0.75, 1.0]), {"axis": 1, "method": method}) for method in METHODS],
+    (np.percentile, (B, 30), {"method": "midpoint"}),
+    *[(f, (x, q * scale), {"axis": axis}) for f, scale in ((np.nanquantile, 1), (np.nanpercentile, 100))
+      for x in (A, HOLES[::2]) for q in (0.3, np.array([0.0, 0.5, 0.875, 1.0])) for axis in (None, 0, 1)],
+    (np.nanquantile, (A, [[0.1, 0.9]]), {"axis": (1, 0), "keepdims": True}),
+    *[(f, (A,), {"correction": 1, "axis": 1}) for f in (np.var, np.std, np.nanvar, np.nanstd)],
+    (np.cumulative_sum, (V[0],), {}),
     (np.diff, (A,), {}),
     (np.diff, (A, 2), {"axis": 0}),
     (np.diff, (A, 0), {}),
@@ -235,7 +245,7 @@ def test_what_is_refused_is_named():
     x = variable(A)
     for words, call in {
         ("quantile", "from 0 to 1", "1.5"): lambda: np.quantile(x, 1.5),
-        ("quantile", "linear", "nearest"): lambda: np.quantile(x, 0.5, method="nearest"),
+        ("nanquantile", "linear", "nearest"): lambda: np.nanquantile(x, 0.5, method="nearest"),
         ("quantile", "numbers"): lambda: np.quantile(x, variable(0.5)),
         ("median", "out"): lambda: np.median(x, out=np.zeros(())),
         ("average", "axis"): lambda: np.average(x, weights=V),
@@ -327,7 +337,8 @@ def test_other_names_are_the_same_functions():
 
 @pytest.mark.parametrize("function", [
     lambda x: np.sort(x), lambda x: np.median(x, 1), lambda x: np.cumprod(x, 0).sum(1), lambda x: np.prod(x, 0),
-    lambda x: np.interp(x, P, V), lambda x: np.nanmean(x, 0), lambda x: x % 0.75 + np.var(x) * np.arctan2(x, 2.0),
+    lambda x: np.interp(x, P, V), lambda x: np.nanmean(x, 0), lambda x: np.nanquantile(x, 0.3, 1),
+    lambda x: x % 0.75 + np.var(x) * np.arctan2(x, 2.0),
 ])  # fmt: skip
 def test_a_compiled_step_follows_the_values(function):
     """Orders and places are computed anew at each call."""

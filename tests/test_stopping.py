@@ -228,7 +228,7 @@ def test_without_validation_images_there_is_nothing_to_go_by(small: mnist.Datase
 
 @pytest.mark.parametrize("wrong", ["0", "-1", "1.5", "x"])
 def test_wrong_patience_is_wrong_usage_everywhere(wrong: str, capsys: Any) -> None:
-    for run in (lambda o: main(KIND, o), every.main, custom.main):
+    for run in (lambda o: main(KIND, o), every.main, lambda o: main(custom.Custom, o)):
         with pytest.raises(SystemExit) as stopped:
             run(["--patience", wrong])
         assert stopped.value.code == 2
@@ -251,7 +251,7 @@ def test_the_table_of_all_networks_tells_of_it(digits: Path, tmp_path: Path, cap
 
 def test_custom_stops_early_too(digits: Path, capsys: Any) -> None:
     options = ["--epochs", "12", "--patience", "1", "--keep-best", "--data", str(digits), "--train-size", "60"]
-    assert custom.main(options) == 0
+    assert main(custom.Custom, options) == 0
     said = capsys.readouterr().out.splitlines()
     epochs = [row for row in said if row.startswith("epoch")]
     assert len(epochs) < 12

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tinygrad_mnist import Tensor, exp, grad, log, nn, no_grad, sigmoid, sqrt
-from tinygrad_mnist.tensor import mode
+from tinygrad_mnist.mode import mode
 from tinygrad_mnist.visualize.tracing import calls_around, detect_anomaly, trace
 
 from .helpers import named

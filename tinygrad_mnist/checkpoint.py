@@ -21,7 +21,7 @@ import os
 import warnings
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -61,6 +61,12 @@ class Epoch:
     lr: float
     saturated: float | None
     seconds: float
+
+    def __repr__(self) -> str:
+        """With as many digits as say something: Epoch(epoch=1, cost=0.05124, training=0.9312, ...)."""
+        told = (f"{f.name}={v:.4g}" if isinstance(v := getattr(self, f.name), float) else f"{f.name}={v}"
+                for f in fields(self))  # fmt: skip
+        return f"Epoch({', '.join(told)})"
 
 
 class CheckpointError(ValueError):

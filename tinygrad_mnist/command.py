@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import difflib
+import errno
 import os
+import shutil
 import signal
 import sys
+import textwrap
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn
+
+from .installation import told
+from .threads import one_thread
+from .version import __version__
 
 ERRORS = (ValueError, OSError, ArithmeticError, RuntimeError, ImportError, MemoryError)
 """What a command may end with: the message says what went wrong."""
@@ -21,16 +30,43 @@ LONGEST = 1000
 """Characters of a message; of a longer one, as of a name of 300 kB, the beginning and the end are shown."""
 
 
+WIDEST = 120
+"""Columns of prose, however wide the terminal: longer lines are hard to read."""
+
+
 class Terminated(KeyboardInterrupt):
     """SIGTERM or SIGHUP, which end a command as Ctrl-C does, but for its exit status."""
 
 
 class Parser(argparse.ArgumentParser):
-    """A command line whose errors are short, and whose description stands in the help as it was written."""
+    """A command line whose errors are short and name what was meant, and whose help fits the terminal.
 
-    def __init__(self, prog: str, description: str | None, epilog: str | None = None) -> None:
-        layout = argparse.RawDescriptionHelpFormatter
-        super().__init__(prog, description=description, epilog=epilog, formatter_class=layout, allow_abbrev=False)
+    Args:
+        prog: how the command is called.
+        description: what it does; indented lines, which are to be typed, stay as they are.
+        epilog: said at the end of the help.
+        commands: others that may have been meant, `zoo.network2`, where a word is given that this one does not take.
+    """
+
+    def __init__(
+        self, prog: str, description: str | None, epilog: str | None = None, commands: Sequence[str] = ()
+    ) -> None:
+        super().__init__(
+            told(prog),
+            description=told(description or ""),
+            epilog=told(epilog or ""),
+            formatter_class=_Help,
+            allow_abbrev=False,
+        )
+        self.commands = commands
+        self.add_argument("--version", action="version", version=f"tinygrad_mnist {__version__}")
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse, with what is not known as an error."""
+        known, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            self.unrecognized(unknown)
+        return known
 
     def parse_known_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
         """Parse, with `--save=--` as an error: of it some versions of Python make an empty list."""
@@ -40,9 +76,96 @@ class Parser(argparse.ArgumentParser):
                 self.error(f"argument {text[:-3]}: expected a value, got '--'")
         return super().parse_known_args(given, namespace)
 
+    def unrecognized(self, arguments: Sequence[str], note: str = "") -> NoReturn:
+        """Refuse arguments, with `note` on the first, or else with what may have been meant."""
+        word = arguments[0].partition("=")[0]
+        if word.startswith("-"):
+            note = note or did_you_mean(word, self._option_string_actions)
+        else:
+            names = {command.rpartition(".")[2]: f"python -m {command}" for command in self.commands}
+            note = note or did_you_mean(word.rpartition(".")[2], names, names.__getitem__)
+        self.error(f"unrecognized arguments: {' '.join(arguments)}{note}")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Refuse what is no choice, in the words of every other error."""
+        if action.choices is not None and value not in action.choices:
+            known = [str(choice) for choice in action.choices]
+            meant = did_you_mean(str(value), known)
+            raise argparse.ArgumentError(action, f"expected one of {', '.join(known)}, got {value!r:.60}{meant}")
+
     def error(self, message: str) -> NoReturn:
-        """Say how the command is used and what was wrong, and exit with 2."""
-        super().error(one_line(message))
+        """Say what was wrong, and where the options are told, and exit with 2."""
+        self.exit(2, f"{self.prog}: error: {one_line(message)} (`{self.prog} --help` tells the options)\n")
+
+
+class _Help(argparse.HelpFormatter):
+    """As wide as the terminal, up to `WIDEST`."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=columns() - 2)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return textwrap.indent(filled(text, width), indent)
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return _wrapped(" ".join(text.split()), width).split("\n")
+
+
+def columns() -> int:
+    """How wide what is printed may be: as the terminal is (or $COLUMNS says), between 40 and `WIDEST`; else 80."""
+    return min(max(shutil.get_terminal_size().columns, 40), WIDEST)
+
+
+def filled(text: str, width: int) -> str:
+    r"""Text written in lines of up to 120 characters in lines of this width; indented lines and short ones stay.
+
+    >>> print(filled("One sentence that is long.\nA new one.\n\n    python -m zoo", 12))
+    One sentence
+    that is
+    long.
+    A new one.
+    <BLANKLINE>
+        python -m zoo
+    """
+    paragraphs: list[str] = []
+    before = ""
+    for line in textwrap.dedent(text).strip("\n").splitlines():
+        first = line.split(" ")[0]
+        prose = bool(before and line and not line.startswith(" ") and not before.startswith(" "))
+        if prose and len(before) + len(first) >= 100:  # it was broken for want of room
+            paragraphs[-1] += f" {line}"
+        else:
+            paragraphs.append(line)
+        before = line
+    return "\n".join(line if line.startswith(" ") else _wrapped(line, width) for line in paragraphs)
+
+
+def _wrapped(text: str, width: int) -> str:
+    return textwrap.fill(text, width, break_on_hyphens=False, break_long_words=False)  # --lr-gamma is one word
+
+
+def did_you_mean(word: str, known: Iterable[str], shown: Callable[[str], str] = str) -> str:
+    """What may have been meant by a word that is not known, as the end of a message; nothing, if nothing is near.
+
+    >>> did_you_mean("--epoch", ["--epochs", "--seed"])
+    '; did you mean --epochs?'
+    >>> did_you_mean("--colour", ["--epochs", "--seed"])
+    ''
+    """
+    names = {name.strip("-").lower(): name for name in known}
+    plain = word.strip("-").lower()[:100]
+    beginning = [name for name in names if len(plain) > 1 and name.startswith(plain)]
+    near = beginning if len(beginning) == 1 else difflib.get_close_matches(plain, names, n=1)
+    return f"; did you mean {shown(names[near[0]])}?" if near else ""
+
+
+def near_file(path: str | os.PathLike[str]) -> str:
+    """Which file may have been meant by one that is not there, as the end of a message."""
+    try:
+        missing = Path(path)
+        return did_you_mean(missing.name, os.listdir(missing.parent), lambda name: str(missing.parent / name))
+    except (OSError, ValueError):
+        return ""
 
 
 def one_line(message: str) -> str:
@@ -77,7 +200,8 @@ def guarded(command: Callable[[], int], name: str = "error") -> int:
             signal.signal(number, _terminate)
     try:
         try:
-            return command()
+            with one_thread():
+                return command()
         finally:
             if sys.exc_info()[0] in (None, SystemExit):  # now, where a full disk can still be reported
                 sys.stdout.flush()
@@ -88,7 +212,10 @@ def guarded(command: Callable[[], int], name: str = "error") -> int:
         _close_output()
         return 1
     except ERRORS as error:
-        text = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
+        text = str(error)
+        if isinstance(error, OSError) and error.filename:
+            meant = near_file(error.filename) if error.errno == errno.ENOENT else ""
+            text = f"{error.filename}: {error.strerror}{meant}"
         print(f"{name}:", one_line(text) or type(error).__name__, file=sys.stderr)
         _close_output()
         return 1

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .display import Text
 from .tensor import Array, Tensor
 
 _RAMPS = {"blocks": " ░▒▓█", "ascii": " .:-=+*#%@"}
@@ -20,7 +21,7 @@ def digit(
     style: str = "auto",
     activations: Tensor | ArrayLike | None = None,
     label: int | None = None,
-) -> str:
+) -> Text:
     """An image as lines of text, two pixels to a character; what the network said of it beside.
 
     Args:
@@ -38,7 +39,8 @@ def digit(
       =@  0 #####                0.25 < is
           1 ###############      0.75 < says
     """
-    image = np.asarray(pixels)
+    image = np.asarray(pixels.numpy() if isinstance(pixels, Tensor) else pixels)
+    activations = activations.numpy() if isinstance(activations, Tensor) else activations
     if image.size != shape[0] * shape[1]:
         raise ValueError(
             f"digit: {image.size} pixels do not make an image of shape {shape}; pass shape=(height, width)"
@@ -58,7 +60,7 @@ def digit(
     lines = max(len(rows), len(beside))
     rows += [blank] * (lines - len(rows))
     beside += [""] * (lines - len(beside))
-    return "\n".join(f"{row}  {text}" if text else row for row, text in zip(rows, beside, strict=True))
+    return Text("\n".join(f"{row}  {text}" if text else row for row, text in zip(rows, beside, strict=True)))
 
 
 def _best_style() -> str:

@@ -47,12 +47,13 @@ def _full_like(
 
 def _bincount(x: Any, weights: Any = None, minlength: int = 0) -> Any:
     """np.bincount, which is linear in the weights."""
-    places = values(x)
+    places = values(x).astype(np.intp, casting="safe")
     counts = np.bincount(places, minlength=minlength)
     if weights is None:
         return counts
     if np.shape(weights) != places.shape:
         raise ValueError(f"np.bincount: expected weights of shape {places.shape}, got {np.shape(weights)}")
+    weights = weights if weights.dtype.kind == "f" else ops.astype(weights, np.float64)
     return ops.scatter(weights, places, index=(ARRAY,), shape=counts.shape)
 
 

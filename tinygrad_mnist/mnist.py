@@ -32,7 +32,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import idx
-from .command import Parser, guarded, uninterrupted
+from .command import Parser, guarded, near_file, uninterrupted
 from .dataset import Dataset as Dataset
 from .dataset import Split as Split
 from .dataset import batches as batches
@@ -41,6 +41,7 @@ from .files import whole
 from .idx import REMEDY as REMEDY
 from .idx import DataError as DataError
 from .idx import Values, bad
+from .installation import CHECKOUT
 
 __all__ = ["FILES", "MIRRORS", "DataError", "Dataset", "Split", "batches", "convert", "download", "load"]
 
@@ -68,7 +69,7 @@ def load(path: str | os.PathLike[str] | None = None, *, transpose: bool = False)
     """Read MNIST, or whatever data set of its format the directory `path` holds.
 
     A given `path` is the only place looked at; else the environment variable TINYGRAD_MNIST_DATA, if set;
-    else this repository's data/, then the user's cache, tinygrad_mnist in $XDG_CACHE_HOME or ~/.cache.
+    else a checkout's data/, then the user's cache, tinygrad_mnist in $XDG_CACHE_HOME or ~/.cache.
 
     Files may be gzipped or not, and have a name before MNIST's, as those of EMNIST and QMNIST; where there are several
     data sets in a directory, DIR/emnist-digits is one of them. `transpose` turns EMNIST's images, which lie on their
@@ -115,7 +116,7 @@ def _read_all(path: str | os.PathLike[str] | None, transpose: bool) -> tuple[_Pa
         looked = " or ".join(str(at) if os.path.isdir(at) else f"{at} (not a directory)" for at in places)
         raise FileNotFoundError(
             f"no train-images-idx3-ubyte, gzipped or not, in {looked}; "
-            "`python -m tinygrad_mnist.mnist DIR` downloads MNIST"
+            f"`python -m tinygrad_mnist.mnist DIR` downloads MNIST{near_file(places[0]) if path is not None else ''}"
         )
     test = _read_pair(source, files, name, "t10k")
     shape = train.images.shape[1:]
@@ -136,7 +137,7 @@ def _places(path: str | os.PathLike[str] | None) -> list[Path]:
     if path is not None:
         return [Path(os.path.expanduser(path))]
     cache = os.path.expanduser(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
-    return [Path(__file__).resolve().parent.parent / "data", Path(cache, "tinygrad_mnist")]
+    return [*([CHECKOUT / "data"] if CHECKOUT else []), Path(cache, "tinygrad_mnist")]
 
 
 # train-images-idx3-ubyte, train-images.idx3-ubyte, emnist-digits-test-labels-idx1-ubyte.gz, qmnist-test-labels-idx2-int

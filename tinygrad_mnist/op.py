@@ -14,7 +14,7 @@ import numpy as np
 
 from .convert import kept, kind_of, numbers, operand
 from .mode import changed, mode
-from .tensor import NO_PARAMS, PLACES, Array, Tensor, has_tensors, last_change, leaf, tick
+from .tensor import NO_PARAMS, PLACES, Tensor, has_tensors, last_change, leaf, tick
 
 Rule = Callable[..., Any]
 
@@ -111,15 +111,17 @@ def apply(op: Op, inputs: tuple[Any, ...], params: Mapping[str, Any] = NO_PARAMS
         else:
             plain = plain and type(x) in (float, int)
             arrays.append(x)
-    if not tensors:
-        return _of_arrays(op, inputs, params)
-    if not plain:
+    if not tensors and any(map(has_tensors, inputs)):
+        raise TypeError(f"{op.name}: got a list of Tensors; join them with stack() or concatenate() first")
+    if tensors and not plain:
         inputs = tuple(x if isinstance(x, Tensor) else operand(op.name, x) for x in inputs)
         arrays = [x._array if isinstance(x, Tensor) else x for x in inputs]
     try:
         data = op.forward(*arrays, **params)
     except (TypeError, ValueError, IndexError) as error:
         raise _explained(op, inputs, error).with_traceback(error.__traceback__) from None
+    if not tensors:
+        return np.asarray(data)
     result = leaf(data if type(data) is _ndarray else numbers(op.name, data))
     if tracked and op.differentiable and mode.grad_enabled:
         if result._array.dtype.kind == "f":
@@ -141,13 +143,6 @@ def _copied(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(leaf(x.copy()) if isinstance(x, _ndarray) else x for x in inputs)
 
 
-def _of_arrays(op: Op, inputs: tuple[Any, ...], params: Mapping[str, Any]) -> Array:
-    """What an op computes of no Tensor."""
-    if any(has_tensors(x) for x in inputs):
-        raise TypeError(f"{op.name}: got a list of Tensors; join them with stack() or concatenate() first")
-    return np.asarray(op.forward(*inputs, **params))
-
-
 def _arranged(op: Op, inputs: tuple[Any, ...], params: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The operands and all parameters of a call, where parameters may have been given by position too."""
     name, arity, defaults = op.name, op.arity, op.defaults
@@ -165,6 +160,10 @@ def _arranged(op: Op, inputs: tuple[Any, ...], params: dict[str, Any]) -> tuple[
         if isinstance(value, Tensor) or has_tensors(value):
             raise TypeError(f"{name}: {key} is a parameter, to which no gradient flows; pass a number, or t.item()")
     return inputs, {key: kept(value) for key, value in complete.items()}
+
+
+def _short(x: Any) -> str:
+    return " ".join(repr(x).split())[:60]
 
 
 def _listed(params: Mapping[str, Any]) -> str:
@@ -190,7 +189,7 @@ def _explained(op: Op, inputs: Sequence[Any], error: Exception) -> Exception:
             )
     if hint:
         return ValueError(f"{op.name}: {hint}")
-    given = ", ".join(f"{x.dtype}{x.shape}" if isinstance(x, Tensor | np.ndarray) else repr(x) for x in inputs)
+    given = ", ".join(f"{x.dtype}{x.shape}" if isinstance(x, Tensor | np.ndarray) else _short(x) for x in inputs)
     return kind_of(error)(f"{op.name}: {error} (given {given})")
 
 

@@ -7,7 +7,7 @@
     for epoch in train.fit(network, data, cost=quadratic_cost, optimizer=optimizer, epochs=5, batch_size=10, rng=rng):
         print(epoch.epoch, epoch.cost, epoch.validation)
 
-`fit` trains only as far as it is iterated over.
+`fit` trains only as far as it is iterated over, and computes with one BLAS thread (`threads.py`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, nullcontext
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,7 @@ from .ops import softmax
 from .optim import Optimizer, Schedule, clip_grad_norm
 from .replay import Compiled, compile
 from .tensor import Array, Tensor, leaf, values
+from .threads import one_thread
 
 SAMPLE = 10_000
 """On how many training examples, the first ones, the training accuracy and the saturation are measured."""
@@ -83,7 +85,8 @@ def fit(
         compiled: was what `backend` is now.
         progress: called as progress(batches, total=steps, desc="epoch 1/30") at every epoch; what it returns is gone
             through in place of the batches, as with tqdm. It may hand on fewer or others: the epoch's cost is the mean
-            over the examples that were trained on.
+            over the examples that were trained on. Where it has `set_postfix_str`, as tqdm has, that is told the cost
+            so far, and `close` is called at the epoch's end, however it ends.
 
     Warns, once, if data sorted by class has classes to validate on that are never trained on, or if pixels are whole
     numbers up to more than 1.
@@ -118,14 +121,18 @@ def fit(
     for number in range(done + 1, epochs + 1):
         start, lr = time.perf_counter(), optimizer.groups[0]["lr"]
         batches: Iterable[Any] = (_Batch(images, labels, r) for r in rows_of_batches(len(labels), batch_size, rng))
+        bar: Any = None
         if progress is not None:
-            steps = math.ceil(len(labels) / batch_size)
-            batches = _handed_on(progress, batches, data.n_classes, total=steps, desc=f"epoch {number}/{epochs}")
+            steps, given = math.ceil(len(labels) / batch_size), _Given(data.n_classes)
+            bar = progress(map(given.noted, batches), total=steps, desc=f"epoch {number}/{epochs}")
+            batches = given.handed_on(bar)
         costs = _costs(train_on, batches, rows, last=number == epochs)
         total, seen, steps = 0.0, 0, 0
         if isinstance(model, Module):
             model.train()
-        with np.errstate(over="ignore", invalid="ignore"):  # what overflows shows in the cost
+        tell = getattr(bar, "set_postfix_str", None)
+        closed = closing(bar) if hasattr(bar, "close") else nullcontext()
+        with closed, one_thread(), np.errstate(over="ignore", invalid="ignore"):  # what overflows shows in the cost
             for value, batch in costs:
                 steps += 1
                 if not math.isfinite(value):
@@ -136,6 +143,8 @@ def fit(
                 size = len(batch.rows if isinstance(batch, _Batch) else batch[1])
                 total += value * size
                 seen += size
+                if tell is not None and steps % 50 == 0:  # of which the bar shows one in a few hundred
+                    tell(f"cost {total / seen:.4g}", refresh=False)
         if not seen:
             raise ValueError(
                 f"fit: progress: handed on no batch of epoch {number}; return the batches that it is given"
@@ -241,27 +250,28 @@ def _doubts(data: mnist.Dataset) -> Iterator[str]:
         yield f"fit: data: the pixels are whole numbers up to {largest:g}; divide them, as networks learn from 0 to 1"
 
 
-def _handed_on(
-    progress: Callable[..., Iterable[Any]], batches: Iterable[Any], n_classes: int, **about: Any
-) -> Iterator[Any]:
-    """Return an iterator over what `progress` makes of the batches; those that are not the given ones are checked."""
-    given = None
+class _Given:
+    """What `progress` was given to go through, so that batches of its own are checked."""
 
-    def noted(batch: Any) -> Any:
-        nonlocal given
-        given = batch
+    def __init__(self, n_classes: int) -> None:
+        self.n_classes, self.last = n_classes, None
+
+    def noted(self, batch: Any) -> Any:
+        """A batch that it is given."""
+        self.last = batch
         return batch
 
-    def checked(batch: Any) -> Any:
-        return batch if batch is given else _checked_batch(batch, n_classes)
+    def handed_on(self, returned: Any) -> Iterator[Any]:
+        """An iterator over the batches that it hands on."""
+        try:
+            return map(self._checked, returned)
+        except TypeError:
+            raise TypeError(
+                f"fit: progress: expected an iterable over the batches, got {returned!r:.60}; return the batches"
+            ) from None
 
-    returned = progress(map(noted, batches), **about)
-    try:
-        return map(checked, returned)
-    except TypeError:
-        raise TypeError(
-            f"fit: progress: expected an iterable over the batches, got {returned!r:.60}; return the batches"
-        ) from None
+    def _checked(self, batch: Any) -> Any:
+        return batch if batch is self.last else _checked_batch(batch, self.n_classes)
 
 
 def _checked_batch(batch: Any, n_classes: int) -> tuple[Array, Array]:
@@ -276,6 +286,7 @@ def _checked_batch(batch: Any, n_classes: int) -> tuple[Array, Array]:
     return split.images, split.labels
 
 
+@one_thread()
 def _measure(model: Any, data: mnist.Dataset, cost: Any, number: int, mean: float, lr: float, start: float) -> Epoch:
     images, labels = data.train.images[:SAMPLE], data.train.labels[:SAMPLE]
     outputs = evaluate(model, images)

@@ -7,29 +7,41 @@ Each network trains with its own defaults; with one seed, networks of the same h
 same weights. With several seeds the table shows the lowest, the median and the highest accuracy.
 """
 
-import argparse
 import statistics
 import sys
+import textwrap
 from pathlib import Path
 
-from tinygrad_mnist.command import guarded
+from tinygrad_mnist.command import Parser, guarded
 from tinygrad_mnist.files import claimed
 
 from .base import BaseNetwork
 from .commandline import progress_bar, refuse_to_lose, refuse_unwritable, write_json
 from .limits import whole_number
-from .options import DATA, STOPPING, Run, add_backend, add_options, add_recipe, command_line, load_data, parse
+from .options import (
+    DATA,
+    STOPPING,
+    Run,
+    add_backend,
+    add_options,
+    add_recipe,
+    command_line,
+    commands,
+    listed,
+    load_data,
+    parse,
+)
 from .training import NAMES, Training, network_class, network_name
-from .words import in_words, line, never_said, percent, sizes
+from .words import brief, in_words, never_said, percent, sizes, wrapped
 
 COMMON = ("epochs", "hidden", "init", "cost")
 """The settings that all networks have, and that make sense for all of them at once."""
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The command line."""
-    others = ", ".join(f"python -m zoo.{name}" for name in NAMES)
-    result = command_line("zoo", __doc__, f"Networks one by one, with more options: {others}")
+    others = textwrap.indent(listed(commands()), "  ")
+    result = command_line("zoo", __doc__, f"one by one, with more options, and what else there is:\n\n{others}")
     seed = whole_number(0)
     result.add_argument("--seeds", metavar="N", nargs="+", type=seed, default=[0], help="one run for each (default: 0)")
     learning = result.add_argument_group("for all networks, overriding their own defaults")
@@ -60,7 +72,9 @@ def _all(asked: Run) -> int:
     if asked.history and not asked.overwrite:
         refuse_to_lose(asked.history)
     data = load_data(asked.data, asked.train_size)
-    print(sizes(data), flush=True)
+    print(wrapped(sizes(data)), flush=True)
+    if not asked.quiet:
+        print(wrapped(f"{', '.join(NAMES)}: each in turn; `python -m zoo --help` tells what else there is"), flush=True)
     runs: list[Training] = []
     try:
         for name in NAMES:
@@ -78,36 +92,39 @@ def _all(asked: Run) -> int:
                     if asked.history:
                         write_json({"data": training.about, "runs": [run.record() for run in runs]}, asked.history)
                 if not asked.quiet and training.history:
-                    print(f"{name} seed {seed}  {line(training.result, network.epochs)}", flush=True)
+                    print(f"{name} seed {seed}  {brief(training.result)}", flush=True)
                 training.use_best()
                 if lost := training.lost_classes():
-                    print(f"{name} seed {seed}  {never_said(lost, network)}", flush=True)
+                    print(wrapped(f"{name} seed {seed}  {never_said(lost, network)}"), flush=True)
+        if asked.history:
+            print(f"{asked.history}: every epoch of every run")
     finally:
         print(table(runs))
     return 0
 
 
 def table(runs: list[Training]) -> str:
-    """One row per network: accuracies after the last epoch, or the best if it is kept; the median of the seconds."""
-    rows = [("network", "validation", "test", "s/epoch", "settings")]
+    """One row per network: accuracies after the last epoch, or the best if it is kept; below it each one's settings."""
+    rows, settings, spread = [("network", "validation", "test", "s/epoch")], [], False
     for name in NAMES:
         complete = [run for run in runs if network_name(run.network) == name and run.history]
         complete = [run for run in complete if len(run.history) == run.network.epochs or run.stopped]
         if not complete:
             continue
         last = [run.result for run in complete]
+        spread = spread or len(complete) > 1
         seconds = statistics.median(epoch.seconds for run in complete for epoch in run.history)
+        rows.append((name, _spread([e.validation for e in last]), _spread([e.test for e in last]), f"{seconds:.2f}"))
         seeds = " ".join(str(run.network.seed) for run in complete)
         network = complete[0].network
-        settings = f"{in_words(network)}, epochs {network.epochs}, seed {seeds}"
+        text = f"{name}: {in_words(network)}, epochs {network.epochs}, seed {seeds}"
         if (patience := complete[0].patience) is not None:
-            settings += f", patience {patience}"
-        settings += ", best epoch kept" * complete[0].keep_best
-        rows.append(
-            (name, _spread([e.validation for e in last]), _spread([e.test for e in last]), f"{seconds:.2f}", settings)
-        )
+            text += f", patience {patience}"
+        settings.append(wrapped(text + ", best epoch kept" * complete[0].keep_best))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    label = "accuracies: the lowest / the median / the highest of the seeds; " if spread else ""
+    return "\n".join([*settings, wrapped(f"{label}s/epoch: the median"), *lines])
 
 
 def _spread(shares: list[float | None]) -> str:

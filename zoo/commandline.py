@@ -3,12 +3,12 @@
 Exit status: 0; 1 for what went wrong, with one line on stderr; 2 for wrong usage; 130 for Ctrl-C; 143 for SIGTERM.
 """
 
-import functools
 import importlib
 import json
 import logging
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -18,14 +18,15 @@ from typing import Any
 from tinygrad_mnist import mnist, native, train
 from tinygrad_mnist.command import guarded, status_of, uninterrupted
 from tinygrad_mnist.files import claimed, whole
+from tinygrad_mnist.installation import told
 from tinygrad_mnist.replay import BACKENDS
 from tinygrad_mnist.train import CheckpointError
 
-from .base import BaseNetwork
+from .base import COSTS, BaseNetwork
 from .options import Run, flag, load_data, parse, parser_of
 from .stopping import stands_still, what_is_kept, why_stopped
 from .training import Training, network_class, network_name, settings_of
-from .words import in_words, line, never_said, shown, sizes
+from .words import in_words, line, never_said, shown, sizes, wrapped
 
 
 def main(network: type[BaseNetwork], arguments: list[str] | None = None) -> int:
@@ -42,9 +43,9 @@ def main(network: type[BaseNetwork], arguments: list[str] | None = None) -> int:
 
 
 def _run(network: type[BaseNetwork], run: Run) -> int:
-    from . import pictures  # for which --help need not wait
+    from . import pictures, report  # for which --help need not wait
 
-    for file in (run.save, run.history, run.plot, run.graph):
+    for file in (run.save, run.history, run.plot, run.graph, run.page):
         refuse_unwritable(file)
         if file and not run.overwrite and not (run.resume and file == run.history):
             refuse_to_lose(file, network_name(network) if file == run.save else None)
@@ -63,6 +64,10 @@ def _run(network: type[BaseNetwork], run: Run) -> int:
         _introduce(training, run)
     if run.graph:
         print(f"{pictures.graph(training, run.graph)}: the computation graph of one step")
+    if run.page:
+        cost, digits = COSTS[training.network.cost], training.network.digits_a_step
+        made = pictures.page(training.model, training.optimizer, cost, training.data, digits, run.page)
+        print(f"{made}: a step of training on the first digits, to walk through in a browser")
     status = _train(training, run)
     if status:
         return status
@@ -71,12 +76,18 @@ def _run(network: type[BaseNetwork], run: Run) -> int:
     if run.quiet and training.history:
         print(line(training.result, training.network.epochs))
     _tell_of_stopping(training, run)
+    if training.history:
+        for file, what in ((run.checkpoint, "the trained network"), (run.history, "settings and results")):
+            if file:
+                print(f"{file}: {what}, {len(training.history)} epochs")
     training.use_best()
     if lost := training.lost_classes():
-        print(never_said(lost, training.network))
+        print(wrapped(never_said(lost, training.network)))
     if run.plot and training.history:
         pictures.plot(training, run.plot)
         print(f"{run.plot}: the learning curves")
+    if run.report:
+        report.report(training)
     if run.draw or run.draw_wrong:
         pictures.draw(training, run.draw, run.draw_wrong)
     return 0
@@ -105,7 +116,7 @@ def require(module: str) -> Any:
         return importlib.import_module(module)
     except ImportError:
         raise ImportError(
-            f"this Python has no {module}; use the one in .venv, or install what the project needs: pip install -e ."
+            f"this Python has no {module}; use the one that tinygrad_mnist is installed for, or pip install {module}"
         ) from None
 
 
@@ -253,22 +264,30 @@ def _saved(file: Path | None, epochs: int, network: BaseNetwork | None = None) -
 
 
 def _go_on(network: BaseNetwork, file: Path) -> str:
-    return f"python -m zoo.{network_name(network)} --resume {shlex.quote(str(file))}"
+    return told(f"python -m zoo.{network_name(network)} --resume {shlex.quote(str(file))}")
 
 
 def progress_bar(quiet: bool) -> Callable[..., Iterable[Any]] | None:
-    """What shows how far an epoch is: tqdm, and only on a terminal."""
+    """What shows how far an epoch is, and its cost: tqdm, and only on a terminal.
+
+    It is never wider than 79 columns: a terminal that is made narrower breaks a longer line, and keeps its beginning.
+    """
     if quiet or not sys.stderr.isatty():
         return None
     from tqdm import tqdm
 
-    return functools.partial(tqdm, leave=False, unit=" steps", dynamic_ncols=True)
+    def bar(batches: Iterable[Any], **about: Any) -> Any:
+        shown = tqdm(batches, leave=False, unit=" steps", **about)
+        shown.dynamic_ncols = lambda file: (min(shutil.get_terminal_size().columns, 80) - 1, None)
+        return shown
+
+    return bar
 
 
 def _introduce(training: Training, run: Run) -> None:
     network, data, done = training.network, training.data, len(training.history)
-    print(f"{network_name(network)}: {in_words(network)}, seed {network.seed}")
-    print(sizes(data))
+    print(wrapped(f"{network_name(network)}: {in_words(network)}, seed {network.seed}"))
+    print(wrapped(sizes(data)))
     if data.test is None:
         print("there are no test files (t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte): the test column says none")
     if done >= network.epochs and run.resume:

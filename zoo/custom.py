@@ -3,30 +3,27 @@
     python -m zoo.custom
 
 Use this file as a starting point for your own. `Convolutional` is the model: any Module with a `forward`. `Adam` is the
-optimizer: one formula (Kingma and Ba, 2015; `optim.Adam` has more options). All else is `train.fit`, around which plain
-Python keeps the best weights and stops early.
+optimizer: one formula (Kingma and Ba, 2015; `optim.Adam` has more options). `Custom` puts them together, and has the
+options of all networks.
 
-Defaults. η 0.002, halved after every epoch, and mini-batches of 32, for 4 epochs. With seeds 0, 1 and 2 that comes to
-98.60, 98.93 and 98.85 % of the test digits.
+Defaults. η 0.002, halved after every epoch, and mini-batches of 32, for 4 epochs. With seed 0 that comes to 98.5 % of
+the validation and 98.6 % of the test digits.
 """
 
-import argparse
+import itertools
+import math
 import sys
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
-from tinygrad_mnist import Tensor, nn, relu, train
-from tinygrad_mnist.command import guarded
-from tinygrad_mnist.losses import softmax_cross_entropy
+from tinygrad_mnist import Tensor, nn, relu, sigmoid
 from tinygrad_mnist.optim import Optimizer, State, StepLR
 
-from .commandline import progress_bar
-from .limits import whole_number
-from .options import DATA, STOPPING, Run, add_backend, add_options, command_line, load_data
-from .stopping import best_of, check_validation, stands_still, what_is_kept, why_stopped
-from .words import line, sizes
+from .base import BaseNetwork, setting
+from .limits import number, whole_number
 
 
 class Convolutional(nn.Module):
@@ -36,22 +33,34 @@ class Convolutional(nn.Module):
     builds networks of this kind.
     """
 
-    def __init__(self, image_shape: tuple[int, int], n_classes: int, rng: np.random.Generator) -> None:
+    def __init__(
+        self,
+        image_shape: tuple[int, int],
+        n_classes: int,
+        rng: np.random.Generator,
+        hidden: tuple[int, ...] = (),
+        init: str = "he",
+    ) -> None:
         self.image_shape = image_shape
-        self.first = nn.Conv2d(1, 8, 5, rng=rng)
-        self.second = nn.Conv2d(8, 16, 5, rng=rng)
+        self.first = nn.Conv2d(1, 8, 5, init=init, rng=rng)
+        self.second = nn.Conv2d(8, 16, 5, init=init, rng=rng)
         self.pool, self.flatten = nn.MaxPool2d(2), nn.Flatten()
         rows, columns = (((side - 4) // 2 - 4) // 2 for side in image_shape)
         if min(rows, columns) < 1:
             raise ValueError(f"this network needs images of at least 16 x 16 pixels, got {image_shape}")
-        self.output = nn.Linear(16 * rows * columns, n_classes, rng=rng)
+        sizes = [16 * rows * columns, *hidden]
+        self.hidden = [nn.Linear(fan_in, n, init=init, rng=rng) for fan_in, n in itertools.pairwise(sizes)]
+        self.output = nn.Linear(sizes[-1], n_classes, init=init, rng=rng)
 
     def forward(self, x: Tensor) -> Tensor:
         """The logits of images in rows of pixels, shape (n, pixels)."""
         x = x.reshape((len(x), 1, *self.image_shape))
         x = self.pool(relu(self.first(x)))
         x = self.pool(relu(self.second(x)))
-        return self.output(self.flatten(x))
+        x = self.flatten(x)
+        for layer in self.hidden:
+            x = relu(layer(x))
+        return self.output(x)
 
 
 class Adam(Optimizer):
@@ -70,54 +79,39 @@ class Adam(Optimizer):
         return m / (np.sqrt(s) + 1e-8)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; return its exit status. Wrong usage exits with 2."""
-    return guarded(lambda: _run(_parser().parse_args(arguments)))
+@dataclass(frozen=True, kw_only=True)
+class Custom(BaseNetwork):
+    """Convolutions and Adam, with the options and files that all networks of the zoo have."""
 
+    hidden: tuple[int, ...] = setting((), "neurons in each layer before the last, none here", whole_number(1), "N")
+    init: str = "he"
+    cost: str = "softmax"
+    epochs: int = 4
+    batch_size: int = 32
+    lr_gamma: float = setting(
+        0.5, "the factor that the learning rate is multiplied by after every epoch", number(0, open_low=True), "FACTOR"
+    )
 
-def _run(options: argparse.Namespace) -> int:
-    data = load_data(options.data, options.train_size)
-    print(sizes(data), flush=True)
-    check_validation(data, options.patience, options.keep_best)
-    rng = np.random.default_rng(options.seed)
-    network = Convolutional(data.image_shape, data.n_classes, rng)
-    optimizer = Adam(network.parameters(), lr=0.002)
-    history: list[train.Epoch] = []
-    for epoch in train.fit(
-        network,
-        data,
-        cost=softmax_cross_entropy,
-        optimizer=optimizer,
-        schedule=StepLR(optimizer, step_size=1, gamma=0.5),
-        epochs=options.epochs,
-        batch_size=32,
-        rng=rng,
-        backend=options.backend or "numpy",
-        progress=progress_bar(quiet=False),
-    ):
-        print(line(epoch, options.epochs), flush=True)
-        history.append(epoch)
-        if best_of(history) is epoch:
-            best = network.state_dict()
-        if stands_still(history, options.patience) and epoch.epoch < options.epochs:
-            print(why_stopped(history, options.patience))
-            break
-    if options.keep_best:
-        network.load_state_dict(best)  # for whatever you do with it from here on
-        print(what_is_kept(history))
-    return 0
+    RATES: ClassVar[dict[str, float]] = {"quadratic": 0.002, "cross-entropy": 0.002, "softmax": 0.002}
 
+    def model(self, n_in: int, n_out: int, rng: np.random.Generator) -> nn.Module:
+        """The kernels; with the quadratic and the cross-entropy cost, a sigmoid after them."""
+        side = math.isqrt(n_in)
+        if side * side != n_in:
+            raise ValueError(f"zoo.custom: expected square images, got {n_in} pixels; pad them to a square")
+        network = Convolutional((side, side), n_out, rng, self.hidden, self.init)
+        return network if self.cost == "softmax" else nn.Sequential(network, sigmoid)
 
-def _parser() -> argparse.ArgumentParser:
-    parser = command_line("zoo.custom", __doc__)
-    learning = parser.add_argument_group("how it learns")
-    learning.add_argument("--epochs", metavar="N", type=whole_number(1), default=4, help="default: 4")
-    learning.add_argument("--seed", metavar="N", type=whole_number(0), default=0, help="default: 0")
-    add_options(learning, Run, STOPPING)
-    add_backend(learning)
-    add_options(parser.add_argument_group("data"), Run, DATA)
-    return parser
+    def optimizer(self, model: nn.Module, n: int) -> Optimizer:
+        """Adam."""
+        return Adam(model.parameters(), self.rate)
+
+    def schedule(self, optimizer: Optimizer) -> StepLR | None:
+        """The learning rate steps down after every epoch."""
+        return StepLR(optimizer, 1, self.lr_gamma)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from .commandline import main
+
+    sys.exit(main(Custom))

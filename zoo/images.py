@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tinygrad_mnist.command import near_file
 from tinygrad_mnist.tensor import Array
 
 from .drawing import Drawing, find
@@ -86,7 +87,7 @@ def _values(path: str | os.PathLike[str]) -> Array:
             return _upright(_reduced(image), image.getexif().get(0x0112))
     except FileNotFoundError:
         raise FileNotFoundError(
-            f"{path}: no such image; name a PNG or JPEG file, or the index of a test digit"
+            f"{path}: no such image; name a PNG or JPEG file, or the index of a test digit{near_file(path)}"
         ) from None
     except Exception as error:  # plug-ins raise whatever went wrong in a broken file: KeyError, struct.error, ...
         what = str(error)

@@ -23,7 +23,7 @@ differ by less than the seeds do, and larger batches make shorter epochs:
     μ 0.5, η 2,   batch 20   96.0 to 96.4 %, median 96.2
     μ 0.5, η 1.5, batch 10   95.8 to 96.3 %, median 95.9
     μ 0.9, η 0.2, batch 10   95.8 to 96.2 %, median 96.0
-    μ 0.9, η 0.3, batch 20   86.7 to 96.1 %, median 95.9     one seed never answers one of the digits
+    μ 0.9, η 0.3, batch 20   86.7 to 96.1 %, median 95.9  (a digit lost)
 """
 
 import sys

@@ -5,7 +5,8 @@
 Idea. Large weights let a network learn the noise of its training digits by heart. So a penalty for them is added to the
 cost, λ/2n Σ w² with n training digits, whose gradient pulls every weight towards 0 at every step:
 
-    W <- W - η (dC/dW + λ/n W)  =  (1 - η λ/n) W - η dC/dW        b <- b - η dC/db
+    W <- W - η (dC/dW + λ/n W)  =  (1 - η λ/n) W - η dC/dW
+    b <- b - η dC/db
 
 λ (lambda) says how much. Biases do not decay: a large bias does not make a neuron sensitive to its inputs.
 

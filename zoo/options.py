@@ -5,26 +5,28 @@ What is not given on the command line is not in the result, so that a default, a
 """
 
 import argparse
+import ast
 import contextlib
 import os
 import pkgutil
+import re
+import textwrap
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import zoo
 from tinygrad_mnist import mnist
-from tinygrad_mnist.command import Parser
+from tinygrad_mnist.command import Parser, columns
 from tinygrad_mnist.replay import BACKENDS
 
 from .base import BaseNetwork, options_of, setting
 from .limits import file_name, one_of, whole_number
-from .training import network_class, network_name
+from .training import HERE, network_class, network_name
 from .words import shown
 
 STOPPING = ("patience", "keep_best")
-DATA, FILES = ("data", "train_size"), ("save", "resume", "history", "plot", "graph")
+DATA, FILES = ("data", "train_size"), ("save", "resume", "history", "plot", "graph", "page")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +55,7 @@ class Run:
     data: Path | None = setting(
         None,
         "a directory with data in MNIST's format, of any size and number of classes (default: $TINYGRAD_MNIST_DATA, or "
-        "the repository's data/, or ~/.cache/tinygrad_mnist)",
+        "a checkout's data/, or ~/.cache/tinygrad_mnist)",
         file_name(),
         "DIR",
     )
@@ -76,9 +78,16 @@ class Run:
         file_name(".svg", ".png", ".pdf", ".gv", ".dot"),
         "FILE.svg",
     )
+    page: Path | None = setting(
+        None,
+        "one step of training as a page for a browser, to walk through: forward, backward, update",
+        file_name(".html", ".htm"),
+        "FILE.html",
+    )
     overwrite: bool = setting(False, "replace files that are there already, which a new run refuses to do")
     draw: int = setting(0, "draw N test digits at the end", whole_number(1), "N")
     draw_wrong: int = setting(0, "draw N test digits that it gets wrong", whole_number(1), "N")
+    report: bool = setting(False, "at the end: confusion matrix, accuracy by class, and the worst mistakes drawn")
     quiet: bool = setting(False, "only the last epoch's line, and what else was asked for")
     seeds: Sequence[int] = (0,)  # of python -m zoo
 
@@ -89,7 +98,7 @@ class Run:
     @property
     def written(self) -> list[Path]:
         """The files that it writes."""
-        return [file for file in (self.checkpoint, self.history, self.plot, self.graph) if file]
+        return [file for file in (self.checkpoint, self.history, self.plot, self.graph, self.page) if file]
 
     @property
     def checkpoint(self) -> Path | None:
@@ -110,7 +119,33 @@ def flag(setting: str) -> str:
 
 def command_line(name: str, description: str | None, epilog: str | None = None) -> Parser:
     """An empty command line of `python -m NAME`."""
-    return Parser(f"python -m {name}", description, epilog)
+    return Parser(f"python -m {name}", description, epilog, [*commands()])
+
+
+def commands() -> dict[str, str]:
+    """The commands of the zoo, those of files of one's own included, each with the first sentence of what it does.
+
+    Nothing is imported for that, as a file that is being written may not be ready for it.
+    """
+    found = {}
+    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
+        file = Path(getattr(module.module_finder, "path", ""), f"{module.name}.py")
+        with contextlib.suppress(OSError, SyntaxError, ValueError):
+            text = file.read_text(encoding="utf-8")
+            if re.search(r"^if __name__ == .__main__.:", text, re.MULTILINE) and module.name != "__main__":
+                about = " ".join((ast.get_docstring(ast.parse(text)) or "").partition("\n\n")[0].split())
+                found[f"zoo.{module.name}"] = re.split(r"(?<=[.])\s", about)[0]
+    return found
+
+
+def listed(commands: Mapping[str, str]) -> str:
+    """Commands, and what they do beside them, in lines that fit the terminal."""
+    width = max(map(len, commands), default=0) + len("python -m ")
+    return "\n".join(
+        textwrap.fill(about, columns() - 2, initial_indent=f"{f'python -m {name}':{width}}  ",
+                      subsequent_indent=" " * (width + 2), break_on_hyphens=False)
+        for name, about in commands.items()
+    )  # fmt: skip
 
 
 def add_backend(parser: argparse._ArgumentGroup) -> None:
@@ -155,7 +190,7 @@ def add_recipe(parser: argparse._ArgumentGroup, original: str) -> None:
     )
 
 
-def parser_of(network: type[BaseNetwork], description: str) -> argparse.ArgumentParser:
+def parser_of(network: type[BaseNetwork], description: str) -> Parser:
     """The command line of one network."""
     parser = command_line(f"zoo.{network_name(network)}", description)
     learning = parser.add_argument_group("the network and how it learns")
@@ -165,15 +200,15 @@ def parser_of(network: type[BaseNetwork], description: str) -> argparse.Argument
     add_backend(learning)
     add_options(parser.add_argument_group("data"), Run, DATA)
     add_options(parser.add_argument_group("files"), Run, [*FILES, "overwrite"])
-    add_options(parser.add_argument_group("what is shown"), Run, ["draw", "draw_wrong", "quiet"])
+    add_options(parser.add_argument_group("what is shown"), Run, ["report", "draw", "draw_wrong", "quiet"])
     return parser
 
 
-def parse(parser: argparse.ArgumentParser, network: type[BaseNetwork], arguments: list[str] | None) -> Run:
+def parse(parser: Parser, network: type[BaseNetwork], arguments: list[str] | None) -> Run:
     """What was asked for, with the settings of this network that were given. Wrong usage exits with 2."""
     namespace, unknown = parser.parse_known_args(arguments)
     if unknown:
-        parser.error(f"unrecognized arguments: {' '.join(unknown)}{_elsewhere(unknown[0].partition('=')[0])}")
+        parser.unrecognized(unknown, _elsewhere(unknown[0].partition("=")[0]))
     asked, settings = vars(namespace), options_of(network)
     given = {name: asked.pop(name) for name in settings if name in asked}
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
@@ -192,7 +227,7 @@ def parse(parser: argparse.ArgumentParser, network: type[BaseNetwork], arguments
 def _elsewhere(option: str) -> str:
     """Which networks have an option that this one has not, in words."""
     having = []
-    for module in pkgutil.iter_modules(zoo.__path__):
+    for module in pkgutil.iter_modules([str(HERE)]):
         if module.name.startswith("network"):
             with contextlib.suppress(Exception):  # of a file that is being written, and cannot be imported yet
                 settings = options_of(network_class(module.name))

@@ -1,13 +1,18 @@
 """What the networks' commands draw: learning curves, a step of training as a graph, digits as text."""
 
+import copy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tinygrad_mnist import Tensor, mnist, train, visualize
 from tinygrad_mnist.files import whole
+from tinygrad_mnist.nn import Module
+from tinygrad_mnist.optim import Optimizer
 
 from .base import COSTS
+from .report import shown_split
 from .training import Training, network_name
 from .words import in_words
 
@@ -43,30 +48,51 @@ def plot(training: Training, file: Path) -> None:
 
 
 def graph(training: Training, file: Path) -> Path:
-    """Draw the graph of one step of training: from a mini-batch to its cost, and the gradients back.
-
-    Returns the file written: DOT text in place of a picture where nothing can draw it.
-    """
+    """Draw the graph of one step of training, from a mini-batch to its cost and the gradients back; return the file."""
     images, labels = next(mnist.batches(training.data.train, training.network.digits_a_step))
     targets = np.eye(training.data.n_classes, dtype=images.dtype)[labels]
-    with visualize.trace():  # so that a network too large to read is folded by layers
+    with visualize.trace():  # so that a network too large to read is folded by layers, and the mouse shows lines
         outputs = training.model(Tensor(images, name="images"))
-    loss = COSTS[training.network.cost](outputs, Tensor(targets, name="targets"))
+        loss = COSTS[training.network.cost](outputs, Tensor(targets, name="targets"))
     loss.name = "C"
     return visualize.save(visualize.graph(loss, model=training.model, backward=True, shapes=True), file)
 
 
+def page(model: Module, optimizer: Optimizer, cost: Any, data: mnist.Dataset, digits: int, file: Path) -> Path:
+    """Write the page of a step of training on the first digits. Nothing is trained by it: the step is of copies."""
+    images, labels = next(mnist.batches(data.train, digits))
+    targets = np.eye(data.n_classes, dtype=images.dtype)[labels]
+    model, optimizer = copy.deepcopy((model, optimizer))
+    model.train()
+    return step(model, optimizer, cost, Tensor(images, name="images"), Tensor(targets, name="targets")).save(file)
+
+
+def step(model: Module, optimizer: Optimizer, cost: Any, images: Tensor, targets: Tensor) -> visualize.Page:
+    """A step of training, and its page, on which this function is seen."""
+    with visualize.trace():
+        outputs = model(images)
+        loss = cost(outputs, targets)
+    loss.name = "C"
+    walk = visualize.page(loss, model=model, optimizer=optimizer)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return walk
+
+
 def draw(training: Training, some: int, wrong: int) -> None:
     """Print test images as text, with what the network says of them; or what there is in place of test images."""
-    data = training.data
-    kinds = {"test": data.test, "validation": data.validation, "training": data.train}
-    kind, split = next((kind, split) for kind, split in kinds.items() if split is not None and len(split))
+    kind, split = shown_split(training)
     outputs = training.activations(split.images)
     said = outputs.argmax(1)
     missed = (said != split.labels).nonzero()[0]
     chosen = [*range(min(some, len(split))), *missed[:wrong].tolist()]
     for i in chosen:
         print(f"{kind} image {i}: says {said[i]}, is {split.labels[i]}")
-        print(visualize.digit(split.images[i], data.image_shape, activations=outputs[i], label=int(split.labels[i])))
+        print(
+            visualize.digit(
+                split.images[i], training.data.image_shape, activations=outputs[i], label=int(split.labels[i])
+            )
+        )
     if len(missed) < wrong:
         print(f"only {len(missed):,} of {len(split):,} {kind} images are wrong")

@@ -1,12 +1,12 @@
 """Say which digit an image shows, with a trained network.
 
     python -m zoo.network2 --save model.npz
-    python -m zoo.predict model.npz zoo/drawings/two.png    images: PNG, JPEG, GIF, BMP, TIFF, WebP, PPM
-    python -m zoo.predict model.npz 0 1 2                   test digits, by their index
+    python -m zoo.predict model.npz zoo/drawings/two.png
+    python -m zoo.predict model.npz 0 1 2
 
-An image may be a drawing or a photograph of one digit, of any size and in any colours. It is prepared as MNIST's digits
-were: what is drawn is cut out, scaled into 20 of the 28 pixels, and placed with its centre of mass in the middle.
-`--draw` shows it.
+A number is a test digit, by its index; all else an image file, PNG, JPEG, GIF, BMP, TIFF, WebP or PPM. It may be a
+drawing or a photograph of one digit, of any size and in any colours, and is prepared as MNIST's digits were: what is
+drawn is cut out, scaled into 20 of the 28 pixels, and placed with its centre of mass in the middle. `--draw` shows it.
 """
 
 import argparse

@@ -7,11 +7,11 @@ import pkgutil
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
-import zoo
 from tinygrad_mnist import mnist, nn, ops, train
 from tinygrad_mnist.tensor import Array
 from tinygrad_mnist.train import Checkpoint, CheckpointError, Epoch
@@ -21,6 +21,7 @@ from .consistency import Expected, model_of
 from .stopping import best_of, check_validation, stands_still
 from .words import of_data
 
+HERE = Path(__file__).parent
 NAMES = ("network", "network1", "network2", "network3")
 """The book's networks, which `python -m zoo` trains."""
 
@@ -30,8 +31,8 @@ def network_class(name: str) -> type[BaseNetwork]:
 
     Nothing but a module of the zoo is imported, whatever the name, which may come from a file.
     """
-    if name in [module.name for module in pkgutil.iter_modules(zoo.__path__)]:
-        for found in vars(importlib.import_module(f"zoo.{name}")).values():
+    if name in [module.name for module in pkgutil.iter_modules([str(HERE)])]:
+        for found in vars(importlib.import_module(f"{__package__}.{name}")).values():
             if isinstance(found, type) and issubclass(found, BaseNetwork) and network_name(found) == name:
                 return found
     raise ValueError(f"there is no network {name!r:.60}; a network is a class with the name of its module in zoo/")
@@ -80,8 +81,8 @@ class Training:
         history: a record for each epoch done.
         best: the weights that are kept, as from `model.state_dict()`; None before the first epoch.
 
-    >>> from zoo.network2 import Network2
-    >>> training = Training(Network2(epochs=1, seed=7), mnist.load().head(100))
+    >>> network = network_class("network2")(epochs=1, seed=7)
+    >>> training = Training(network, mnist.load().head(100))
     >>> [epoch.epoch for epoch in training.fit()]
     [1]
     """

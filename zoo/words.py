@@ -1,10 +1,14 @@
 """What the networks' commands say: an epoch, a network, a data set in words."""
 
+import os
+import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
 from tinygrad_mnist import mnist
+from tinygrad_mnist.command import columns
 from tinygrad_mnist.train import Epoch
 
 from .base import BaseNetwork
@@ -15,7 +19,21 @@ def line(epoch: Epoch, epochs: int) -> str:
     number = f"epoch {epoch.epoch:{len(str(epochs))}}/{epochs}"
     accuracies = f"validation {percent(epoch.validation)}  test {percent(epoch.test)}"
     cost = f"{epoch.cost:.4f}" if epoch.cost < 1e4 else f"{epoch.cost:.4g}"
-    return f"{number}  cost {cost}  {accuracies}  lr {rate(epoch.lr)}  {epoch.seconds:.2f} s"
+    text = f"{number}  cost {cost}  {accuracies}  lr {rate(epoch.lr)}  {epoch.seconds:.2f} s"
+    return text if len(text) <= columns() else text.replace("  ", " ")
+
+
+def brief(epoch: Epoch) -> str:
+    """The end of a training in half a line."""
+    accuracies = f"validation {percent(epoch.validation)}  test {percent(epoch.test)}"
+    return f"epoch {epoch.epoch}  cost {epoch.cost:.4g}  {accuracies}"
+
+
+def wrapped(text: str) -> str:
+    """A text in lines as wide as the terminal; where there is none and no $COLUMNS, in one, for programs to read."""
+    if not (sys.stdout.isatty() or "COLUMNS" in os.environ):
+        return text
+    return textwrap.fill(text, columns(), subsequent_indent="  ", break_on_hyphens=False, break_long_words=False)
 
 
 def percent(share: float | None) -> str:
@@ -39,7 +57,7 @@ def in_words(network: BaseNetwork) -> str:
     words = [
         f"{field.name.replace('_', '-')} {shown(getattr(network, field.name))}"
         for field in fields(network)
-        if field.name not in ("epochs", "seed", "per_example") and getattr(network, field.name) is not None
+        if field.name not in ("epochs", "seed", "per_example") and getattr(network, field.name) not in (None, ())
     ]
     return ", ".join(words) + (", an update after every digit with η / m" if network.per_example else "")
 

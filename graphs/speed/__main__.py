@@ -11,22 +11,23 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from graphs import speed
 from tinygrad_mnist.command import Parser, guarded
 from tinygrad_mnist.files import whole
+from tinygrad_mnist.installation import folder_of
 
+from . import __doc__ as about
 from . import measure, report
 from .contestants import CONTESTANTS, installed
 from .fairness import largest_difference
 from .picture import draw
 
 BATCHES, HIDDEN, EXAMPLES = (1, 10, 32, 100, 1000), (30, 100, 1000), 10_000
-HERE = Path(__file__).parent
+HERE = folder_of(__file__)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark from the command line; returns the exit status."""
-    parser = Parser("python -m graphs.speed", (speed.__doc__ or "").partition("\n")[0])
+    parser = Parser("python -m graphs.speed", (about or "").partition("\n")[0])
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=list(CONTESTANTS), default=list(CONTESTANTS),
                         help=f"contestants besides numpy: {', '.join(list(CONTESTANTS)[1:])}")  # fmt: skip
     parser.add_argument("--batch", nargs="+", type=int, default=list(BATCHES), help="sizes of the mini-batch")
@@ -39,8 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--output",
         type=Path,
-        help="directory for speed.json and speed.png (default: beside this file; of fewer contestants, sizes or turns "
-        "than are there, the current directory)",
+        help="directory for speed.json and speed.png (default: beside this file in a checkout; else, and of fewer "
+        "contestants, sizes or turns than are there, the current directory)",
     )
     return guarded(lambda: _run(parser, parser.parse_args(arguments)))
 

@@ -11,7 +11,8 @@ from tinygrad_mnist import compile
 from tinygrad_mnist.losses import softmax_cross_entropy
 from tinygrad_mnist.optim import SGD
 from tinygrad_mnist.tensor import Array
-from zoo.custom import Convolutional
+
+from ..networks import Convolutional
 
 LR = 0.05
 

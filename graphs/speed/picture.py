@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from zoo.commandline import require
-
+from ..networks import require
 from .contestants import CONTESTANTS
 
 COLOURS = {"numpy": "#000000", "eager": "#E69F00", "compiled": "#D55E00", "c": "#8B0000", "whole": "#F0E442",

@@ -37,7 +37,7 @@ def _number_of_two_dy(g: Any, out: Any, x: Any, y: Any) -> Any:
 sign = unary("sign", np.sign, None, doc="-1, 0 or 1; no derivative")
 abs = unary("abs", np.abs,
             lambda g, out, x: g * sign(x),
-            numpy=(np.fabs,), sign="|·|", domain=(NONZERO,), c="ABS({x})", doc="|x|; abs'(0) = 0")
+            sign="|·|", domain=(NONZERO,), c="ABS({x})", doc="|x|; abs'(0) = 0")
 relu = unary("relu", lambda x: np.maximum(x, 0),
              lambda g, out, x: where(x <= 0, 0, g),
              domain=(NONZERO,), doc="max(x, 0); relu'(0) = 0")
@@ -54,14 +54,17 @@ minimum = binary("minimum", np.minimum,
                  doc="the smaller of x and y; ties split the gradient equally, and a NaN gets it")
 fmax = binary("fmax", np.fmax,
               _number_of_two_dx, _number_of_two_dy,
+              c="M_LIBM2(fmax, {x}, {y})",
               doc="the larger of x and y, but for NaN the other one; ties split the gradient equally, a NaN gets none")
 fmin = binary("fmin", np.fmin,
               _number_of_two_dx, _number_of_two_dy,
+              c="M_LIBM2(fmin, {x}, {y})",
               doc="the smaller of x and y, but for NaN the other one; ties split the gradient equally, a NaN gets none")
 copysign: OpFunction = binary("copysign", np.copysign,
                   lambda g, out, x, y: where(copysign(1, y) > 0, g, -g) * sign(x),
                   None,
-                  domain=(NONZERO, NONZERO), doc="|x| with the sign of y; no derivative in y, and 0 at x = 0")
+                  domain=(NONZERO, NONZERO), c="M_LIBM2(copysign, {x}, {y})",
+                  doc="|x| with the sign of y; no derivative in y, and 0 at x = 0")
 heaviside = binary("heaviside", np.heaviside,
                    None,
                    lambda g, out, x, y: where(x == 0, g, 0),

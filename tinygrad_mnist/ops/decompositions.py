@@ -96,8 +96,12 @@ def _singular_vectors_dx(g: Any, out: Any, x: Any) -> Any:
     s, gaps = s[..., None, :], _gaps(s * s)
     turned_u, turned_v = gaps * (u.mT @ gu), gaps * (v.mT @ gv)
     inside = (turned_u + turned_u.mT) * s + s.mT * (turned_v + turned_v.mT)
-    outside = ((gu - u @ (u.mT @ gu)) / s) @ v.mT + (u / s) @ (gv - v @ (v.mT @ gv)).mT
-    return u @ inside @ v.mT + outside
+    slope = u @ inside @ v.mT
+    if u.shape[-2] > u.shape[-1]:  # else there is nothing outside, of which rounding / s would make something at s = 0
+        slope = slope + ((gu - u @ (u.mT @ gu)) / s) @ v.mT
+    if v.shape[-2] > v.shape[-1]:
+        slope = slope + (u / s) @ (gv - v @ (v.mT @ gv)).mT
+    return slope
 
 
 def _pinv_of(x: Array, rcond: Any = None) -> Array:
@@ -227,9 +231,11 @@ def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True) -> Any:
 
 
 @composed(np.linalg.pinv)
-def pinv(a: Any, rcond: Any = None) -> Any:
-    """The pseudo-inverse of matrices, which has a derivative where their rank does not change."""
-    return _pinv(a, rcond)
+def pinv(a: Any, rcond: Any = None, *, rtol: Any = None) -> Any:
+    """The pseudo-inverse of matrices, which has a derivative where their rank does not change; `rtol` is `rcond`."""
+    if rcond is not None and rtol is not None:
+        raise ValueError("expected rcond or rtol, which are one, got both")
+    return _pinv(a, rtol if rcond is None else rcond)
 
 
 @composed(np.linalg.lstsq)
@@ -281,8 +287,8 @@ def tensorsolve(a: Operand, b: Operand, axes: Any = None) -> Any:
 
 # fmt: off
 _length = unary("norm", lambda x, axis=None: np.linalg.norm(x, None, axis, keepdims=True),
-                lambda g, out, x, axis: g * (x / where(out == 0, 1, out)),
-                sign="‖·‖", domain=None, doc="the square root of the sum of squares; its derivative at 0 is 0")
+                lambda g, out, x, axis: g * where(out == 0, 0, x / where(out == 0, 1, out)),
+                sign="‖·‖", domain=None, doc="the square root of the sum of squares; its derivatives at 0 are 0")
 # fmt: on
 
 
@@ -290,6 +296,7 @@ _length = unary("norm", lambda x, axis=None: np.linalg.norm(x, None, axis, keepd
 def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
     """The norm of vectors (an axis), of matrices (two), or of all elements. Its derivative at 0 is 0 by convention."""
     axes = np.lib.array_utils.normalize_axis_tuple(range(x.ndim) if axis is None else axis, x.ndim)
+    x = x if x.dtype.kind == "f" else astype(x, np.float64)
     if len(axes) not in (1, 2) and not (ord is None and axis is None):
         raise ValueError(f"expected one axis (vectors) or two (matrices), got shape {x.shape} and axis={axis}")
     if ord is None:
@@ -318,7 +325,7 @@ def _of_vectors(x: Any, ord: Any, axis: int) -> Any:
     if ord == 1:
         return sum_over(size, axis, True)
     total = sum_over(size**ord, axis, True)
-    return where(total == 0, 0, where(total == 0, 1, total) ** (1 / ord))
+    return where(total == 0, 0 if ord > 0 else np.inf, where(total == 0, 1, total) ** (1 / ord))
 
 
 def _of_matrices(x: Any, ord: Any) -> Any:

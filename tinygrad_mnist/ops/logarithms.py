@@ -27,28 +27,30 @@ def _difference(x: Any, y: Any) -> Any:
 # fmt: off
 log1p = unary("log1p", np.log1p,
               lambda g, out, x: g / (1 + x),
-              domain=(Domain(-0.75, 4),), doc="ln(1 + x), with all digits near 0")
+              domain=(Domain(-0.75, 4),), c="M_LIBM(log1p, {x})", doc="ln(1 + x), with all digits near 0")
 expm1 = unary("expm1", np.expm1,
               lambda g, out, x: g * exp(x),                                # out + 1 has lost its digits at -20
-              doc="e^x - 1, with all digits near 0")
+              c="M_LIBM(expm1, {x})", doc="e^x - 1, with all digits near 0")
 log2 = unary("log2", np.log2,
              lambda g, out, x: g / x / _LN2,
-             domain=(POSITIVE,), doc="the logarithm of base 2, for x > 0")
+             domain=(POSITIVE,), c="M_LIBM(log2, {x})", doc="the logarithm of base 2, for x > 0")
 log10 = unary("log10", np.log10,
               lambda g, out, x: g / x / _LN10,
-              domain=(POSITIVE,), doc="the logarithm of base 10, for x > 0")
+              domain=(POSITIVE,), c="M_LIBM(log10, {x})", doc="the logarithm of base 10, for x > 0")
 exp2 = unary("exp2", np.exp2,
              lambda g, out, x: g * out * _LN2,
-             doc="2^x")
+             c="M_LIBM(exp2, {x})", doc="2^x")
 square = unary("square", np.square,
                lambda g, out, x: g * (2 * x),
-               sign="x²", doc="x²")
+               sign="x²", c="{x} * {x}", doc="x²")
 reciprocal = unary("reciprocal", np.reciprocal,
                    lambda g, out, x: -g * out * out,
-                   sign="1 / x", domain=(NONZERO,), doc="1 / x; of whole numbers, as in NumPy, a whole number")
+                   sign="1 / x", domain=(NONZERO,), c="1 / {x}",
+                   doc="1 / x; of whole numbers, as in NumPy, a whole number")
 cbrt = unary("cbrt", np.cbrt,
-             lambda g, out, x: g / 3 / (out * out),
-             sign="∛", domain=(NONZERO,), doc="∛x, of negative numbers too; its derivative at 0 is infinite")
+             lambda g, out, x: g / 3 * square(reciprocal(out)),             # at ∞, out² would make 0 · ∞ of slopes
+             sign="∛", domain=(NONZERO,), c="M_LIBM(cbrt, {x})",
+             doc="∛x, of negative numbers too; its derivative at 0 is infinite")
 logaddexp = binary("logaddexp", np.logaddexp,
                    lambda g, out, x, y: g * sigmoid(_difference(x, y)),
                    lambda g, out, x, y: g * sigmoid(_difference(y, x)),

@@ -97,16 +97,16 @@ diagonal: OpFunction = unary("diagonal", lambda x, offset=0, axis1=0, axis2=1: n
 
 @composed(np.ravel)
 def ravel(a: Operand, order: str = "C") -> Any:
-    """All elements in one axis."""
-    if order != "C":
-        raise ValueError(f"expected order 'C', got {order!r}; transpose it first")
-    return reshape(a, -1)
+    """All elements in one axis, row by row ("C") or column by column ("F")."""
+    if order not in ("C", "F"):
+        raise ValueError(f"expected order 'C' or 'F', got {order!r}, which depends on the memory; transpose it first")
+    return reshape(a if order == "C" else transpose(a), -1)
 
 
 @composed(None)
-def flatten(a: Operand) -> Any:
-    """All elements in one axis, in memory of their own."""
-    return copy(reshape(a, -1))
+def flatten(a: Operand, order: str = "C") -> Any:
+    """All elements in one axis, in memory of their own, row by row ("C") or column by column ("F")."""
+    return copy(ravel(a, order))
 
 
 @composed(np.flip)

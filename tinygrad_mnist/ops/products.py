@@ -192,6 +192,8 @@ def vecdot(x1: Operand, x2: Operand, axis: int = -1) -> Any:
 def matvec(x1: Operand, x2: Operand) -> Any:
     """Matrices times vectors."""
     x, y = together(x1, x2)
+    if x.ndim < 2 or y.ndim < 1:
+        raise ValueError(f"expected matrices and vectors, got shapes {x.shape} and {y.shape}")
     return (x @ y[..., None])[..., 0]
 
 
@@ -199,6 +201,8 @@ def matvec(x1: Operand, x2: Operand) -> Any:
 def vecmat(x1: Operand, x2: Operand) -> Any:
     """Vectors times matrices."""
     x, y = together(x1, x2)
+    if x.ndim < 1 or y.ndim < 2:
+        raise ValueError(f"expected vectors and matrices, got shapes {x.shape} and {y.shape}")
     return (x[..., None, :] @ y)[..., 0, :]
 
 

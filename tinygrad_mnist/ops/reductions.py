@@ -35,9 +35,16 @@ def _extremum_dx(g: Any, out: Any, x: Any, axis: Any, keepdims: bool) -> Any:
     return where(taken, _kept(g, x, axis, keepdims) / sum(taken, axis, True), 0)
 
 
-def _twice_by_degrees(x: Any, out: Any, ddof: float) -> float:
+def degrees_off(ddof: float, correction: float | None) -> float:
+    """How much is taken off the count, which the Array API calls the correction."""
+    if ddof != 0 and correction is not None:
+        raise ValueError("expected ddof or correction, which are one, got both")
+    return ddof if correction is None else correction
+
+
+def _twice_by_degrees(x: Any, out: Any, ddof: float, correction: float | None) -> float:
     """2 / (n - ddof), where each variance is of n elements."""
-    degrees = x.size / out.size - ddof if out.size else 0
+    degrees = x.size / out.size - degrees_off(ddof, correction) if out.size else 0
     return 2 / degrees if degrees > 0 else math.nan
 
 
@@ -53,7 +60,7 @@ def _logsumexp(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
     x = floating(x)
     top = _top(x, axis)
     total = np.sum(np.exp(x - top), axis, keepdims=True)  # 0 where all are -inf, or there are none
-    result = np.where(total > 0, np.log(np.where(total > 0, total, 1)), -np.inf) + top
+    result = np.where(total == 0, -np.inf, np.log(np.where(total == 0, 1, total))) + top
     return result if keepdims else np.squeeze(result, axis)
 
 
@@ -91,14 +98,17 @@ prod = unary("prod", lambda x, axis=None, keepdims=False: np.prod(x, axis, keepd
              lambda g, out, x, axis, keepdims: _kept(g, x, axis, keepdims) * product_of_others(x, axis),
              numpy=(np.prod,), sign="Π", domain=None,
              doc="the product over the axes; its derivatives are right at 0 too")
-var = unary("var", lambda x, axis=None, keepdims=False, ddof=0: np.var(x, axis, ddof=ddof, keepdims=keepdims),
-            lambda g, out, x, axis, keepdims, ddof:
-                _kept(g, x, axis, keepdims) * (x - mean(x, axis, True)) * _twice_by_degrees(x, out, ddof),
-            numpy=(np.var,), domain=None, doc="the variance over the axes, Σ (x - mean)² / (n - ddof)")
-std = unary("std", lambda x, axis=None, keepdims=False, ddof=0: np.std(x, axis, ddof=ddof, keepdims=keepdims),
-            lambda g, out, x, axis, keepdims, ddof:
+var = unary("var", lambda x, axis=None, keepdims=False, ddof=0, correction=None:
+                np.var(x, axis, ddof=degrees_off(ddof, correction), keepdims=keepdims),
+            lambda g, out, x, axis, keepdims, ddof, correction:
+                _kept(g, x, axis, keepdims) * (x - mean(x, axis, True)) * _twice_by_degrees(x, out, ddof, correction),
+            numpy=(np.var,), domain=None,
+            doc="the variance over the axes, Σ (x - mean)² / (n - ddof); `correction` is `ddof`")
+std = unary("std", lambda x, axis=None, keepdims=False, ddof=0, correction=None:
+                np.std(x, axis, ddof=degrees_off(ddof, correction), keepdims=keepdims),
+            lambda g, out, x, axis, keepdims, ddof, correction:
                 _kept(where(out == 0, 0, g / where(out == 0, 1, out)), x, axis, keepdims)
-                * (x - mean(x, axis, True)) * (_twice_by_degrees(x, out, ddof) / 2),
+                * (x - mean(x, axis, True)) * (_twice_by_degrees(x, out, ddof, correction) / 2),
             numpy=(np.std,), domain=None, doc="√var over the axes; where all elements are equal its derivatives are 0")
 logsumexp = unary("logsumexp", _logsumexp,
                   lambda g, out, x, axis, keepdims: _kept(g, x, axis, keepdims) * softmax(x, axis),

@@ -95,6 +95,7 @@ def cumulative_prod(x: Any, *, axis: int | None = None, include_initial: bool = 
 
 
 def _with_initial(scan: Any, x: Any, axis: int | None, include_initial: bool, initial: float) -> Any:
+    x = x.reshape(1) if x.ndim == 0 else x
     if axis is None and x.ndim != 1:
         raise ValueError(f"expected an axis for shape {x.shape}")
     scanned = _last(scan(x, axis or 0), axis or 0)

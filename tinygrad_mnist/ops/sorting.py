@@ -11,10 +11,12 @@ from tinygrad_mnist.composed import composed, together
 from tinygrad_mnist.op import binary, unary
 from tinygrad_mnist.tensor import Array, Operand, Tensor, values
 
-from .choices import where
+from .arithmetic import astype
+from .choices import minimum, where
 from .indexing import getitem
 from .moves import take, take_along_axis
 from .reductions import mean, sum
+from .rounding import floor
 from .scans import kept_and_reduced, rows
 from .shapes import concatenate, reshape, stack
 
@@ -61,7 +63,9 @@ def median(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
 @composed(np.nanmedian)
 def nanmedian(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """The median over the axes without NaN; NaN where all are."""
-    ordered = sort(rows(a, axis))
+    ordered = sort(rows(a if a.dtype.kind == "f" else astype(a, np.float64), axis))
+    if not ordered.shape[-1]:
+        return _shaped(mean(ordered, -1), a, axis, keepdims)
     counts = sum(ordered == ordered, -1, True)
     low, high = (take_along_axis(ordered, n // 2, -1) for n in (counts - 1, counts))
     return _shaped((low + high) / 2, a, axis, keepdims)
@@ -69,21 +73,29 @@ def nanmedian(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
 
 @composed(np.quantile)
 def quantile(a: Any, q: Any, axis: Any = None, keepdims: bool = False, method: str = "linear") -> Any:
-    """The elements below which a part q of the others lies, with straight lines between them."""
-    if isinstance(q, Tensor) or method != "linear":
-        raise TypeError(f"expected q as numbers and method 'linear', got {q!r:.60} and {method!r}; pass t.numpy()")
-    parts = np.asarray(q, float)
-    if not np.all((parts >= 0) & (parts <= 1)):
-        raise ValueError(f"expected q from 0 to 1 (percentiles from 0 to 100), got {parts}")
+    """The elements below which a part q of the others lies; `method` says what lies between elements, as in NumPy."""
+    parts = _parts(q)
     ordered = _ordered(a, axis)
-    found = [_at(ordered, part) for part in parts.ravel().tolist()]
+    found = [_at(ordered, part, method) for part in parts.ravel().tolist()]
     if parts.ndim == 0:
         return _shaped(found[0], a, axis, keepdims)
     return _shaped(stack(found), a, axis, keepdims, parts.shape)
 
 
-def _at(ordered: Any, part: float) -> Any:
-    place = part * (ordered.shape[-1] - 1)
+def _parts(q: Any) -> Array:
+    if isinstance(q, Tensor):
+        raise TypeError(f"expected q as numbers, to which no gradient flows, got {q!r:.60}; pass t.numpy()")
+    parts = np.asarray(q, float)
+    if not np.all((parts >= 0) & (parts <= 1)):
+        raise ValueError(f"expected q from 0 to 1 (percentiles from 0 to 100), got {parts}")
+    return parts
+
+
+def _at(ordered: Any, part: float, method: str) -> Any:
+    n = ordered.shape[-1]
+    place = part * (n - 1)
+    if method != "linear":  # where NumPy finds it among 0, 1, ... n - 1, whatever the method
+        place = float(np.quantile(np.arange(n, dtype=float), part, method=method))  # type: ignore[call-overload]
     low = math.floor(place)
     below, above = ordered[..., low], ordered[..., min(low + 1, ordered.shape[-1] - 1)]
     step, share = above - below, place - low
@@ -94,6 +106,37 @@ def _at(ordered: Any, part: float) -> Any:
 def percentile(a: Any, q: Any, axis: Any = None, keepdims: bool = False, method: str = "linear") -> Any:
     """The elements below which q % of the others lie."""
     return quantile(a, q if isinstance(q, Tensor) else np.divide(q, 100), axis, keepdims, method)
+
+
+@composed(np.nanquantile)
+def nanquantile(a: Any, q: Any, axis: Any = None, keepdims: bool = False, method: str = "linear") -> Any:
+    """The quantiles over the axes without NaN, with straight lines between elements; NaN where all are."""
+    parts = _parts(q)
+    if method != "linear":
+        raise ValueError(f"expected method 'linear', got {method!r}; the others are there without NaN, as quantile")
+    ordered = sort(rows(a if a.dtype.kind == "f" else astype(a, np.float64), axis))
+    if not ordered.shape[-1]:
+        raise ValueError(f"expected elements, got shape {a.shape}")
+    last = sum(ordered == ordered, -1, True) - 1
+    found = [_among(ordered, part, where(last < 0, 0, last)) for part in parts.ravel().tolist()]
+    if parts.ndim == 0:
+        return _shaped(found[0], a, axis, keepdims)
+    return _shaped(stack(found), a, axis, keepdims, parts.shape)
+
+
+def _among(ordered: Any, part: float, last: Any) -> Any:
+    """As `_at`, among as many elements of each row as are numbers."""
+    place = last * part
+    low = astype(floor(place), np.intp)
+    below, above = take_along_axis(ordered, low, -1), take_along_axis(ordered, minimum(low + 1, last), -1)
+    step, share = above - below, astype(place - low, ordered.dtype)
+    return where(share >= 0.5, above - step * (1 - share), below + step * share)[..., 0]
+
+
+@composed(np.nanpercentile)
+def nanpercentile(a: Any, q: Any, axis: Any = None, keepdims: bool = False, method: str = "linear") -> Any:
+    """The percentiles over the axes without NaN, with straight lines between elements; NaN where all are."""
+    return nanquantile(a, q if isinstance(q, Tensor) else np.divide(q, 100), axis, keepdims, method)
 
 
 @composed(np.unique)

@@ -13,7 +13,7 @@ from .arithmetic import astype, copy
 from .choices import where
 from .elementary import sqrt
 from .moves import diagonal
-from .reductions import max, mean, min, prod, sum
+from .reductions import degrees_off, max, mean, min, prod, sum
 from .scans import cumprod, cumsum, kept_and_reduced
 from .shapes import broadcast_to, concatenate, reshape, transpose
 
@@ -51,9 +51,10 @@ def cov(m: Any, y: Any = None, rowvar: bool = True, bias: bool = False, ddof: fl
     if np.ndim(m) > 2 or np.ndim(y) > 2:
         raise ValueError(f"expected vectors or matrices, got shapes {np.shape(m)} and {np.shape(y)}")
     given = together(*(x for x in (m, y) if x is not None))
-    x = concatenate([x.T if x.ndim == 2 and not rowvar else reshape(x, (-1, x.shape[-1])) for x in given])
+    x = concatenate([reshape(x, (1, x.size)) if x.ndim < 2 else x if rowvar else x.T for x in given])
     deviations = x - mean(x, 1, True)
-    products = deviations @ deviations.T / (x.shape[1] - ((not bias) if ddof is None else ddof))
+    degrees = x.shape[1] - ((not bias) if ddof is None else ddof)
+    products = deviations @ deviations.T / (degrees if degrees > 0 else 0.0)  # NaN or ±∞, as NumPy has it
     return reshape(products, ()) if products.size == 1 else products
 
 
@@ -150,14 +151,19 @@ def nanmean(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
 
 
 @composed(np.nanvar)
-def nanvar(a: Any, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> Any:
+def nanvar(
+    a: Any, axis: Any = None, ddof: float = 0, keepdims: bool = False, *, correction: float | None = None
+) -> Any:
     """The variance over the axes without NaN."""
-    deviations = _or(a - nanmean(a, axis, True), 0)
-    return sum(deviations * deviations, axis, keepdims) / (_counted(a, axis, keepdims) - ddof)
+    deviations = a - nanmean(a, axis, True)
+    deviations = where(a == a, deviations, 0)  # not where they are NaN, as they are of an infinity
+    return sum(deviations * deviations, axis, keepdims) / (_counted(a, axis, keepdims) - degrees_off(ddof, correction))
 
 
 @composed(np.nanstd)
-def nanstd(a: Any, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> Any:
+def nanstd(
+    a: Any, axis: Any = None, ddof: float = 0, keepdims: bool = False, *, correction: float | None = None
+) -> Any:
     """√nanvar over the axes; where all elements are equal its derivatives are 0."""
-    variance = nanvar(a, axis, ddof, keepdims)
+    variance = nanvar(a, axis, degrees_off(ddof, correction), keepdims)
     return where(variance == 0, 0, sqrt(where(variance == 0, 1, variance)))

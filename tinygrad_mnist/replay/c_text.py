@@ -116,6 +116,8 @@ static inline float tanh_float(float x) {
 #define POW(x, y) _Generic((x) + (y), float: powf, default: pow)(x, y)
 #define SQRT(x) _Generic((x), float: sqrtf, default: sqrt)(x)
 #define ABS(x) _Generic((x), float: fabsf, default: fabs)(x)
+#define M_LIBM(name, x) _Generic((x), float: __builtin_##name##f(x), default: __builtin_##name(x))
+#define M_LIBM2(name, x, y) _Generic((x) + (y), float: __builtin_##name##f(x, y), default: __builtin_##name(x, y))
 
 /* The sum of n numbers, pairwise as NumPy adds them; which adds it to 0, so that -0 is 0. */
 #define SUM(type) \

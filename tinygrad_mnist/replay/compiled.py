@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_mnist.display import Text
 from tinygrad_mnist.mode import mode
 from tinygrad_mnist.tensor import Array
+from tinygrad_mnist.threads import hold_for
 
 from .binding import MISS
 from .call import Call
@@ -57,6 +59,8 @@ def compile(step: Callable[..., Any] | None = None, *, audit: int = 1000, backen
       step reads, with their lists and dicts; the rows of the table; `no_grad()`. What is new is recorded as another
       program. Learning rates and other options that ops take are read at each call, and are nothing new.
     - States of optimizers are written in place: whoever keeps one copies it, as `state_dict` does.
+    - From the first call until the compiled step is forgotten NumPy's BLAS computes in one thread, unless another
+      number is asked for (`threads.py` tells how, and why).
     - The results are outside any graph, and theirs is memory of their own. Afterwards `.grad` is None.
     - Random numbers are new at each call if an op draws them, from a generator that is one of its parameters or that
       its forward function refers to by name.
@@ -121,6 +125,7 @@ class Compiled:
         self._eager = "was asked to" if backend == "eager" else ""
         self._why = ""
         self._told: set[str] = set()
+        self._held = False
 
     @property
     def calls(self) -> int:
@@ -133,10 +138,11 @@ class Compiled:
         return self.counts[0] - self.counts[1]
 
     @property
-    def source(self) -> str:
-        """The programs as Python text, one after the other; or why there is none."""
+    def source(self) -> Text:
+        """The programs as Python text, one after the other; or why there is none. A notebook shows it in lines."""
         note = f"runs eagerly, as it {self._eager}" if self._eager else "no program yet; the first call is recorded"
-        return "\n\n".join(v.source for v in self._variants) or comment(f"{self.__name__}: {note}") + "\n"
+        programs = "\n\n".join(v.source for v in self._variants)
+        return Text(programs or comment(f"{self.__name__}: {note}") + "\n")
 
     def audit_next(self) -> None:
         """Let the next call be audited, as the last of a training."""
@@ -215,6 +221,9 @@ class Compiled:
         return found
 
     def _record(self, call: Call) -> Any:
+        if not self._held:  # before the first result, so that all have the bits of one BLAS thread
+            self._held = True
+            hold_for(self)
         if self._in_vain >= _MOST_IN_VAIN or self._dropped >= _MOST_DROPPED:
             new = "is called with ever other arguments or settings; pass numbers that change as arrays"
             self._stop(f"is recorded in vain, as it {self._why}" if self._in_vain >= _MOST_IN_VAIN else new)

@@ -12,7 +12,7 @@ This package needs hypothesis; nothing else in tinygrad_mnist imports it.
 try:
     import hypothesis as hypothesis
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError('tinygrad_mnist.testing needs hypothesis: pip install -e ".[test]"') from error
+    raise ModuleNotFoundError("tinygrad_mnist.testing needs hypothesis: pip install hypothesis") from error
 
 from . import table as table  # what the ops of our own table are tested with
 from .cases import Case as Case

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_mnist.backward import fitted
+from tinygrad_mnist.display import Text
 from tinygrad_mnist.mode import Observer, no_grad
 from tinygrad_mnist.nn import Module
 from tinygrad_mnist.op import Op, Rule
@@ -17,13 +18,13 @@ from .notation import Application, all_named, collect, expression, names_of, ope
 from .tracing import observing
 
 
-def explain(output: Tensor, *, model: Module | None = None) -> str:
+def explain(output: Tensor, *, model: Module | None = None) -> Text:
     """The computation of `output` and its backward pass as text, one step a line, in the order in which they happen.
 
     First what each op computed; then every rule of the backward pass as a formula. It is found by watching the rule
     compute, so it is what really happens, for an op of your own too. `∂x` stands for d output / d x, `+=` adds to the
     gradient that came along another path, and small arrays show their numbers. Results without a name are called v1,
-    v2, ... No `.grad` is touched, and the graph is kept.
+    v2, ... The result is a str that a notebook shows in lines. No `.grad` is touched, and the graph is kept.
 
     Args:
         output: a Tensor with one element, computed from Tensors that require gradients.
@@ -74,7 +75,7 @@ def explain(output: Tensor, *, model: Module | None = None) -> str:
             names[gradients[node]] = f"∂{names[node]}"
         for x, rule in zip(node.inputs, node.op.rules if node in gradients else ()):  # noqa: B905 (rules may be endless)
             if rule is not None and isinstance(x, Tensor) and x.requires_grad:
-                part, formula = _watched(rule, gradients[node], node, names)
+                part, formula = watched(rule, gradients[node], node, names)
                 part_of_x = fitted(values(part), x, node.op, False)
                 formula += f", summed to {shape_text(x)}" if np.shape(part) != x.shape else ""
                 formula = f"∂{names[x]} {'+=' if x in gradients else '='} {formula}"
@@ -82,12 +83,11 @@ def explain(output: Tensor, *, model: Module | None = None) -> str:
                 steps.append((formula, node.op.name, gradients[x]))
     formulas, ops = (min(max(len(step[i]) for step in steps), 60) for i in (0, 1))
     lines = [f"{text:{formulas}}  {op:{ops}}  {shape_text(t)}  {value_text(t)}".rstrip() for text, op, t in steps]
-    return "\n".join(
-        ["forward", *lines[:forward], f"backward, where ∂x stands for d {names[output]} / d x", *lines[forward:]]
-    )
+    lines.insert(forward, f"backward, where ∂x stands for d {names[output]} / d x")
+    return Text("\n".join(["forward", *lines]))
 
 
-class _Applications(Observer):
+class Applications(Observer):
     """The ops that are applied."""
 
     def __init__(self) -> None:
@@ -98,9 +98,9 @@ class _Applications(Observer):
         self.applications[result] = op, inputs, params
 
 
-def _watched(rule: Rule, g: Tensor, node: Tensor, names: Mapping[Tensor, str]) -> tuple[Any, str]:
+def watched(rule: Rule, g: Tensor, node: Tensor, names: Mapping[Tensor, str]) -> tuple[Any, str]:
     """What a rule gives, and the formula that it computed."""
-    seen = _Applications()
+    seen = Applications()
     try:
         with observing(seen), no_grad():
             part = rule(g, node, *node.inputs, **node.params)

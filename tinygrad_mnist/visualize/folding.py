@@ -69,7 +69,8 @@ def _folded(inside: list[Node], frame: Frame, forward: bool) -> Node:
     counts += [f"{size:,} parameters"] * (size > 0)
     gradient = [note.replace(" =", " of its output =") for note in ops[-1].notes if "∂" in note]
     notes = [f"output {shape_text(ops[-1].tensor)}", ", ".join(counts), *gradient]
-    return Node("module", frame.name, frame.kind, notes, frames, style=ops[-1].style)
+    tensors = tuple(t for node in inside for t in node.stands_for)
+    return Node("module", frame.name, frame.kind, notes, frames, style=ops[-1].style, stands_for=tensors)
 
 
 def rolled(nodes: list[Node]) -> list[Node]:
@@ -110,6 +111,10 @@ def rolled(nodes: list[Node]) -> list[Node]:
             new[node] = replace(node, frames=(*place.frames, repeat[place]) if place in repeat else node.frames)
     for node, one in new.items():
         one.inputs = [(new[again.get(x, x)], text) for x, text in node.inputs]
+    for node, first in again.items():
+        new[first].stands_for += node.stands_for
+        for (x, _), (one, _) in zip(node.inputs, new[first].inputs, strict=True):
+            one.stands_for += x.stands_for if x in own else ()
     return list(new.values())
 
 

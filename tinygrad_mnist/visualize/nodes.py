@@ -36,6 +36,13 @@ class Node:
     style: dict[str, str] = field(default_factory=dict)
     tensor: Tensor | None = None
     beside: Node | None = None  # of a gradient: its value
+    stands_for: tuple[Tensor, ...] = ()  # all Tensors that are drawn as this node
+    more: str = ""  # what there is no room for, shown by the mouse
+
+    @property
+    def tooltip(self) -> str:
+        """What the mouse shows: all of it, or what stands in the node."""
+        return self.more or " ".join(filter(None, [self.name, self.sign, *self.notes]))
 
 
 def nodes_of(
@@ -45,7 +52,7 @@ def nodes_of(
     nodes: dict[Any, Node] = {}
     held = {t for frame in frames.values() for t in frame.holds}
     for t in tensors:
-        node = Node("op", names.get(t, ""), tensor=t)
+        node = Node("op", names.get(t, ""), tensor=t, stands_for=(t,))
         for i, x in enumerate(t.inputs):
             number = None if isinstance(x, Tensor) else nodes.setdefault((t, i), Node("constant", sign=value_text(x)))
             node.inputs.append((number or nodes[x], shape_text(x) if shapes else ""))
@@ -99,6 +106,27 @@ def gradients_beside(
                 stack.extend(new)
         at[g].inputs = [(at[x], shape_text(x) if shapes else "") for x in seen if x in at]
     return [at[g] for g in gradient_of.values()]
+
+
+def explain_all(nodes: Iterable[Node], names: Mapping[Tensor, str]) -> None:
+    """Note for each op's node its formula, shape and dtype, and the line of the user's code that made it.
+
+    The line is known of what was computed under `trace()`; the formula is that of the whole graph's names.
+    """
+    for node in nodes:
+        t, of = node.tensor, node.beside.tensor if node.beside else node.tensor
+        if t is None or of is None:
+            continue
+        where = [of.origin.briefly()] if hasattr(of, "origin") else []
+        if node.kind == "op" and t.op is not None:
+            formula = expression((t.op, t.inputs, t.params), names, {})[0]
+            node.more = "\n".join([f"{names[t]} = {formula}", f"{t.op.name}: {shape_text(t)} {t.dtype}", *where])
+        elif node.kind in ("parameter", "input"):
+            value = [f"= {text}"] if (text := value_text(t)) else []
+            node.more = "\n".join([f"{names[t]}: {node.kind} {shape_text(t)} {t.dtype}", *value])
+        elif node.kind == "gradient":
+            formula = " ".join([node.name, *node.notes[:-1]])
+            node.more = "\n".join([formula, f"gradient of {names[of]}: {shape_text(t)} {t.dtype}", *where])
 
 
 def frames_of(tensors: Iterable[Tensor], model: Module | None) -> dict[Call, Frame]:

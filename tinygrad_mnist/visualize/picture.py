@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Mapping
 from html import escape
 from itertools import zip_longest
@@ -17,7 +18,7 @@ from tinygrad_mnist.op import Op
 from tinygrad_mnist.tensor import Tensor, tick
 
 from .folding import within_limit
-from .nodes import Frame, Node, frames_of, gradients_beside, nodes_of
+from .nodes import Frame, Node, explain_all, frames_of, gradients_beside, nodes_of
 from .notation import all_named, collect, names_of, printable, value_text
 from .render import picture_class
 from .tracing import observing
@@ -96,6 +97,7 @@ def graph(
         names |= {g: f"∂{names[outputs[0]]}/∂{names[t]}" for t, g in gradient_of.items()}
         nodes += gradients_beside(nodes, gradient_of, names, values, shapes)
         legend.append(LINES)
+    explain_all(nodes, all_named(tensors, names))
     return _digraph(within_limit(nodes, collapse, limit), legend)
 
 
@@ -170,10 +172,11 @@ def _digraph(nodes: list[Node], legend: list[str]) -> Digraph:
         sides = ("nw", "ne") if name in ORDERED else ("nw", "n", "ne") if name == "where" else ()
         for (x, shape), side in zip_longest(node.inputs, sides):
             text = {"label": f" {shape}"} if shape else {}
+            text["tooltip"] = tip = _tooltip(f"{_called(x)} → {_called(node)}")
             if x.beside:  # drawn upwards, against the forward pass
                 picture.edge(keys[node], keys[x], dir="back", color=BACKWARD, **text)
             elif node.beside:
-                picture.edge(keys[x], keys[node], style="dashed", color=NEEDED, constraint="false")
+                picture.edge(keys[x], keys[node], style="dashed", color=NEEDED, constraint="false", tooltip=tip)
             else:
                 picture.edge(keys[x], keys[node], headport=side, **text)
     return picture
@@ -185,13 +188,30 @@ def _fill(picture: Any, tree: Mapping[Any, Any], keys: Mapping[Node, str], numbe
         if isinstance(item, Frame):
             with picture.subgraph(name=f"cluster_{next(number)}") as cluster:
                 label = _html(f"{item.name}: {item.kind}" if item.name else item.kind)
-                cluster.attr(label=f"<{label}>", labeljust="l", style="rounded", color="#888888")
+                tooltip = _tooltip(" ".join(filter(None, [item.name, item.kind])))
+                cluster.attr(label=f"<{label}>", labeljust="l", style="rounded", color="#888888", tooltip=tooltip)
                 _fill(cluster, inside, keys, number)
         else:
-            picture.node(keys[item], _label(item), **{**STYLES[item.kind], **item.style})
+            picture.node(
+                keys[item], _label(item), **{**STYLES[item.kind], **item.style}, tooltip=_tooltip(item.tooltip)
+            )
             if item.beside:  # in the same frame: outside of it, the same rank would pull the node out
                 with picture.subgraph(graph_attr={"rank": "same"}) as level:
-                    level.edge(keys[item.beside], keys[item], style="dotted", color="#777777", dir="none")
+                    tooltip = _tooltip(f"{_called(item.beside)} and its gradient")
+                    line = {"style": "dotted", "color": "#777777", "dir": "none"}
+                    level.edge(keys[item.beside], keys[item], **line, tooltip=tooltip)
+
+
+def _called(node: Node) -> str:
+    """A node in a few words, for the tooltips of its arrows."""
+    return node.name or re.split("\n| = |: ", node.tooltip)[0]
+
+
+def _tooltip(text: str) -> str:
+    """The text as graphviz writes tooltips."""
+    import graphviz
+
+    return graphviz.nohtml(r"\n".join(graphviz.escape(printable(line)) for line in text.split("\n")) or " ")
 
 
 def _label(node: Node) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
-import sys
 import sysconfig
 from functools import cache
 from pathlib import Path
@@ -24,40 +24,44 @@ FONTS = b'font-family="Arial,Helvetica,Liberation Sans,sans-serif"'
 def save(picture: Digraph, path: str | os.PathLike[str]) -> Path:
     """Write a picture to a file and return its path; by the suffix as .svg, .png, .pdf, or as DOT text (.dot, .gv).
 
-    Drawn by the system's `dot`, or without one by graphviz-pure's (which has no PDF). Where neither can, the DOT text
-    is written beside it instead, and a line on standard error says how to get the picture. The file is written whole
-    or not at all.
+    Drawn by the system's `dot`, or without one by graphviz-pure's, which draws SVG and PNG. In an SVG the mouse shows
+    of each node its formula, shape and, of what was computed under `trace()`, the line of code that made it. The file
+    is written whole or not at all.
 
     Raises:
         ValueError: an unknown suffix.
+        RuntimeError: there is nothing that can draw it; the DOT text is kept beside it, as .gv.
         OSError: the file cannot be written.
     """
     path = Path(path)
     kind = path.suffix.lower()[1:]
     if kind not in ("svg", "png", "pdf", "dot", "gv"):
         raise ValueError(f"save: expected a file name that ends in .svg, .png, .pdf, .dot or .gv, got {str(path)!r}")
-    content, problem = picture.source.encode(), ""
-    if kind in ("svg", "png", "pdf"):
-        try:
-            content = rendered(picture.source, kind)
-        except RuntimeError as error:
-            path, problem = path.with_suffix(".gv"), str(error)
+    if kind in ("dot", "gv"):
+        return _written(path, picture.source.encode())
+    try:
+        content = rendered(picture.source, kind)
+    except RuntimeError as error:
+        text = _written(path.with_suffix(".gv"), picture.source.encode())
+        raise RuntimeError(f"save: {path} is not drawn: {error}; its DOT text is in {text}") from None
+    return _written(path, content)
+
+
+def _written(path: Path, content: bytes) -> Path:
     try:
         with whole(path) as part:
             part.write_bytes(content)
     except OSError as error:
         raise OSError(f"save: cannot write {path}: {error.strerror or error}; choose another place") from None
-    if problem:
-        print(f"save: wrote {path} instead: {problem}", file=sys.stderr)
     return path
 
 
 def rendered(source: str, kind: str) -> bytes:
     """The picture, drawn by the first program that can; a RuntimeError that says why and what to do if none can."""
     places = os.pathsep.join([os.environ.get("PATH", os.defpath), sysconfig.get_path("scripts")])
-    programs = filter(None, (shutil.which("dot"), shutil.which("graphviz-pure", path=places)))
+    pure = shutil.which("graphviz-pure", path=places)
     reason = "no dot program was found"
-    for program in programs:
+    for program in filter(None, (shutil.which("dot"), pure)):
         sharp = ["-Gdpi=144"] if kind == "png" else []
         try:
             run = subprocess.run(
@@ -67,10 +71,17 @@ def rendered(source: str, kind: str) -> bytes:
             reason = f"{program} failed: {error}"
             continue
         if run.returncode == 0 and run.stdout:
-            return run.stdout.replace(b'font-family="Arial"', FONTS) if kind == "svg" else run.stdout
+            return _with_titles(run.stdout).replace(b'font-family="Arial"', FONTS) if kind == "svg" else run.stdout
         says = run.stderr.decode(errors="replace").split("\n")[0]
         reason = f"{program} did not draw it as {kind} ({says})"
-    raise RuntimeError(f"{reason}; install Graphviz (graphviz.org), or for SVG and PNG: pip install graphviz-pure")
+    other = "pip install graphviz-pure, for SVG and PNG" if pure is None else "name a .svg or .png file"
+    raise RuntimeError(f"{reason}; install Graphviz (graphviz.org), or {other}")
+
+
+def _with_titles(svg: bytes) -> bytes:
+    """The picture with its tooltips as titles too, in place of graphviz's own, n0: some programs show only those."""
+    titled = rb'<title>[^<]*</title>(\s*<g id="a_[^"]*"><a xlink:title="([^"]*)">)'
+    return re.sub(rb"<title>%3</title>\s*", b"", re.sub(titled, rb"<title>\2</title>\1", svg))
 
 
 @cache

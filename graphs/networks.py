@@ -1,0 +1,23 @@
+"""What the figures take of the zoo: it is beside this package in a checkout, and with it in `tinygrad_mnist` elsewhere.
+
+See `tinygrad_mnist/installation.py`. No other module of the figures imports from the zoo.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING or __name__ == "graphs.networks":
+    from zoo.base import COSTS as COSTS
+    from zoo.commandline import require as require
+    from zoo.custom import Convolutional as Convolutional
+    from zoo.limits import whole_number as whole_number
+    from zoo.options import listed as listed
+    from zoo.training import Training as Training
+    from zoo.training import describe as describe
+    from zoo.training import network_class as network_class
+else:
+    from ..zoo.base import COSTS
+    from ..zoo.commandline import require
+    from ..zoo.custom import Convolutional
+    from ..zoo.limits import whole_number
+    from ..zoo.options import listed
+    from ..zoo.training import Training, describe, network_class

@@ -1,0 +1,78 @@
+"""What commands show: in 80 columns all of it, in every command that there is."""
+
+import pkgutil
+import runpy
+import sys
+import warnings
+
+import pytest
+
+import graphs
+import zoo
+from zoo.options import commands
+
+COMMANDS = [
+    *commands(),
+    "zoo",
+    "graphs",
+    "graphs.pictures",
+    "graphs.speed",
+    "graphs.step_decay",
+    "graphs.vanishing",
+    "tinygrad_mnist",
+    "tinygrad_mnist.mnist",
+]
+
+
+@pytest.fixture
+def shown(monkeypatch, capsys):
+    """Run a command in this process: its status, and what it has printed."""
+
+    def run(module, *arguments, columns=80):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        monkeypatch.setattr(sys, "argv", [module, *arguments])
+        with warnings.catch_warnings(action="ignore"), pytest.raises(SystemExit) as end:  # of what was imported before
+            runpy.run_module(module, run_name="__main__")
+        return end.value.code, capsys.readouterr()
+
+    return run
+
+
+@pytest.mark.parametrize("module", COMMANDS)
+def test_help_fits_80_columns(module, shown):
+    status, said = shown(module, "--help")
+    assert (status or 0, said.err) == (0, "")
+    assert said.out.startswith(f"usage: python -m {module}")
+    assert [line for line in said.out.splitlines() if len(line) > 80] == []
+
+
+@pytest.mark.parametrize("module", ["graphs", "tinygrad_mnist"])
+def test_what_there_is_fits_80_columns(module, shown):
+    status, said = shown(module)
+    assert (status, said.err) == (0, "")
+    assert [line for line in said.out.splitlines() if len(line) > 80] == []
+    assert "python -m zoo.network2" in said.out or "python -m graphs.step_decay" in said.out
+
+
+def test_the_zoo_lists_every_command_that_it_has(shown):
+    _, said = shown("zoo", "--help")
+    names = [m.name for m in pkgutil.iter_modules(zoo.__path__) if m.name.startswith(("network", "custom", "predict"))]
+    assert all(f"python -m zoo.{name} " in said.out for name in names)
+    assert "zoo.options" not in said.out
+
+
+@pytest.mark.parametrize(("given", "meant"), [("stepdecay", "graphs.step_decay"), ("pictrues", "graphs.pictures")])
+def test_figures_are_named_where_one_may_have_been_meant(given, meant, shown):
+    status, said = shown("graphs", given)
+    assert (status, said.out) == (2, "")
+    assert f"unrecognized arguments: {given}; did you mean python -m {meant}? " in said.err
+
+
+def test_another_word_is_refused(shown):
+    assert [shown(module, "foo")[0] for module in ("graphs", "tinygrad_mnist", "zoo")] == [2, 2, 2]
+
+
+def test_all_figures_are_listed(shown):
+    _, said = shown("graphs")
+    figures = [m.name for m in pkgutil.iter_modules(graphs.__path__) if m.name.endswith(("graph", "graph1", "graph2"))]
+    assert all(f"graphs.{name} " in said.out for name in figures)

@@ -1,0 +1,37 @@
+"""What there is, as commands: `python -m tinygrad_mnist`."""
+
+import sys
+
+from .command import Parser, guarded
+from .installation import told
+
+TEXT = """\
+Automatic differentiation on NumPy, and the MNIST networks of Nielsen's book.
+
+    python -m zoo.network2     train a network, and watch it learn
+    python -m zoo              all four of the book's, and one table
+    python -m zoo.predict      which digit an image shows
+    python -m zoo.custom       convolutions: an example to start from
+    python -m graphs           lists the figures, each made by a command
+    python -m tinygrad_mnist.mnist DIR      download MNIST
+
+--help after each of them tells more. In Python:
+
+    from tinygrad_mnist import Tensor, visualize
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    y = (x**2).sum()
+    print(visualize.explain(y))    # the backward pass, as formulas
+    y.backward()
+    x.grad                         # 2x
+"""
+
+
+def main() -> int:
+    """Print it. Wrong usage exits with 2."""
+    Parser("python -m tinygrad_mnist", __doc__).parse_args()
+    print(told(TEXT), end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(main))

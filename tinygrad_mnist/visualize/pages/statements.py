@@ -1,0 +1,152 @@
+"""What compile makes of a step: the statements of the program, by what they compute."""
+
+from __future__ import annotations
+
+import copy as copying
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from tinygrad_mnist.mode import enable_grad
+from tinygrad_mnist.optim import SGD, Optimizer, State
+from tinygrad_mnist.optim.group import Group
+from tinygrad_mnist.optim.state import States
+from tinygrad_mnist.replay.numpy_text import NumPyText, comment, writes
+from tinygrad_mnist.replay.program import Buffer, Program, improve
+from tinygrad_mnist.replay.recording import Recorder
+from tinygrad_mnist.replay.trees import leaves
+from tinygrad_mnist.tensor import Tensor
+from tinygrad_mnist.visualize.tracing import observing
+
+from .walk import LR, applied_again, forward_formula
+
+FORWARD, BACKWARD, UPDATE = "forward", "backward", "update"
+
+
+class Statements(NamedTuple):
+    """The program's function in lines; and for (phase, Tensor) the numbers of the lines that belong to it.
+
+    `problem` is why there is none.
+    """
+
+    lines: list[str]
+    at: dict[tuple[str, Tensor], list[int]]
+    problem: str = ""
+
+
+class _Recorder(Recorder):
+    """A recorder that is told what runs, where others look at the running line of the user's code."""
+
+    at = ""
+
+    def _line(self) -> str:
+        if self.node is not None and id(self.node) in self.lines:
+            return f"gradient of {self.lines[id(self.node)][1]}"
+        return self.at
+
+    def _change(self, optimizer: Optimizer, group: dict[str, Any], p: Tensor, gradient: Tensor) -> None:
+        self.at = f"{optimizer}.step() of {self.names[id(p)]}"
+        super()._change(optimizer, group, p, gradient)
+
+
+def statements(
+    tensors: Sequence[Tensor], output: Tensor, names: Mapping[Tensor, str], optimizer: Optimizer | None
+) -> Statements:
+    """The program of the step that these Tensors are the forward pass of, compiled from copies of them."""
+    if output.op is None:
+        return Statements([], {}, "nothing is computed here")
+    own = {t: Tensor(t.data.copy(), t.requires_grad, name=names[t]) for t in tensors if t.op is None}
+    trained = {t: copy for t, copy in own.items() if copy.requires_grad}
+    learns = bool(trained) and output.requires_grad and output.size == 1
+    twin = (_twin(optimizer, trained) if optimizer is not None else SGD(list(trained.values()), LR)) if learns else None
+    given = [(names[t], copy.data) for t, copy in own.items() if t not in trained]
+    recorder = _Recorder(_nothing, given, [copy for t, copy in own.items() if t not in trained])
+    recorder.names |= {id(copy): names[t] for t, copy in own.items()}
+    texts: dict[str, tuple[str, Tensor]] = {}
+    buffers: dict[Tensor, Tensor] = {}
+
+    def forward(text: Callable[[str], None]) -> Tensor:
+        made: dict[Tensor, Tensor] = dict(own)
+        for t in tensors:
+            if t.op is not None:
+                text(f"{names[t]} = {forward_formula(t, names)}")
+                buffers[t] = made[t] = applied_again(t, made)
+        return made[output]
+
+    def step(text: Callable[[str], None]) -> Tensor:
+        made = forward(text)
+        if twin is not None:
+            twin.zero_grad()
+            made.backward(retain_graph=True)
+            text(f"{twin}.step()")
+            twin.step()
+        return made
+
+    def told(text: str) -> None:
+        recorder.at = text
+
+    with observing(None), enable_grad():
+        step(lambda text: None)  # once before, as the first step of an optimizer is not like the others
+        result = recorder.run(lambda: step(told))
+        for t, made in buffers.items():
+            if recorder._known(made) and recorder._buffer(made).kind == "result":
+                recorder._buffer(made).name = names[t]
+        _, tree = recorder.finish(result)
+    if recorder.failed:
+        return Statements([], {}, f"compile would run it eagerly, as it {recorder.failed}")
+    program = Program(
+        list(recorder.arguments.values()),
+        recorder.instructions,
+        [b for b in leaves(tree) if isinstance(b, Buffer)],
+        [(b, place) for place, b in recorder.stored.items()],
+        recorder.gradients,
+    )
+    improve(program, writes)
+    lines = "\n".join(NumPyText(program, "").function).split("\n")
+    for t in tensors:
+        if t.op is not None:
+            text = f"{names[t]} = {forward_formula(t, names)}"
+            texts[comment(text)] = FORWARD, t
+            texts[comment(f"gradient of {text}")] = BACKWARD, t
+        elif t in trained and twin is not None:
+            texts[comment(f"{twin}.step() of {names[t]}")] = UPDATE, t
+    return Statements(lines, _found(lines, texts))
+
+
+def _found(lines: Sequence[str], texts: Mapping[str, tuple[str, Tensor]]) -> dict[tuple[str, Tensor], list[int]]:
+    """The lines that stand below each comment, by what the comment is of."""
+    at: dict[tuple[str, Tensor], list[int]] = {}
+    section = None
+    for number, line in enumerate(lines):
+        if line.strip().startswith("#"):
+            section = texts.get(line.strip())
+        elif not line.strip() or line.startswith("def "):
+            section = None
+        if section is not None:
+            at.setdefault(section, []).append(number)
+    return at
+
+
+def _nothing() -> None:
+    """Stands for the step, whose surroundings a recorder looks at."""
+
+
+def _twin(optimizer: Optimizer, copies: Mapping[Tensor, Tensor]) -> Optimizer:
+    """An optimizer with the same options, of copies of the parameters."""
+    twin, taken = copying.copy(optimizer), set[Tensor]()
+    twin._taken = taken
+    twin._groups = tuple(
+        Group(
+            str(optimizer),
+            taken,
+            optimizer.kinds,
+            {name: value for name, value in group.items() if name != "params"},
+            [copies[p] for p in group["params"] if p in copies],
+        )
+        for group in optimizer.groups
+    )
+    twin.state = States()
+    for p, kept in optimizer.state.items():
+        if p in copies:
+            twin.state[copies[p]] = State(p.dtype)
+            twin.state[copies[p]].update({name: array.copy() for name, array in kept.items()})
+    return twin
