@@ -12,10 +12,10 @@ import sys
 from pathlib import Path
 
 from tinygrad_mnist.command import guarded
-from zoo.limits import Limit, whole_number
-from zoo.network import Network
-from zoo.options import DATA, Run, add_options, command_line, load_data
 
+from ..limits import Limit, whole_number
+from ..network import Network
+from ..options import DATA, Run, add_options, command_line, load_data
 from .serving import PORT, require, serve
 from .subjects import ZooSubject
 

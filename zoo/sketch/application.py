@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_mnist.command import ERRORS, one_line
+from tinygrad_mnist.installation import told
 from tinygrad_mnist.tensor import Array
-from zoo.images import read_pixels
 
+from ..images import read_pixels
 from .breaking import CHANGES, breakable, broken
 from .session import Session
 
@@ -68,7 +69,8 @@ def application(session: Session, hosts: set[str], ending: Callable[[], bool] = 
     from starlette.responses import JSONResponse, Response, StreamingResponse
     from starlette.routing import Route
 
-    files = {path.name: path.read_bytes() for path in sorted((Path(__file__).parent / "static").iterdir())}
+    texts = {path.name: path.read_text("utf-8") for path in sorted((Path(__file__).parent / "static").iterdir())}
+    files = {name: told(text) if name.endswith(".html") else text for name, text in texts.items()}
     one_at_a_time = threading.Lock()
 
     def file(name: str) -> Route:

@@ -68,8 +68,8 @@ def broken(name: str, place: int, change: str) -> dict[str, Any]:
         raise ValueError(f"{name!r:.40} has no rule number {place}; choose one of {', '.join(breakable())}")
     if change not in CHANGES:
         raise ValueError(f"{change!r:.40} is no change; choose one of {', '.join(CHANGES)}")
-    command = [sys.executable, "-c", "from zoo.sketch.breaking import main; main()", name, str(place), change]
-    root = str(Path(__file__).parents[2])  # the other process is to find the same package
+    command = [sys.executable, "-c", f"from {__name__} import main; main()", name, str(place), change]
+    root = str(Path(__file__).parents[__name__.count(".")])  # the other process is to find the same package
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
     try:
         done = subprocess.run(

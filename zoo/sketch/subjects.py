@@ -13,15 +13,17 @@ from typing import Any, Protocol
 import numpy as np
 
 from tinygrad_mnist import mnist, nn, ops, train
+from tinygrad_mnist.installation import told
 from tinygrad_mnist.losses import cross_entropy as pytorch_cross_entropy
 from tinygrad_mnist.losses import nll_loss, softmax_cross_entropy
 from tinygrad_mnist.optim import SGD, Optimizer
 from tinygrad_mnist.tensor import Array, Tensor
 from tinygrad_mnist.train import Epoch
-from zoo.base import COSTS, BaseNetwork, options_of
-from zoo.options import flag
-from zoo.training import NAMES, Training, network_class, network_name, settings_of
-from zoo.words import shown
+
+from ..base import COSTS, BaseNetwork, options_of
+from ..options import flag
+from ..training import NAMES, Training, network_class, network_name, settings_of
+from ..words import shown
 
 ENDLESS = 1_000_000
 """How many epochs a training on the page has: it is ended by whoever looks at it. No step depends on that number."""
@@ -185,7 +187,7 @@ class ZooSubject:
         given = [x for key, text in list(address.items())[1:] for x in (flag(key), *text.split())]
         if self.source is not None:
             given += ["--data", str(self.source)]
-        command = shlex.join(["python", "-m", f"zoo.{name}", *given])
+        command = told(shlex.join(["python", "-m", f"zoo.{name}", *given]))
         presets = [{"text": text, "settings": {"network": n, **more}} for text, n, more in PRESETS.values()]
         names = [*NAMES, *([name] if name not in NAMES else [])]
         return {"networks": names, "fields": form, "presets": presets, "address": address, "command": command}

@@ -48,7 +48,7 @@ function neuron(tile, layer, i) {
   tile.classList.toggle("saturated", flat);
   bar.style.width = `${100 * Math.min(1, Math.abs(a ?? 0))}%`;
   number.textContent = a === undefined ? "" : a === null ? text(a) : a.toFixed(2).replace("-", "−");
-  mark.textContent = flat ? `⚑ ${text(slope)}` : "";
+  mark.textContent = !flat ? "" : slope === 0 ? "⚑ 0" : `⚑ ${text(slope)}`;
   tile.title = a === undefined ? `neuron ${i}` : `neuron ${i}: activation ${text(a)}` + (layer.slopes ? `, slope ${text(slope)}` : "");
 }
 
