@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygrad_mnist import visualize
 from tinygrad_mnist.command import ERRORS, one_line
 from tinygrad_mnist.installation import told
 from tinygrad_mnist.tensor import Array
@@ -69,7 +70,8 @@ def application(session: Session, hosts: set[str], ending: Callable[[], bool] = 
     from starlette.responses import JSONResponse, Response, StreamingResponse
     from starlette.routing import Route
 
-    texts = {path.name: path.read_text("utf-8") for path in sorted((Path(__file__).parent / "static").iterdir())}
+    paths = [Path(visualize.__file__).parent / "pages" / "base.css", *(Path(__file__).parent / "static").iterdir()]
+    texts = {path.name: path.read_text("utf-8") for path in paths if path.suffix in KINDS}
     files = {name: told(text) if name.endswith(".html") else text for name, text in texts.items()}
     one_at_a_time = threading.Lock()
 

@@ -87,6 +87,6 @@ export function curves(state) {
     ], { last, format: percent }),
     plot("norm of the gradient, by layer", weights.map((name, i) => (
       { name: short(name), class: "abcde"[i], points: points.map((p) => [p.step, p.norms[name]]) }
-    )), { last, log: true, format: (value) => value.toPrecision(2) }),
+    )), { last, log: true, format: (value) => text(value, value < 0.01 ? 3 : 2) }),
   ];
 }

@@ -9,7 +9,7 @@ import * as training from "./training.js";
 
 let state = null, example = null, label = null, change = null, kind = "weights", looked = -1;
 const tiles = new network.Tiles($("tiles"));
-const pad = new Pad($("pad"), () => { example = null; tell(""); look(); });
+const pad = new Pad($("pad"), () => { example = null; tell(""); chosen(); look(); });
 
 const tell = (words) => { $("note").textContent = words || "\u00a0"; };
 const digit = () => (example === null ? { drawing: pad.bytes(), label } : { example, label });
@@ -41,8 +41,8 @@ async function take(number) {
   const seen = await ask("/look", { example: number, label: null });
   example = seen.example;
   label = seen.truth;
-  chosen();
   pad.show(seen.pixels, ...state.data.shape);
+  chosen();
   tell(`Test digit ${example}, a ${label}.`);
   await look();
 }
@@ -111,4 +111,8 @@ $("show-breaking").onclick = () => { view("breaking"); breaking.open(); };
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { if (state) { select(kind); look(); } });
 training.connect();
 await training.fromAddress();
-listen(show, (away) => { $("gone").hidden = !away; document.body.classList.toggle("away", away); });
+let fresh = null;
+listen((state) => { // of several states between two frames the last is shown
+  if (!fresh) requestAnimationFrame(() => { const last = fresh; fresh = null; show(last); });
+  fresh = state;
+}, (away) => { $("gone").hidden = !away; document.body.classList.toggle("away", away); });
