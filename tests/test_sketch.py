@@ -179,6 +179,20 @@ def test_settings_act_at_once_or_begin_anew(session: Session) -> None:
     assert session.state()["address"] == {"network": "network", "cost": "cross-entropy"}  # with that cost's own rate
 
 
+def test_the_command_names_all_that_the_training_depends_on(data: mnist.Dataset, sessions: Any, digits: Any) -> None:
+    session = sessions(ZooSubject(data.head(60), Network1.original(seed=2), digits, 60))
+    state = session.state()
+    command = f"python -m zoo.network1 --recipe original --seed 2 --data {digits} --train-size 60"
+    assert state["command"] == command
+    assert state["address"] == {"network": "network1", "recipe": "original", "seed": "2"}
+    session.change("network1", {"recipe": "original", "seed": "3"})
+    assert session.subject.network == Network1.original(seed=3)
+    trained(session, "epoch")
+    assert session.state()["step"] == 60  # an update after every digit
+    with refused(ValueError, "--recipe", "original"):
+        session.change("network1", {"recipe": "other"})
+
+
 def test_a_rate_given_at_once_is_stepped_down_by_the_schedule(data: mnist.Dataset, sessions: Any) -> None:
     session = sessions(ZooSubject(data, Network2(lr_step=1)))
     trained(session, "epoch")
@@ -311,8 +325,14 @@ def test_any_module_can_be_shown_and_trained(data: mnist.Dataset, sessions: Any)
     assert session.state()["step"] == 4
     session.change("", {"lr": "0.02"})
     assert optimizer.groups[0]["lr"] == 0.02
-    with refused(ValueError, "no option"):
-        session.change("", {"eta": "1"})
+    for given, words in (
+        ({"eta": "1"}, "no option"),
+        ({"momentum": "x"}, "a number"),
+        ({"momentum": "-1"}, "momentum"),
+    ):
+        with refused(ValueError, words):
+            session.change("", {"lr": "0.3", **given})
+        assert optimizer.groups[0]["lr"] == 0.02
     session.go("restart")
     assert parameters(model) == first
 
@@ -325,6 +345,19 @@ def test_what_cannot_be_shown_is_refused(data: mnist.Dataset) -> None:
         serving.show(nn.Linear(784, 10, rng=rng), [1, 2])  # type: ignore[arg-type]
     with refused(ValueError, "show", "(1, 4)"):
         serving.show(nn.Linear(784, 4, rng=rng), data)
+
+
+def test_windows_that_begin_anew_at_once_leave_one_training(session: Session) -> None:
+    session.go("run")
+    count = threading.active_count()
+    windows = [threading.Thread(target=session.go, args=("restart",)) for _ in range(4)]
+    for window in windows:
+        window.start()
+    for window in windows:
+        window.join()
+    assert threading.active_count() == count
+    assert session.running
+    session.go("pause")
 
 
 def test_an_error_of_a_users_cost_is_said_on_the_page(data: mnist.Dataset, sessions: Any) -> None:

@@ -319,11 +319,19 @@ def test_test_digits_and_those_it_misses(opened: Any, data: mnist.Dataset) -> No
     window.until("document.querySelector('#verdict').textContent.includes('But it is')")
 
 
+class Odd(nn.Module):
+    """A network with a part that has an odd name."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.first, self.second = nn.Linear(784, 20, rng=rng), nn.Linear(20, 15, rng=rng)
+        setattr(self, "<img src=x>", nn.Linear(15, 10, rng=rng))
+
+    def forward(self, x: Any) -> Any:
+        return getattr(self, "<img src=x>")(sigmoid(self.second(sigmoid(self.first(x)))))
+
+
 def test_any_module(opened: Any, data: mnist.Dataset) -> None:
-    rng = np.random.default_rng(0)
-    model = nn.Sequential(
-        nn.Linear(784, 20, rng=rng), sigmoid, nn.Linear(20, 15, rng=rng), sigmoid, nn.Linear(15, 10, rng=rng)
-    )
+    model = Odd(np.random.default_rng(0))
     window = opened(OwnSubject(model, data))
     window.draw(TWO)
     assert len(window.texts("#tiles .tile")) == 20
@@ -331,6 +339,10 @@ def test_any_module(opened: Any, data: mnist.Dataset) -> None:
     window.tab.click("#step")
     window.trained(1)
     assert window.tab.is_hidden("#command")
+    window.tab.click("#labels button:nth-child(3)")
+    window.tab.click("#learn")
+    window.tab.wait_for_selector("#moved p")
+    assert any(text.startswith("<img src=x>.weight") for text in window.texts("#moved th"))  # names are texts
 
 
 def test_a_rule_is_broken_and_found(opened: Any) -> None:

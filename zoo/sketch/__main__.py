@@ -51,7 +51,9 @@ def main(arguments: list[str] | None = None) -> int:
         if options.model:
             subject = ZooSubject.of_checkpoint(options.model, options.data)
         else:
-            subject = ZooSubject(load_data(options.data, options.train_size), Network(), options.data)
+            subject = ZooSubject(
+                load_data(options.data, options.train_size), Network(), options.data, options.train_size
+            )
         serve(subject, options.port, not options.no_browser)
         return 0
 

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_mnist import visualize
-from tinygrad_mnist.command import ERRORS, one_line
+from tinygrad_mnist import files
+from tinygrad_mnist.command import one_line
 from tinygrad_mnist.installation import told
 from tinygrad_mnist.tensor import Array
 
@@ -70,14 +70,17 @@ def application(session: Session, hosts: set[str], ending: Callable[[], bool] = 
     from starlette.responses import JSONResponse, Response, StreamingResponse
     from starlette.routing import Route
 
-    paths = [Path(visualize.__file__).parent / "pages" / "base.css", *(Path(__file__).parent / "static").iterdir()]
+    paths = [
+        Path(files.__file__).parent / "visualize" / "pages" / "base.css",
+        *(Path(__file__).parent / "static").iterdir(),
+    ]
     texts = {path.name: path.read_text("utf-8") for path in paths if path.suffix in KINDS}
-    files = {name: told(text) if name.endswith(".html") else text for name, text in texts.items()}
+    parts = {name: told(text) if name.endswith(".html") else text for name, text in texts.items()}
     one_at_a_time = threading.Lock()
 
     def file(name: str) -> Route:
         async def answer(request: Request) -> Response:
-            return Response(files[name], media_type=KINDS[Path(name).suffix])
+            return Response(parts[name], media_type=KINDS[Path(name).suffix])
 
         return Route("/" if name == "index.html" else f"/{name}", answer, methods=["GET"])
 
@@ -88,8 +91,8 @@ def application(session: Session, hosts: set[str], ending: Callable[[], bool] = 
             try:
                 given = await _sent(request)
                 return JSONResponse(await asyncio.to_thread(work, given))
-            except ERRORS as error:
-                return JSONResponse({"error": one_line(str(error))}, 400)
+            except Exception as error:  # a user's model and cost may raise anything
+                return JSONResponse({"error": one_line(str(error)) or type(error).__name__}, 400)
 
         return Route(path, answer, methods=["POST"])
 
@@ -136,7 +139,7 @@ def application(session: Session, hosts: set[str], ending: Callable[[], bool] = 
             one_at_a_time.release()
 
     routes = [
-        *map(file, files),
+        *map(file, parts),
         Route("/events", events, methods=["GET"]),
         Route("/state", state, methods=["GET"]),
         Route("/rules", rules, methods=["GET"]),

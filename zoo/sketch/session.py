@@ -10,7 +10,7 @@ import contextlib
 import math
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -50,6 +50,7 @@ class Session:
     def __init__(self, subject: Subject) -> None:
         self.subject = subject
         self.lock = threading.Lock()  # held by whoever computes with the network
+        self.order = threading.RLock()  # held by whoever changes what is trained
         self.changed = threading.Condition()
         self.visitors = 0
         self.version = 0
@@ -172,7 +173,7 @@ class Session:
         if how == "restart":
             self._anew(self.subject.begin)
             return
-        with self.still():
+        with self.order, self.still():
             left = self.total - self.in_epoch if self.total else 1
             until = {"run": math.inf, "step": self.steps + 1, "epoch": self.steps + left, "pause": 0}
             if how not in until:
@@ -184,13 +185,14 @@ class Session:
                 self.version += 1
                 self.changed.notify_all()
 
-    def _anew(self, begin: Any) -> None:
-        running = self.running
-        self.end()
-        begin()
-        self._begin()
-        if running:
-            self.go("run")
+    def _anew(self, begin: Callable[[], None]) -> None:
+        with self.order:
+            running = self.running
+            self.end()
+            begin()
+            self._begin()
+            if running:
+                self.go("run")
 
     @property
     def running(self) -> bool:
@@ -199,6 +201,10 @@ class Session:
 
     def change(self, network: str, given: dict[str, str]) -> None:
         """Take other settings over: between two steps, or in a new training. A ValueError if they cannot be."""
+        with self.order:
+            self._change(network, given)
+
+    def _change(self, network: str, given: dict[str, str]) -> None:
         before = self.subject.training
         with self.still():
             described = self.subject.described()["address"]

@@ -86,13 +86,19 @@ class ZooSubject:
         data: what to train on.
         network: the settings to begin with.
         source: where the data was looked for; None for the usual places.
+        size: how many of its digits are trained on; None for all.
         training: one to go on with, as from a checkpoint.
     """
 
     def __init__(
-        self, data: mnist.Dataset, network: BaseNetwork, source: Path | None = None, training: Training | None = None
+        self,
+        data: mnist.Dataset,
+        network: BaseNetwork,
+        source: Path | None = None,
+        size: int | None = None,
+        training: Training | None = None,
     ) -> None:
-        self.data, self.network, self.source = data, network, source
+        self.data, self.network, self.source, self.size = data, network, source, size
         self.training = training or self._training(network)
 
     @classmethod
@@ -101,10 +107,12 @@ class ZooSubject:
         checkpoint = train.load(path)
         network = settings_of(checkpoint)
         place = source or checkpoint.settings.get("source")
-        data = mnist.load(place).head(checkpoint.settings["data"]["n"])
+        data, size = mnist.load(place), checkpoint.settings["data"]["n"]
+        less = size if size < len(data.train) else None
+        data = data.head(min(size, len(data.train)))
         endless = replace(network, epochs=ENDLESS)
         training = Training.resume(checkpoint, endless, data, None if place is None else str(place), "eager")
-        return cls(data, network, place, training)
+        return cls(data, network, place, less, training)
 
     def _training(self, network: BaseNetwork) -> Training:
         source = None if self.source is None else str(self.source)
@@ -142,7 +150,12 @@ class ZooSubject:
         """A network with settings given as texts, as on the command line."""
         kind, settings = network_class(name), dict[str, Any]()
         options = options_of(kind)
+        recipe = given.get("recipe")
+        if recipe not in (None, "original"):
+            raise ValueError(f"--recipe: expected original, got {recipe!r:.40}")
         for key, text in given.items():
+            if key == "recipe":
+                continue
             option = options.get(key)
             if option is None or option.limit is None:
                 raise ValueError(f"{name} has no setting {key!r:.40}; it has {', '.join(options)}")
@@ -151,7 +164,7 @@ class ZooSubject:
                 settings[key] = tuple(map(option.limit, text.split())) if many else option.limit(text)
             except argparse.ArgumentTypeError as error:
                 raise ValueError(f"{flag(key)}: {error}") from None
-        network = kind(**settings)
+        network = kind.original(**settings) if recipe else kind(**settings)
         if (size := sum(network.hidden)) > 2000 or len(network.hidden) > 20:
             raise ValueError(f"--hidden: {size:,} neurons in {len(network.hidden)} layers are too many for a live page")
         return network
@@ -175,7 +188,9 @@ class ZooSubject:
             network_name(kind),
             replace(kind(), lr=kind(cost=self.network.cost).lr),
         )  # each cost has its rate
-        form, address = [], {"network": name}
+        if self.network.per_example:
+            defaults = kind.original()
+        form, address = [], {"network": name, **({"recipe": "original"} if self.network.per_example else {})}
         for key, option in options_of(kind).items():
             value = getattr(self.network, key)
             if key == "epochs" or option.limit is None or option.instead_of is not None:
@@ -187,6 +202,8 @@ class ZooSubject:
         given = [x for key, text in list(address.items())[1:] for x in (flag(key), *text.split())]
         if self.source is not None:
             given += ["--data", str(self.source)]
+        if self.size is not None:
+            given += ["--train-size", str(self.size)]
         command = told(shlex.join(["python", "-m", f"zoo.{name}", *given]))
         presets = [{"text": text, "settings": {"network": n, **more}} for text, n, more in PRESETS.values()]
         names = [*NAMES, *([name] if name not in NAMES else [])]
@@ -250,11 +267,16 @@ class OwnSubject:
     def change(self, network: str, given: Mapping[str, str]) -> bool:
         """Set options of all groups of the optimizer, as its "lr"."""
         groups = self.training.optimizer.groups
+        wanted = {}
         for key, text in given.items():
             if key not in self._options():
                 raise ValueError(f"there is no option {key!r:.40}; there are {', '.join(self._options())}")
-            for group in groups:
-                group[key] = float(text)
+            try:
+                wanted[key] = float(text)
+            except ValueError:
+                raise ValueError(f"{key}: expected a number, got {text!r:.40}") from None
+        for group in groups:
+            group.update(wanted)  # which checks all of them first, and for all groups alike
         return False
 
     def _options(self) -> dict[str, float]:
