@@ -10,7 +10,10 @@ if TYPE_CHECKING or __name__ == "graphs.networks":
     from zoo.commandline import require as require
     from zoo.custom import Convolutional as Convolutional
     from zoo.limits import whole_number as whole_number
+    from zoo.network1 import Network1 as Network1
     from zoo.options import listed as listed
+    from zoo.sketch.serving import served as served
+    from zoo.sketch.subjects import ZooSubject as ZooSubject
     from zoo.training import Training as Training
     from zoo.training import describe as describe
     from zoo.training import network_class as network_class
@@ -19,5 +22,8 @@ else:
     from ..zoo.commandline import require
     from ..zoo.custom import Convolutional
     from ..zoo.limits import whole_number
+    from ..zoo.network1 import Network1
     from ..zoo.options import listed
+    from ..zoo.sketch.serving import served
+    from ..zoo.sketch.subjects import ZooSubject
     from ..zoo.training import Training, describe, network_class

@@ -2,18 +2,22 @@
 
 step.svg: one training step of the first network, the forward pass and beside it the backward pass.
 vanishing.svg: eight sigmoid layers with weights from N(0, 1/fan_in), coloured by the norm of the gradient.
-page.png: the page of a training step of that first network, as Chromium shows it; left out where there is no Chromium,
-or no playwright to drive it.
+page.png: the page of a training step of that first network, as Chromium shows it.
+sketch.png: the live page, with a digit drawn for network1 after two epochs.
+The last two are left out where there is no Chromium, or no playwright to drive it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -25,7 +29,12 @@ from tinygrad_mnist.installation import folder_of
 from tinygrad_mnist.losses import quadratic_cost
 from tinygrad_mnist.optim import SGD
 
+from .networks import Network1, ZooSubject, served
+
 HERE = folder_of(__file__) / "pictures"
+
+TWO = [(80, 90), (95, 68), (120, 52), (155, 50), (182, 70), (186, 100), (165, 135), (120, 180), (80, 220), (205, 220)]
+"""A two, as it is drawn on the live page."""
 
 
 class Network(nn.Module):
@@ -82,7 +91,9 @@ def draw(folder: Path) -> None:
         cost = quadratic_cost(network(x), y)
     cost.name = "C"
     print(visualize.save(visualize.graph(cost, backward=True), folder / "step.svg"))
-    photograph(step(network, SGD(network.parameters(), lr=3.0), x, y), folder / "page.png")
+    page = step(network, SGD(network.parameters(), lr=3.0), x, y)
+    photograph(partial(walk, page), folder / "page.png")
+    photograph(partial(sketch, data), folder / "sketch.png")
 
     rng = np.random.default_rng(0)
     deep = nn.Sequential(Layer(n_in, 30, rng), *(Layer(30, 30, rng) for _ in range(6)), Layer(30, n_out, rng))
@@ -107,8 +118,8 @@ def step(network: Network, optimizer: SGD, x: Tensor, y: Tensor) -> visualize.Pa
     return page
 
 
-def photograph(page: visualize.Page, path: Path) -> None:
-    """Write a picture of a page, at the gradient of the last biases, in 64 colours; or say why not."""
+def photograph(prepare: Callable[[Any], contextlib.AbstractContextManager[None]], path: Path) -> None:
+    """Write a picture of a page, while `prepare` shows it in a tab, in 128 colours; or say why not."""
     program = shutil.which("chromium")
     try:
         from playwright.sync_api import sync_playwright
@@ -117,18 +128,46 @@ def photograph(page: visualize.Page, path: Path) -> None:
     if program is None:
         print(f"{path}: left out; it takes chromium and playwright", file=sys.stderr)
         return
-    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
+    with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         tab = browser.new_page(viewport={"width": 1280, "height": 800}, reduced_motion="reduce")
+        with prepare(tab):
+            shot = Image.open(io.BytesIO(tab.screenshot()))
+        browser.close()
+    with whole(path) as part:
+        shot.convert("RGB").quantize(128).save(part, "PNG", optimize=True)
+    print(path)
+
+
+@contextlib.contextmanager
+def walk(page: visualize.Page, tab: Any) -> Iterator[None]:
+    """The page of a step, at the gradient of the last biases."""
+    with tempfile.TemporaryDirectory() as folder:
         tab.goto(page.save(Path(folder) / "page.html").as_uri())
         headline = tab.locator("#headline", has_text="to output.bias")
         while not headline.count():
             tab.keyboard.press("ArrowRight")
-        shot = Image.open(io.BytesIO(tab.screenshot()))
-        browser.close()
-    with whole(path) as part:
-        shot.convert("RGB").quantize(64).save(part, "PNG", optimize=True)
-    print(path)
+        yield
+
+
+@contextlib.contextmanager
+def sketch(data: mnist.Dataset, tab: Any) -> Iterator[None]:
+    """The live page, where a two is drawn for a network after two epochs."""
+    with served(ZooSubject(data, Network1()), 0) as address:
+        tab.goto(address)
+        for epoch in ("1", "2"):
+            tab.click("#epoch")
+            tab.locator("#status", has_text=f"paused · step {1563 * int(epoch):,}").wait_for()
+        box = tab.locator("#pad").bounding_box()
+        for i, (x, y) in enumerate(TWO):
+            tab.mouse.move(box["x"] + x, box["y"] + y, steps=4)
+            if i == 0:
+                tab.mouse.down()
+        tab.mouse.up()
+        tab.click("#labels button:nth-child(3)")
+        tab.mouse.move(0, 0)
+        tab.wait_for_timeout(1000)
+        yield
 
 
 if __name__ == "__main__":

@@ -50,13 +50,29 @@ def read_image(path: str | os.PathLike[str], shape: tuple[int, int] = (28, 28)) 
     """
     values = _values(path)
     try:
-        drawing = _drawing(values)
-        pixels = prepare(drawing.ink, shape).ravel()
+        pixels, several = read_pixels(values, shape)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    if drawing.several:
+    if several:
         warnings.warn(f"{path}: there seem to be several digits, of which one was read; cut it out", stacklevel=2)
     return pixels
+
+
+def read_pixels(values: Array, shape: tuple[int, int] = (28, 28)) -> tuple[Array, bool]:
+    """Prepare a picture that is in memory already, as `read_image` does that of a file.
+
+    Args:
+        values: rows, columns and one or three colours, in any range.
+        shape: rows and columns of the result.
+
+    Returns:
+        The pixels, flat, float32; and whether there seem to be several digits, of which the largest was read.
+
+    Raises:
+        ValueError: there is nothing on it.
+    """
+    drawing = _drawing(values)
+    return prepare(drawing.ink, shape).ravel(), drawing.several
 
 
 # --- From a file to numbers ---

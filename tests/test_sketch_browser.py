@@ -1,0 +1,398 @@
+"""The live page in a real browser: Chromium, driven by playwright. CI requires it, others may skip it."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tinygrad_mnist import Tensor, grad, mnist, nn, sigmoid
+from zoo.base import COSTS
+from zoo.images import read_pixels
+from zoo.network import Network
+from zoo.network1 import Network1
+from zoo.sketch import seeing
+from zoo.sketch.serving import served
+from zoo.sketch.subjects import OwnSubject, ZooSubject
+from zoo.training import Training
+
+from .helpers import ROOT, environment
+
+pytestmark = pytest.mark.slow
+
+SIZES = {"screen": (1280, 720), "phone": (390, 844)}
+TWO = [(80, 90), (110, 55), (160, 50), (190, 85), (170, 130), (120, 180), (80, 220), (140, 222), (205, 220)]
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """A browser, in which nothing is kept."""
+    program = shutil.which("chromium")
+    if not os.environ.get("CI"):
+        if program is None:
+            pytest.skip("there is no chromium; Debian's package is chromium (apt-get install chromium)")
+        pytest.importorskip("playwright", reason='playwright drives the browser: pip install -e ".[test]"')
+        pytest.importorskip("uvicorn", reason='the page needs a server: pip install -e ".[sketch]"')
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+class Opened:
+    """The page in a window of the browser, and what its console said."""
+
+    def __init__(self, browser: Any, address: str, size: str = "screen", scheme: str = "light") -> None:
+        width, height = SIZES[size]
+        self.context = browser.new_context(
+            viewport={"width": width, "height": height}, color_scheme=scheme, has_touch=size == "phone"
+        )
+        self.tab = self.context.new_page()
+        self.said: list[str] = []
+        self.tab.on("console", lambda message: self.said.append(message.text))
+        self.tab.on("pageerror", lambda error: self.said.append(str(error)))
+        self.requests: list[str] = []
+        self.tab.on("request", lambda request: self.requests.append(request.url))
+        self.tab.goto(address)
+        self.tab.wait_for_selector("#labels button")
+
+    def draw(self, places: list[tuple[int, int]]) -> None:
+        box = self.tab.locator("#pad").bounding_box()
+        on = [(box["x"] + x * box["width"] / 280, box["y"] + y * box["height"] / 280) for x, y in places]
+        self.tab.mouse.move(*on[0])
+        self.tab.mouse.down()
+        for place in on[1:]:
+            self.tab.mouse.move(*place, steps=4)
+        self.tab.mouse.up()
+        self.until("document.querySelector('#verdict').textContent !== ''")
+        self.tab.wait_for_timeout(400)  # the last of many looks
+
+    def drawing(self) -> Any:
+        """The bytes of the sheet, as it is seen."""
+        text = self.tab.evaluate(
+            """() => { const sheet = document.querySelector('#pad').getContext('2d').getImageData(0, 0, 280, 280).data;
+            return btoa(Array.from({length: 280 * 280}, (_, i) => String.fromCharCode(sheet[4 * i])).join('')) }"""
+        )
+        return np.frombuffer(base64.b64decode(text), np.uint8).reshape(280, 280)
+
+    def until(self, expression: str, seconds: float = 60) -> None:
+        """Wait until an expression is true; what playwright has for that the page's policy refuses to evaluate."""
+        end = time.monotonic() + seconds
+        while not self.tab.evaluate(expression):
+            assert time.monotonic() < end, expression
+            self.tab.wait_for_timeout(30)
+
+    def texts(self, selector: str) -> list[str]:
+        return [text.replace("−", "-") for text in self.tab.locator(selector).all_text_contents()]
+
+    def trained(self, step: int) -> None:
+        """Wait until the page is at this step, and rests."""
+        self.until(f"document.body.dataset.step === '{step}'")
+        self.until("document.querySelector('#status').textContent.startsWith('paused')")
+
+    def pixels(self, canvas: str) -> Any:
+        """The colours of an image."""
+        return np.array(
+            self.tab.evaluate(
+                f"""() => {{ const c = document.querySelector('{canvas}');
+                return [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data] }}"""
+            )
+        ).reshape(28, 28, 4)[..., :3]
+
+    def close(self) -> None:
+        assert self.said == []
+        assert {url.split("/")[2].split(":")[0] for url in self.requests} == {"127.0.0.1"}
+        self.context.close()
+
+
+@pytest.fixture(scope="module")
+def data(digits: Any) -> mnist.Dataset:
+    return mnist.load(digits)
+
+
+@pytest.fixture
+def opened(chromium: Any, data: mnist.Dataset) -> Iterator[Any]:
+    """Open a subject in a window, or another window of the last one."""
+    windows: list[Opened] = []
+    servers: list[Any] = []
+    addresses: list[str] = []
+
+    def open_window(subject: Any = None, fragment: str = "", **options: str) -> Opened:
+        if subject is not None or not addresses:
+            servers.append(served(subject or ZooSubject(data, Network()), 0))
+            addresses.append(servers[-1].__enter__())
+        windows.append(Opened(chromium, addresses[-1] + fragment, **options))
+        return windows[-1]
+
+    yield open_window
+    try:
+        for window in windows:
+            window.close()
+    finally:
+        for server in servers:
+            server.__exit__(None, None, None)
+
+
+def is_shown(text: str, value: float, digits: int = 3) -> bool:
+    """Whether a text is a number as the page writes it."""
+    if "e" in text:
+        return value != 0 and abs(value) < 0.5 * 10**-digits and float(text) == float(f"{value:.0e}")
+    return abs(float(text) - value) <= 0.5001 * 10**-digits
+
+
+def signed_image(levels: Any) -> Any:
+    """The colours of numbers from -127 to 127, in light."""
+    zero, plus, minus = (np.array([int(c[i : i + 2], 16) for i in (0, 2, 4)]) for c in ("f4f2ee", "c04a00", "0064a8"))
+    pole = np.where(levels[..., None] < 0, minus, plus)
+    return zero + (pole - zero) * np.abs(levels[..., None]) / 127
+
+
+def test_every_number_shown_of_a_drawing_is_pythons(opened: Any) -> None:
+    subject = ZooSubject(mnist.load(ROOT / "data").head(1000), Network1(seed=1))
+    window = opened(subject)
+    window.draw(TWO)
+    network: Any = subject.training.model
+    pixels, _ = read_pixels(window.drawing().astype(float)[..., None])
+    assert pixels.any()
+    np.testing.assert_allclose(window.pixels("#seen")[..., 0], 16 + (255 - 16) * pixels.reshape(28, 28), atol=1)
+
+    x = Tensor(pixels[None], requires_grad=True)
+    outputs = network(x)
+    answer = int(outputs.numpy().argmax())
+    hidden = network.layers[1](network.layers[0](x)).numpy()[0]
+    loss = COSTS["quadratic"](outputs, seeing.row(answer, 10))
+    shown = window.texts("#outputs .number")
+    assert len(shown) == 10
+    assert all(map(is_shown, shown, outputs.numpy()[0].tolist()))
+    verdict = window.texts("#verdict")[0]
+    assert verdict.startswith(f"a {answer}?")
+    assert is_shown(verdict.split()[-1], loss.item())
+    activations = window.texts("#tiles .number")
+    assert all(abs(float(text) - a) <= 0.00501 for text, a in zip(activations, hidden.tolist(), strict=True))
+    for mark, a in zip(window.texts("#tiles .slope"), hidden.tolist(), strict=True):
+        slope = float(np.float32(a) * (1 - np.float32(a)))
+        assert (mark != "") == (slope < 0.01)
+        assert mark == "" or is_shown(mark.removeprefix("⚑ "), slope)
+    flat = int((hidden * (1 - hidden) < 0.01).sum())
+    assert f"{flat} of 30 hidden neurons" in window.texts("#saturation")[0]
+
+    gradient = grad(loss, x).numpy().reshape(28, 28)
+    levels = np.rint(gradient / np.abs(gradient).max() * 127)
+    np.testing.assert_allclose(window.pixels("#gradient"), signed_image(levels), atol=1)
+    weights = network.layers[0].weight.numpy().T.reshape(30, 28, 28)
+    levels = np.rint((weights / np.percentile(np.abs(weights), 99.5)).clip(-1, 1) * 127)
+    np.testing.assert_allclose(window.pixels("#tiles .tile:nth-child(7) canvas"), signed_image(levels[6]), atol=1)
+
+
+def test_one_real_step_with_a_digit_of_ones_own(opened: Any, data: mnist.Dataset) -> None:
+    subject = ZooSubject(data, Network())
+    twin: Any = Training(Network(), data)
+    window = opened(subject)
+    window.draw(TWO)
+    pixels, _ = read_pixels(window.drawing().astype(float)[..., None])
+    assert window.tab.is_disabled("#learn")
+    window.tab.click("#labels button:nth-child(3)")
+    window.tab.click("#learn")
+    window.tab.wait_for_selector("#moved p")
+    before = twin.model.state_dict()
+    loss = COSTS["quadratic"](twin.model(pixels[None]), seeing.row(2, 10))
+    loss.backward()
+    twin.optimizer.step()
+    after = twin.model.state_dict()
+    assert {k: v.tobytes() for k, v in subject.training.model.state_dict().items()} == {
+        k: v.tobytes() for k, v in after.items()
+    }
+    text = window.texts("#moved p")[0]
+    now = COSTS["quadratic"](twin.model(pixels[None]), seeing.row(2, 10)).item()
+    costs = re.match(r"Cost (\S+) → (\S+);", text)
+    assert costs is not None
+    assert is_shown(costs[1], loss.item(), 4)
+    assert is_shown(costs[2], now, 4)
+    moved = sum(int(np.count_nonzero(after[name] != before[name])) for name in before)
+    assert f"{moved:,} of 23,860 weights moved" in text
+    window.tab.click("#moved summary")
+    rows = [
+        row.split("\t")
+        for row in window.tab.locator("#moved table").first.inner_text().replace("−", "-").split("\n")[1:]
+    ]
+    for (name, *numbers), p in zip(rows, twin.model.parameters(), strict=True):
+        change = after[name].astype(float) - before[name]
+        expected = [np.linalg.norm(p.grad.numpy()), np.linalg.norm(change), np.abs(change).max()]
+        assert all(is_shown(number, float(value), 4) for number, value in zip(numbers, expected, strict=True))
+    assert "1 step of your own" in window.texts("#deviations")[0]
+    change = (after["layers.0.weight"] - before["layers.0.weight"]).T.reshape(30, 28, 28)
+    scale = np.percentile(np.abs(change), 99.5)
+    levels = np.rint((change / scale).clip(-1, 1) * 127)
+    np.testing.assert_allclose(window.pixels("#tiles .tile:nth-child(2) canvas"), signed_image(levels[1]), atol=1)
+
+
+def test_training_live_two_windows_and_reload(opened: Any, data: mnist.Dataset) -> None:
+    subject = ZooSubject(data, Network())
+    one, two = opened(subject), opened()
+    one.tab.click("#step")
+    one.trained(1)
+    two.trained(1)
+    one.tab.click("#epoch")
+    two.trained(100)
+    expected = Training(Network(epochs=1), data)
+    record: Any = next(expected.fit())
+    assert subject.training.model.state_dict()["layers.0.weight"].tobytes() == (
+        expected.model.state_dict()["layers.0.weight"].tobytes()
+    )
+    assert "The command line comes to the same bits." in one.texts("#deviations")
+    labels = " ".join(two.texts("#plots .label"))
+    assert f"epoch {record.cost:.3f}" in labels
+    assert f"valid. {100 * record.validation:.1f} %" in labels
+    two.tab.click("#run")
+    one.until("document.querySelector('#run').textContent === 'pause'")
+    one.draw(TWO)  # while it trains
+    one.tab.click("#run")
+    two.until("document.querySelector('#status').textContent.startsWith('paused')")
+    step = two.tab.evaluate("document.body.dataset.step")
+    one.tab.reload()
+    one.tab.wait_for_selector("#labels button")
+    assert one.tab.evaluate("document.body.dataset.step") == step
+    one.tab.click("#restart")
+    two.trained(0)
+
+
+def test_settings_and_the_address(opened: Any, data: mnist.Dataset) -> None:
+    subject: Any = ZooSubject(data, Network())
+    window = opened(subject, "#network=network1&momentum=0.25&seed=4")
+    assert subject.network == Network1(momentum=0.25, seed=4)
+    window.tab.click("#step")
+    window.trained(1)
+    window.tab.fill("#settings [name=lr]", "0.5")
+    window.tab.keyboard.press("Enter")
+    window.until("location.hash.includes('lr=0.5')")
+    assert subject.training.optimizer.groups[0]["lr"] == 0.5
+    assert "lr 0.5 from step 2 on" in window.texts("#deviations")[0]
+    window.tab.select_option("#settings [name=cost]", "cross-entropy")
+    window.trained(0)
+    assert subject.network == Network1(momentum=0.25, seed=4, lr=0.5, cost="cross-entropy")
+    command = "python -m zoo.network1 --cost cross-entropy --seed 4 --momentum 0.25"
+    assert window.texts("#command") == [command]  # 0.5 is that cost's own rate
+    window.tab.select_option("#preset", label="the digit that seed 17 loses")
+    window.until("location.hash === '#network=network&seed=17'")
+    assert subject.network == Network(seed=17)
+    window.tab.select_option("#settings [name=network]", "network3")
+    window.tab.wait_for_selector("#settings [name=lmbda]")
+    window.tab.fill("#settings [name=lmbda]", "-1")
+    window.tab.keyboard.press("Enter")
+    window.until("document.querySelector('#settings-error').textContent.includes('at least 0')")
+    assert any("400" in line for line in window.said)
+    window.said.clear()
+
+
+def test_keys_draw(opened: Any) -> None:
+    window = opened()
+    window.tab.focus("#pad")
+    window.tab.keyboard.press(" ")
+    for _ in range(14):
+        window.tab.keyboard.press("ArrowDown")
+    window.until("document.querySelector('#verdict').textContent !== ''")
+    window.tab.keyboard.press(" ")
+    window.tab.focus("#clear")
+    window.tab.keyboard.press("Enter")
+    window.until("document.querySelector('#verdict').textContent === ''")
+
+
+def test_test_digits_and_those_it_misses(opened: Any, data: mnist.Dataset) -> None:
+    window = opened()
+    window.tab.click("#example")
+    window.until("document.querySelector('#note').textContent.startsWith('Test digit 0')")
+    assert data.test is not None
+    assert f"a {data.test.labels[0]}." in window.texts("#note")[0]
+    window.tab.click("#wrong")
+    window.until("document.querySelector('#verdict').textContent.includes('But it is')")
+
+
+class Odd(nn.Module):
+    """A network with a part that has an odd name."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.first, self.second = nn.Linear(784, 20, rng=rng), nn.Linear(20, 15, rng=rng)
+        setattr(self, "<img src=x>", nn.Linear(15, 10, rng=rng))
+
+    def forward(self, x: Any) -> Any:
+        return getattr(self, "<img src=x>")(sigmoid(self.second(sigmoid(self.first(x)))))
+
+
+def test_any_module(opened: Any, data: mnist.Dataset) -> None:
+    model = Odd(np.random.default_rng(0))
+    window = opened(OwnSubject(model, data))
+    window.draw(TWO)
+    assert len(window.texts("#tiles .tile")) == 20
+    assert len(window.texts("#layers .tile")) == 15
+    window.tab.click("#step")
+    window.trained(1)
+    assert window.tab.is_hidden("#command")
+    window.tab.click("#labels button:nth-child(3)")
+    window.tab.click("#learn")
+    window.tab.wait_for_selector("#moved p")
+    assert any(text.startswith("<img src=x>.weight") for text in window.texts("#moved th"))  # names are texts
+
+
+def test_a_rule_is_broken_and_found(opened: Any) -> None:
+    window = opened()
+    window.tab.click("#show-breaking")
+    window.tab.wait_for_selector("#op option", state="attached")
+    window.tab.select_option("#op", "mul")
+    assert window.texts("#rule") == ["lambda g, out, x, y: -(g * y)"]
+    window.tab.click("#break")
+    window.tab.wait_for_selector("#found pre", timeout=90_000)
+    assert window.texts("#found pre")[0].startswith("mul(array(")
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_stands_out_of_its_window(size: str, scheme: str, opened: Any) -> None:
+    window = opened(size=size, scheme=scheme)
+    window.draw(TWO)
+    width = SIZES[size][0]
+    assert window.tab.evaluate("document.documentElement.scrollWidth") <= width
+    outside = window.tab.evaluate(
+        f"[...document.querySelectorAll('main *')].filter((e) => e.getBoundingClientRect().right > {width} + 1).length"
+    )
+    assert outside == 0
+    if size == "phone":
+        small = window.tab.evaluate(
+            "[...document.querySelectorAll('button')].filter((b) => b.offsetHeight && b.offsetHeight < 34).length"
+        )
+        assert small == 0
+
+
+def test_a_server_that_ends_is_told_and_ends_cleanly(chromium: Any, digits: Any) -> None:
+    command = [sys.executable, "-m", "zoo.sketch", "--no-browser", "--port", "0"]
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment(digits), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        address = process.stdout.readline().split()[0]
+        window = Opened(chromium, address)
+        window.tab.click("#run")
+        window.until("document.body.dataset.step !== '0'")
+        assert window.tab.is_hidden("#gone")
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=30)
+        assert (process.returncode, output, errors) == (130, "", "interrupted\n")
+        window.tab.wait_for_selector("#gone", state="visible")
+        assert all("ERR_" in line for line in window.said)  # of the requests that nobody answers
+        window.said.clear()
+        window.close()
+    finally:
+        process.kill()
+        process.wait()

@@ -1,0 +1,330 @@
+"""What the page looks at and trains: a network of the zoo with its settings, or any Module."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from tinygrad_mnist import mnist, nn, ops, train
+from tinygrad_mnist.installation import told
+from tinygrad_mnist.losses import cross_entropy as pytorch_cross_entropy
+from tinygrad_mnist.losses import nll_loss, softmax_cross_entropy
+from tinygrad_mnist.optim import SGD, Optimizer
+from tinygrad_mnist.tensor import Array, Tensor
+from tinygrad_mnist.train import Epoch
+
+from ..base import COSTS, BaseNetwork, options_of
+from ..options import flag
+from ..training import NAMES, Training, network_class, network_name, settings_of
+from ..words import shown
+
+ENDLESS = 1_000_000
+"""How many epochs a training on the page has: it is ended by whoever looks at it. No step depends on that number."""
+
+AT_ONCE = ("lr", "momentum", "lmbda", "weight_decay")
+"""Settings that a training takes over between two steps; all others begin it anew."""
+
+PRESETS: dict[str, tuple[str, str, dict[str, str]]] = {
+    "network": ("network: gradient descent", "network", {}),
+    "network1": ("network1: momentum", "network1", {}),
+    "network2": ("network2: Nesterov, η steps down", "network2", {}),
+    "network3": ("network3: weight decay", "network3", {}),
+    "lost": ("the digit that seed 17 loses", "network", {"seed": "17"}),
+    "saturating": ("momentum that saturates", "network1", {"momentum": "0.9"}),
+}
+"""Settings worth looking at: in words, the network, and what is not its default."""
+
+
+class Trainable(Protocol):
+    """What is in training."""
+
+    model: Any
+    optimizer: Optimizer
+    history: list[Epoch]
+
+    def fit(self, progress: Callable[..., Iterable[Any]] | None = None) -> Iterator[Epoch]:
+        """Train, and yield a record for every epoch."""
+
+
+class Subject(Protocol):
+    """What the page looks at."""
+
+    data: mnist.Dataset
+    training: Any  # `Trainable`
+
+    def cost(self, outputs: Any, targets: Any) -> Tensor:
+        """What training makes small."""
+
+    def probabilities(self, outputs: Array) -> Array:
+        """What is shown of the outputs."""
+
+    def begin(self) -> None:
+        """Begin the training anew, with the same settings."""
+
+    def change(self, network: str, given: Mapping[str, str]) -> bool:
+        """Take other settings over, texts by name; returns whether the training began anew for it.
+
+        Raises:
+            ValueError: a setting cannot have such a value; nothing has changed then.
+        """
+
+    def described(self) -> dict[str, Any]:
+        """What the page says of it: `network`, `fields`, `presets`, `address`, `command`."""
+
+
+class ZooSubject:
+    """A network of the zoo: its training is that of the command line.
+
+    Args:
+        data: what to train on.
+        network: the settings to begin with.
+        source: where the data was looked for; None for the usual places.
+        size: how many of its digits are trained on; None for all.
+        training: one to go on with, as from a checkpoint.
+    """
+
+    def __init__(
+        self,
+        data: mnist.Dataset,
+        network: BaseNetwork,
+        source: Path | None = None,
+        size: int | None = None,
+        training: Training | None = None,
+    ) -> None:
+        self.data, self.network, self.source, self.size = data, network, source, size
+        self.training = training or self._training(network)
+
+    @classmethod
+    def of_checkpoint(cls, path: Path, source: Path | None) -> ZooSubject:
+        """A network that was saved, and goes on where it was. A CheckpointError if that cannot be."""
+        checkpoint = train.load(path)
+        network = settings_of(checkpoint)
+        place = source or checkpoint.settings.get("source")
+        data, size = mnist.load(place), checkpoint.settings["data"]["n"]
+        less = size if size < len(data.train) else None
+        data = data.head(min(size, len(data.train)))
+        endless = replace(network, epochs=ENDLESS)
+        training = Training.resume(checkpoint, endless, data, None if place is None else str(place), "eager")
+        return cls(data, network, place, less, training)
+
+    def _training(self, network: BaseNetwork) -> Training:
+        source = None if self.source is None else str(self.source)
+        return Training(replace(network, epochs=ENDLESS), self.data, source, "eager")  # op by op: the same bits
+
+    def cost(self, outputs: Any, targets: Any) -> Tensor:
+        """The network's cost."""
+        result: Tensor = COSTS[self.network.cost](outputs, targets)
+        return result
+
+    def probabilities(self, outputs: Array) -> Array:
+        """The outputs, or their softmax where the cost takes that itself."""
+        return np.asarray(ops.softmax(outputs)) if self.network.cost == "softmax" else outputs
+
+    def begin(self) -> None:
+        """Begin anew, with the first weights of the seed."""
+        self.training = self._training(self.network)
+
+    def change(self, network: str, given: Mapping[str, str]) -> bool:
+        """Take over settings; those in `AT_ONCE` between two steps, others in a new training."""
+        wanted = self._asked(network, given)
+        before = self.network
+        differing = [] if type(wanted) is not type(before) else _differing(wanted, before)
+        if type(wanted) is type(before) and not differing:
+            return False
+        if differing and set(differing) <= {*AT_ONCE, "epochs"}:
+            self._take_over(wanted)
+            self.network = wanted
+            return False
+        self.training = self._training(wanted)
+        self.network = wanted
+        return True
+
+    def _asked(self, name: str, given: Mapping[str, str]) -> BaseNetwork:
+        """A network with settings given as texts, as on the command line."""
+        kind, settings = network_class(name), dict[str, Any]()
+        options = options_of(kind)
+        recipe = given.get("recipe")
+        if recipe not in (None, "original"):
+            raise ValueError(f"--recipe: expected original, got {recipe!r:.40}")
+        for key, text in given.items():
+            if key == "recipe":
+                continue
+            option = options.get(key)
+            if option is None or option.limit is None:
+                raise ValueError(f"{name} has no setting {key!r:.40}; it has {', '.join(options)}")
+            try:
+                many = isinstance(option.default, tuple)
+                settings[key] = tuple(map(option.limit, text.split())) if many else option.limit(text)
+            except argparse.ArgumentTypeError as error:
+                raise ValueError(f"{flag(key)}: {error}") from None
+        network = kind.original(**settings) if recipe else kind(**settings)
+        if (size := sum(network.hidden)) > 2000 or len(network.hidden) > 20:
+            raise ValueError(f"--hidden: {size:,} neurons in {len(network.hidden)} layers are too many for a live page")
+        return network
+
+    def _take_over(self, network: BaseNetwork) -> None:
+        """Give the running optimizer the options that it would have with these settings."""
+        training = self.training
+        assert isinstance(training, Training)
+        fresh = network.optimizer(training.model, len(self.data.train))
+        for group, new in zip(training.optimizer.groups, fresh.groups, strict=True):
+            group.update({key: value for key, value in new.items() if key != "params"})
+        if training.schedule is not None:  # its first rates; those of this epoch follow
+            first = [group["lr"] for group in fresh.groups]
+            training.schedule.load_state_dict({**training.schedule.state_dict(), "first": first})
+        training.network = replace(network, epochs=ENDLESS)
+
+    def described(self) -> dict[str, Any]:
+        """Its settings, as a form and as a command."""
+        kind = type(self.network)
+        name, defaults = (
+            network_name(kind),
+            replace(kind(), lr=kind(cost=self.network.cost).lr),
+        )  # each cost has its rate
+        if self.network.per_example:
+            defaults = kind.original()
+        form, address = [], {"network": name, **({"recipe": "original"} if self.network.per_example else {})}
+        for key, option in options_of(kind).items():
+            value = getattr(self.network, key)
+            if key == "epochs" or option.limit is None or option.instead_of is not None:
+                continue
+            about = {"name": key, "flag": option.book or flag(key), "value": shown(value), "help": option.help}
+            form.append({**about, "choices": list(option.limit.choices or []), "at_once": key in AT_ONCE})
+            if value != getattr(defaults, key):
+                address[key] = shown(value)
+        given = [x for key, text in list(address.items())[1:] for x in (flag(key), *text.split())]
+        if self.source is not None:
+            given += ["--data", str(self.source)]
+        if self.size is not None:
+            given += ["--train-size", str(self.size)]
+        command = told(shlex.join(["python", "-m", f"zoo.{name}", *given]))
+        presets = [{"text": text, "settings": {"network": n, **more}} for text, n, more in PRESETS.values()]
+        names = [*NAMES, *([name] if name not in NAMES else [])]
+        return {"networks": names, "fields": form, "presets": presets, "address": address, "command": command}
+
+
+class OwnSubject:
+    """Any Module, with a cost and an optimizer.
+
+    Args:
+        model: of a batch of images, a Tensor of shape (n, pixels); its outputs have the shape (n, n_classes).
+        data: what to train on.
+        cost: called as cost(outputs, targets).
+        optimizer: of the model's parameters; None for SGD with a learning rate of 0.1.
+        batch_size: digits a step.
+        seed: of the order of the digits.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: mnist.Dataset,
+        cost: Callable[[Any, Any], Tensor] = softmax_cross_entropy,
+        optimizer: Optimizer | None = None,
+        batch_size: int = 10,
+        seed: int = 0,
+    ) -> None:
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"show: expected a Module, got {model!r:.60}; put functions into nn.Sequential")
+        if not isinstance(data, mnist.Dataset):
+            raise TypeError(f"show: expected a Dataset, got {type(data).__name__}; mnist.load() makes one")
+        self.data, self.own_cost = data, cost
+        self.training = OwnTraining(model, data, cost, optimizer or SGD(model.parameters(), 0.1), batch_size, seed)
+        with np.errstate(all="ignore"):
+            outputs = train.evaluate(model.eval(), data.train.images[:1])
+        if outputs.shape != (1, data.n_classes):
+            raise ValueError(
+                f"show: expected outputs of shape (n, {data.n_classes}), a number for each class, got {outputs.shape} "
+                "for one image"
+            )
+        self.first = copy.deepcopy((model.state_dict(), self.training.optimizer.state_dict()))
+
+    def cost(self, outputs: Any, targets: Any) -> Tensor:
+        """The cost that was given."""
+        return self.own_cost(outputs, targets)
+
+    def probabilities(self, outputs: Array) -> Array:
+        """The softmax of the outputs, where the cost takes that itself, or their logarithms' exponentials."""
+        if self.own_cost in (softmax_cross_entropy, pytorch_cross_entropy, nll_loss):
+            return np.asarray(ops.softmax(outputs))
+        return outputs
+
+    def begin(self) -> None:
+        """Put the parameters and the optimizer back to where they were when the page was made."""
+        before = self.training
+        parameters, state = copy.deepcopy(self.first)
+        before.model.load_state_dict(parameters)
+        before.optimizer.load_state_dict(state)
+        self.training = replace(before)
+
+    def change(self, network: str, given: Mapping[str, str]) -> bool:
+        """Set options of all groups of the optimizer, as its "lr"."""
+        groups = self.training.optimizer.groups
+        wanted = {}
+        for key, text in given.items():
+            if key not in self._options():
+                raise ValueError(f"there is no option {key!r:.40}; there are {', '.join(self._options())}")
+            try:
+                wanted[key] = float(text)
+            except ValueError:
+                raise ValueError(f"{key}: expected a number, got {text!r:.40}") from None
+        for group in groups:
+            group.update(wanted)  # which checks all of them first, and for all groups alike
+        return False
+
+    def _options(self) -> dict[str, float]:
+        """The numbers among the optimizer's options."""
+        first = self.training.optimizer.groups[0]
+        return {key: value for key, value in first.items() if type(value) in (int, float)}
+
+    def described(self) -> dict[str, Any]:
+        """The optimizer's options, as a form."""
+        form = [
+            {"name": key, "flag": key, "value": f"{value:g}", "help": f"the optimizer's {key}", "choices": []}
+            for key, value in self._options().items()
+        ]
+        about = [{**each, "at_once": True} for each in form]
+        return {"networks": [], "fields": about, "presets": [], "address": {}, "command": ""}
+
+
+@dataclass
+class OwnTraining:
+    """A Module in training by `train.fit`."""
+
+    model: nn.Module
+    data: mnist.Dataset
+    cost: Callable[[Any, Any], Tensor]
+    optimizer: Optimizer
+    batch_size: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        self.history: list[Epoch] = []
+
+    def fit(self, progress: Callable[..., Iterable[Any]] | None = None) -> Iterator[Epoch]:
+        """Train, and yield a record for every epoch."""
+        rng = np.random.default_rng(self.seed)
+        for epoch in train.fit(
+            self.model,
+            self.data,
+            cost=self.cost,
+            optimizer=self.optimizer,
+            epochs=ENDLESS,
+            batch_size=self.batch_size,
+            rng=rng,
+            progress=progress,
+        ):
+            self.history.append(epoch)
+            yield epoch
+
+
+def _differing(one: BaseNetwork, other: BaseNetwork) -> list[str]:
+    """The settings in which two networks of a kind differ."""
+    return [f.name for f in fields(one) if getattr(one, f.name) != getattr(other, f.name)]
