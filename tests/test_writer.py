@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from typing import Any
 
 import numpy as np
 import pytest
@@ -211,6 +212,20 @@ def test_saved_and_resumed_it_comes_to_the_same_bits(small, quick, tmp_path, bac
     assert all(np.array_equal(one[name], two[name]) for name in one)
     known = [dataclasses.replace(record, seconds=0.0) for record in rest.records]
     assert known == [dataclasses.replace(record, seconds=0.0) for record in whole.records]
+
+
+@pytest.mark.parametrize("part", ["optimizer", "schedule", "settings"])
+def test_a_checkpoint_that_contradicts_itself_is_not_gone_on_with(small, quick, tmp_path, part):
+    training = WriterTraining(TINY, small)
+    next(training.fit())
+    training.save(tmp_path / "m.npz")
+    checkpoint = train.load(tmp_path / "m.npz")
+    changes: dict[str, Any] = {"optimizer": {"state": {}}, "schedule": {"epoch": 3}, "settings": {"done": 15}}
+    changed: dict[str, Any] = {part: {**getattr(checkpoint, part), **changes[part]}}
+    spoilt = dataclasses.replace(checkpoint, **changed)
+    with refused(CheckpointError, "contradicts itself"):
+        WriterTraining.resume(spoilt, settings_of_writer(spoilt), small)
+    assert WriterTraining.resume(checkpoint, settings_of_writer(checkpoint), small).done == 5
 
 
 def test_every_digit_is_seen_once_an_epoch(small):
