@@ -369,6 +369,19 @@ def test_a_cost_that_is_no_number_ends_it(zoo, quick):
     assert "try a learning rate below" in done.stderr
 
 
+def test_a_full_disk_is_named_with_what_was_saved(zoo, quick, monkeypatch):
+    save = WriterTraining.save
+
+    def full(training, path, weights_only=False):
+        if training.done == 15:
+            raise OSError(28, "No space left on device", str(path))
+        save(training, path, weights_only)
+
+    monkeypatch.setattr(WriterTraining, "save", full)
+    done = zoo("zoo.writer", *OPTIONS, "--save", "m.npz", status=1)
+    assert "m.npz: No space left on device; m.npz holds the first 10 steps" in done.stderr
+
+
 def test_completions_attention_and_classes_are_shown(zoo):
     done = zoo("zoo.writer", "--complete", 0, "--count", 2)
     assert done.stdout.count("read as") == 2
