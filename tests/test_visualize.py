@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tinygrad_mnist import OPS, Tensor, exp, grad, nn, relu, sigmoid, tanh, unary, visualize
+from tinygrad_mnist import OPS, Tensor, exp, grad, nn, relu, sigmoid, tanh, unary, visualize, where
 from tinygrad_mnist.losses import quadratic_cost
 from tinygrad_mnist.visualize.picture import RAMP
 from tinygrad_mnist.visualize.render import rendered
@@ -605,3 +605,23 @@ def test_a_large_backward_picture_is_collapsed_as_far_as_needed():
         cost = deep(named(np.ones((1, 2)), "x")).sum()
     nodes = re.findall(r"^\s*n\d+ \[label", visualize.graph(cost, backward=True, limit=250).source, re.MULTILINE)
     assert 100 < len(nodes) <= 250
+
+
+def test_arrows_of_the_backward_pass_lead_from_later_values_to_earlier_ones():
+    """Drawn from the earlier value's gradient with `dir=back`, so that the picture keeps its order."""
+    x = Tensor(0.5, requires_grad=True)
+    source = visualize.graph(x.exp().sigmoid(), backward=True).source
+    value_of = {gradient: int(value) for value, gradient in re.findall(r"n(\d+) -> n(\d+) \[.*style=dotted", source)}
+    arrows = re.findall(r"n(\d+) -> n(\d+) \[.*dir=back", source)
+    chain = [(a, b) for a, b in arrows if a in value_of and b in value_of]
+    assert len(chain) >= 2
+    assert all(value_of[a] < value_of[b] for a, b in chain)
+
+
+def test_where_takes_its_condition_from_the_left_and_what_it_chooses_in_order():
+    condition, a, b = (Tensor(np.ones(2), requires_grad=True, name=name) for name in "cab")
+    source = visualize.graph(where(condition > 0, a, b).sum()).source
+    label = dict(re.findall(r"n(\d+) \[label=<<B>(\w+)</B>", source))
+    ends = re.findall(r"n(\d+) -> n\d+ \[headport=(\w+)\]", source)
+    assert [port for name, port in ends if label.get(name) == "a"] == ["n"]
+    assert [port for name, port in ends if label.get(name) == "b"] == ["ne"]
