@@ -200,7 +200,10 @@ def on_cluster(address: str) -> Iterator[tuple[Callable[[], Any], int]]:
 
 
 def last_accuracies(record: Any) -> str:
-    """A line for each setting: the accuracies after the last epoch, lowest, median and highest of the seeds."""
+    """A line for each setting: the accuracies after the last epoch, lowest, median and highest of the seeds.
+
+    Below it what is to be told of a run besides: digits never answered, that it diverged, and the lines of its "told".
+    """
     lines = ["lowest / median / highest of the seeds, after the last epoch:"]
     for label in dict.fromkeys(run["label"] for run in record["runs"]):
         runs = [run["result"] for run in record["runs"] if run["label"] == label]
@@ -217,4 +220,4 @@ def last_accuracies(record: Any) -> str:
 
 def _notes(run: Any) -> list[str]:
     lost = [f"never answers {digit}" for digit in run.get("lost_classes", ())]
-    return [*lost, *([f"diverged: {run['diverged']}"] if run.get("diverged") else [])]
+    return [*lost, *([f"diverged: {run['diverged']}"] if run.get("diverged") else []), *run.get("told", ())]

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, settings
 from tinygrad_mnist import OPS, mnist
 from tinygrad_mnist.op import Op
 from tinygrad_mnist.testing.cases import own_operands
-from zoo import predict
+from zoo import predict, writer
 from zoo.__main__ import main as all_four
 from zoo.commandline import main
 from zoo.training import network_class
@@ -87,7 +87,7 @@ def as_expected(done: Done, status: int) -> Done:
     return done
 
 
-OTHER_COMMANDS = {"zoo": all_four, "zoo.predict": predict.main}
+OTHER_COMMANDS = {"zoo": all_four, "zoo.predict": predict.main, "zoo.writer": writer.main}
 
 
 @pytest.fixture

@@ -288,6 +288,18 @@ def test_gradient_has_memory_of_its_own(function, create_graph):
 
 
 @pytest.mark.parametrize("create_graph", [False, True])
+def test_a_rule_that_returns_its_operand_hands_out_a_copy(table, create_graph):
+    """As may the rule of a cost that is the last op, where g is 1."""
+    half_square = unary("half_square", lambda x: x * x / 2, lambda g, out, x: x)
+    x = variable([1.0, 2.0])
+    gradient = grad(half_square(x), x, np.ones(2), create_graph=create_graph)
+    assert_array_equal(gradient.data, [1, 2])
+    assert not np.shares_memory(gradient.data, x.data)
+    half_square(x).backward(np.ones(2), create_graph=create_graph)
+    assert not np.shares_memory(x.grad.data, x.data)
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
 def test_gradients_asked_for_together_share_no_memory(create_graph):
     x = variable([1.0, 2.0])
     y = x + 0

@@ -501,9 +501,9 @@ def test_each_step_of_random_trainings_agrees(said: pytest.LogCaptureFixture) ->
 def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     """A cache of its own, and no compiler known yet."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    native.compiler.cache_clear()
+    native.tried.cache_clear()
     yield tmp_path
-    native.compiler.cache_clear()
+    native.tried.cache_clear()
 
 
 def script(path: Path, text: str) -> str:
@@ -557,7 +557,7 @@ def test_what_was_cut_off_is_compiled_again(size: int, elsewhere: Path) -> None:
         whole = path.read_bytes()
         path.unlink()  # what is loaded would change under this process
         path.write_bytes(whole[:size])
-    native.compiler.cache_clear()
+    native.tried.cache_clear()
     assert native.load(text).two() == 2
     assert sorted(native.cache_directory().iterdir()) == made
 

@@ -309,3 +309,25 @@ def test_the_order_of_reading_and_assigning_a_buffer_is_kept() -> None:
     found, step = course(compile)
     assert found == course(lambda step: step)[0]
     assert step.replays > 3
+
+
+def test_what_is_computed_before_and_after_an_update_is_not_shared() -> None:
+    """Of a parameter, of which a detached Tensor is a view: the same op of the same memory, and two results."""
+
+    def course(wrap: Callable[..., Any]) -> Any:
+        weight = Tensor(np.array([1, 2], F), requires_grad=True)
+        view, optimizer = weight.detach(), optim.SGD([weight], lr=0.1)
+
+        def step(x: Any) -> Any:
+            before = (view + 1) * x
+            optimizer.zero_grad()
+            (weight * x).sum().backward()
+            optimizer.step()
+            return before, (view + 1) * x
+
+        step = wrap(step)
+        return [bits(step(Tensor(np.array([3, 5], F)))) for _ in range(8)], step
+
+    found, step = course(compile)
+    assert found == course(lambda step: step)[0]
+    assert step.replays > 3

@@ -13,7 +13,7 @@ from tinygrad_mnist import Tensor, optim
 from tinygrad_mnist.replay import compile
 from zoo.custom import Adam
 
-from .helpers import batch, bits, compiles, network, training_step
+from .helpers import batch, bits, compiles, needs_compiler, network, training_step
 
 F = np.float32
 
@@ -391,3 +391,37 @@ def test_an_optimizer_that_holds_a_tensor_is_compiled(requires_grad: bool, said:
     assert found == list(course(lambda step: step)[:2])
     assert step.replays > 3
     assert not said.records
+
+
+@pytest.mark.parametrize("backend", ["numpy", "c"])
+def test_a_state_that_is_multiplied_by_a_matrix_is_not_written_while_it_is_read(backend: str) -> None:
+    if backend == "c":
+        needs_compiler()
+    turn = np.random.default_rng(0).standard_normal((8, 8)).astype(F) / 3
+
+    class Turned(optim.Optimizer):
+        def direction(self, gradient: Any, state: Any, options: Any) -> Any:
+            state["turned"] = turn @ state.get("turned", gradient)
+            return gradient + state["turned"]
+
+    def course(wrap: Any) -> Any:
+        weight = Tensor(np.random.default_rng(1).standard_normal((8, 8)).astype(F), requires_grad=True)
+        optimizer = Turned([weight], lr=0.01)
+
+        def step(x: Any) -> Any:
+            optimizer.zero_grad()
+            loss = ((x @ weight) ** 2).sum()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        run = wrap(step)
+        for k in range(12):
+            run(np.random.default_rng(k).standard_normal((4, 8)).astype(F))
+        return weight.data, optimizer.state[weight]["turned"], run
+
+    expected = course(lambda step: step)
+    found = course(lambda step: compile(step, backend=backend))
+    assert found[2].replays >= 6
+    for ours, theirs in zip(found[:2], expected[:2], strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0 if backend == "numpy" else 1e-4, atol=1e-6 * (backend == "c"))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import json
 import os
 import re
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
 
-from graphs import commandline
+from graphs import activations, commandline, costs, neuron, ravine
 from graphs.figure import picture
 from graphs.runs import train_network
 from graphs.sweep import SweepError, forget, processes, sweep
@@ -28,7 +29,8 @@ from .spoilt import TEXTS
 
 ROOT = Path(__file__).parent.parent
 FIGURES = ("batches_graph", "eta_graph1", "eta_graph2", "L2_graph", "learning", "compare", "saturation",
-           "initialization", "vanishing", "overfitting", "step_decay", "hidden_weights")  # fmt: skip
+           "initialization", "vanishing", "overfitting", "step_decay", "hidden_weights", "ravine", "costs",
+           "activations", "neuron")  # fmt: skip
 
 
 class Here(Executor):
@@ -215,7 +217,56 @@ def test_a_figure_is_run_drawn_and_told(tmp_path, capsys, monkeypatch):
     assert [(run["label"], run["seed"]) for run in record["runs"]][:3] == [("λ 0.1", 3), ("λ 0.1", 5), ("λ 1.5", 3)]
     assert record["versions"]["numpy"] == np.__version__
     assert record["trial"] == "1 epochs of 1,000 digits"
-    assert not [*(tmp_path / ".runs").iterdir()]
+    assert not [*(tmp_path / ".runs").glob("*")]
+
+
+@pytest.mark.parametrize("cost", ["quadratic", "cross-entropy"])
+def test_the_single_neuron_learns_as_in_the_book(cost):
+    """Chapter 3's numbers, of the curves that start at 0.98."""
+    outputs = costs.run(costs.FIGURE.settings[f"{cost}, from 0.98"], 0)["outputs"]
+    expected = {"quadratic": [0.982, 0.976, 0.964, 0.933, 0.203], "cross-entropy": [0.982, 0.099, 0.041, 0.026, 0.012]}
+    assert [round(outputs[epoch], 3) for epoch in costs.TOLD] == expected[cost]
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.8])
+@pytest.mark.parametrize("kind", ["momentum", "Nesterov"])
+def test_where_paths_begin_to_swing_is_what_the_formulas_say(kind, momentum):
+    found = ravine.limits(kind, momentum, 500)
+    assert found["swings"] == pytest.approx(ravine.SWINGS[kind](momentum), rel=0.02)
+    assert found["diverges"] == pytest.approx(ravine.DIVERGES[kind](momentum), rel=0.01)
+    assert found["step"] == pytest.approx(1 / (1 - momentum), rel=1e-4)
+
+
+def test_a_path_down_the_ravine_swings_with_momentum_and_diverges_with_long_steps():
+    paths = {label: ravine.run(setting, 0) for label, setting in ravine.FIGURE.settings.items() if "lr" in setting}
+    plain, long, momentum, nesterov = (np.array(found["path"]) for found in paths.values())
+    assert plain[-1] == pytest.approx([-9 * 0.99**100, 0.75**100], abs=1e-4)  # the factors 1 - ηλ of a step
+    assert abs(long[-1][1]) > ravine.FAR
+    assert momentum[:, 0].max() > 1
+    assert nesterov[:, 0].max() > 1
+    assert max(abs(nesterov[10:, 1])) < max(abs(momentum[10:, 1])) / 2
+
+
+def test_large_first_weights_saturate_and_small_ones_forget_the_digit():
+    normal, scaled = (
+        activations.run({"network": "network", "init": init, "hidden": [30] * 4, "epochs": 0, "train_size": 200}, 0)
+        for init in ("normal", "scaled")
+    )
+    assert [len(found["layers"]) for found in (normal, scaled)] == [5, 5]
+    assert normal["layers"][0]["saturated"] > 0.5 > 0.01 > scaled["layers"][0]["saturated"]
+    spread = [layer["by digit"] for layer in scaled["layers"]]
+    assert all(later < earlier / 3 for earlier, later in itertools.pairwise(spread))
+    assert sum(scaled["layers"][0]["z"]) == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.slow
+def test_seed_17_loses_its_digit_on_the_way():
+    """Within five steps, from where the sigmoid has a slope."""
+    setting = neuron.FIGURE.settings["weights N(0, 1)"]
+    found = neuron.run({**setting, "epochs": 1}, 17)
+    assert found["before"][8]["median"] > 1
+    assert found["steps"]["5"][8] < -5
+    assert found["steps"]["0"] == [each["median"] for each in found["before"]]
 
 
 @pytest.mark.parametrize(

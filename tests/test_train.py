@@ -108,6 +108,27 @@ def test_every_example_is_trained_on_once_an_epoch_in_a_new_order():
     assert not np.array_equal(one, two)
 
 
+@pytest.mark.parametrize("backend", ["eager", "numpy"])
+def test_steps_are_no_longer_than_max_norm_allows(backend):
+    """With the rate 1 a step is as long as the gradient, which is clipped before it."""
+    data = made_up()
+
+    def after(max_norm, epochs=1):
+        model = network(data)
+        options = {"batch_size": 60, "max_norm": max_norm, "backend": backend, "epochs": epochs}
+        run(data, model, SGD(model.parameters(), 1.0), **options)
+        return model.state_dict()
+
+    def length(a, b):
+        return np.sqrt(sum(np.sum((a[name] - b[name]) ** 2.0) for name in a))
+
+    start, free, clipped = after(None, epochs=0), after(None), after(0.01)
+    assert length(free, start) > 0.02
+    assert length(clipped, start) == pytest.approx(0.01, rel=1e-3)
+    assert length(after(0.01, epochs=5), start) <= 0.05 * (1 + 1e-3)
+    assert length(after(100.0), free) == 0
+
+
 def test_targets_are_rows_of_the_dtype_of_the_parameters():
     data = made_up()
     model = Sequential(Linear(6, 3, rng=np.random.default_rng(0), dtype=np.float64), sigmoid)

@@ -330,7 +330,9 @@ def test_help_tells_every_option_with_its_default_and_the_books_symbol(zoo, name
         assert f"(default: {default}" in text
 
 
-@pytest.mark.parametrize("arguments", [["zoo.network2", "--help"], ["zoo", "--help"], ["zoo.predict", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["zoo.network2", "--help"], ["zoo", "--help"], ["zoo.predict", "--help"], ["zoo.writer", "--help"]]
+)
 def test_nothing_heavy_is_imported_for_help(arguments, tmp_path):
     program = (
         "import atexit, runpy, sys\n"

@@ -88,3 +88,8 @@ def described(value: Any) -> str:
         return f"{type(value).__name__} of shape {value.shape} and dtype {value.dtype}"
     text = repr(value)
     return f"{type(value).__name__} {text if len(text) <= 40 else text[:37] + '...'}"
+
+
+def in_one_line(x: object) -> str:
+    """What an error says that it got: its repr without line breaks, as of Modules, at most 60 characters of it."""
+    return " ".join(repr(x).split())[:60]

@@ -11,6 +11,8 @@ from typing import Any, TypeAlias, overload
 import numpy as np
 import numpy.typing as npt
 
+from .convert import in_one_line
+
 Images: TypeAlias = npt.NDArray[np.float32]
 Labels: TypeAlias = npt.NDArray[np.int64]
 Index: TypeAlias = slice | Sequence[int] | Sequence[bool] | npt.NDArray[np.integer | np.bool_]
@@ -182,7 +184,7 @@ def _array(name: str, values: Any, dtype: type | None) -> npt.NDArray[Any]:
     try:
         return np.asarray(values, None if hasattr(values, "dtype") else dtype)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{name}: expected an array of numbers, got {values!r:.60} ({error})") from None
+        raise ValueError(f"{name}: expected an array of numbers, got {in_one_line(values)} ({error})") from None
 
 
 def _whole_numbers(labels: Any) -> Labels:

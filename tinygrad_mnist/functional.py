@@ -24,7 +24,7 @@ import numpy as np
 
 from . import ops
 from .backward import grad
-from .convert import described
+from .convert import described, in_one_line
 from .mode import enable_grad
 from .nn import Module
 from .tensor import Tensor, leaf
@@ -174,7 +174,7 @@ class _Call:
     ) -> None:
         self.name, self.function, self.arguments, self.argnums = name, function, list(arguments), argnums
         if not callable(function):
-            raise TypeError(f"{name}: expected a function of arrays, Tensors or Modules, got {function!r:.60}")
+            raise TypeError(f"{name}: expected a function of arrays, Tensors or Modules, got {in_one_line(function)}")
         places = argnums if isinstance(argnums, tuple) else (argnums,)
         if not all(isinstance(i, int) and 0 <= i < len(arguments) for i in places) or len(set(places)) < len(places):
             raise ValueError(

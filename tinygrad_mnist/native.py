@@ -39,6 +39,9 @@ MACHINE = ("-march=native", "-mcpu=native", "")
 TIMEOUT = 120
 """Seconds for a compilation; the zoo's step takes less than one."""
 
+PATIENCE = 20
+"""Seconds for the few lines of the first one; but ziglang compiles a library of its own before it, for 10 to 60."""
+
 PROBE = """
 #include <math.h>
 int lanes(void) {
@@ -58,6 +61,10 @@ class NativeError(RuntimeError):
     """There is no compiler, or it does not work: why, in one line."""
 
 
+class _SlowError(NativeError):
+    """It did not end."""
+
+
 class Compiler(NamedTuple):
     """A C compiler that works.
 
@@ -72,23 +79,36 @@ class Compiler(NamedTuple):
     vector: int
 
 
-@functools.cache
 def compiler() -> Compiler:
     """The compiler, tried on a few lines.
 
     Raises:
         NativeError: there is none that works.
     """
+    if isinstance(found := tried(), str):
+        raise NativeError(found)
+    return found
+
+
+@functools.cache
+def tried() -> Compiler | str:
+    """The compiler, or why there is none: it is tried once, as one that hangs takes its time."""
     reasons = []
-    for command in _commands():
-        files = _files(command)
-        for machine in MACHINE:
-            tried = Compiler((*command, *FLAGS, *([machine] if machine else [])), files, 16)
-            try:
-                return tried._replace(vector=_load(PROBE, tried).lanes())
-            except NativeError as error:
-                reasons.append(str(error))
-    raise NativeError(
+    try:
+        for command in _commands():
+            files = _files(command)
+            for machine in MACHINE:
+                one = Compiler((*command, *FLAGS, *([machine] if machine else [])), files, 16)
+                try:
+                    return one._replace(vector=_load(PROBE, one).lanes())
+                except _SlowError as error:
+                    reasons.append(str(error))
+                    break
+                except NativeError as error:
+                    reasons.append(str(error))
+    except NativeError as error:
+        return str(error)
+    return (
         f"no C compiler works here ({reasons[0] if reasons else 'there is no cc'}); "
         "install one, set CC, or pip install ziglang"
     )
@@ -133,15 +153,15 @@ def _files(command: list[str]) -> str:
     return "\n".join(told)
 
 
-def _run(command: list[str]) -> None:
+def _run(command: list[str], timeout: float) -> None:
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=TIMEOUT, stdin=subprocess.DEVNULL
+            command, capture_output=True, text=True, errors="replace", timeout=timeout, stdin=subprocess.DEVNULL
         )
     except (OSError, ValueError) as error:
         raise NativeError(f"{command[0]}: {error}") from None
     except subprocess.TimeoutExpired:
-        raise NativeError(f"{command[0]} did not end within {TIMEOUT} s") from None
+        raise _SlowError(f"{command[0]} did not end within {timeout} s") from None
     if done.returncode:
         told = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines() or ["no word"]
         raise NativeError(f"{command[0]}: {told[0]:.200}")
@@ -167,7 +187,8 @@ def _compile(text: str, by: Compiler, directory: Path, name: str) -> Path:
     with tempfile.TemporaryDirectory(dir=directory) as place:
         source, made = Path(place) / "step.c", Path(place) / "step.so"
         source.write_text(text, encoding="utf-8")
-        _run([*by.command, str(source), "-o", str(made), "-lm"])
+        short = text is PROBE and "ziglang" not in by.command
+        _run([*by.command, str(source), "-o", str(made), "-lm"], min(TIMEOUT, PATIENCE) if short else TIMEOUT)
         os.chmod(made, 0o700)
         library = directory / f"{name}-{_digest(made.read_bytes())}.so"
         os.replace(made, library)

@@ -28,6 +28,7 @@ from .checkpoint import CheckpointError as CheckpointError
 from .checkpoint import Epoch as Epoch
 from .checkpoint import load as load
 from .checkpoint import save as save
+from .convert import in_one_line
 from .dataset import check_classes, check_finite, rows_of_batches, sorted_by_class
 from .losses import softmax_cross_entropy
 from .mode import no_grad
@@ -97,7 +98,9 @@ def fit(
             spoilt by then: make the model anew, or load a checkpoint.
     """
     if compiled is not None:
-        raise TypeError(f"fit: compiled={compiled!r:.60} is no option any more; pass backend='numpy', 'c' or 'eager'")
+        raise TypeError(
+            f"fit: compiled={in_one_line(compiled)} is no option any more; pass backend='numpy', 'c' or 'eager'"
+        )
     _check(model, data, cost, optimizer, schedule, epochs, done)
     for doubt in _doubts(data):
         warnings.warn(doubt, stacklevel=2)
@@ -106,7 +109,9 @@ def fit(
     def step(images: Tensor, targets: Tensor) -> Tensor:
         loss = cost(model(images), targets)
         if not isinstance(loss, Tensor) or loss.size != 1:
-            raise TypeError(f"fit: expected a cost that is one number in a Tensor, got {loss!r:.60}; use .mean()")
+            raise TypeError(
+                f"fit: expected a cost that is one number in a Tensor, got {in_one_line(loss)}; use .mean()"
+            )
         optimizer.zero_grad()
         loss.backward()
         if max_norm is not None:
@@ -212,13 +217,13 @@ def _check(model: Any, data: Any, cost: Any, optimizer: Any, schedule: Any, epoc
     if not isinstance(data, mnist.Dataset):
         raise TypeError(f"fit: data: expected a Dataset, got {type(data).__name__}; mnist.load() makes one")
     if not isinstance(optimizer, Optimizer):
-        raise TypeError(f"fit: optimizer: expected an Optimizer such as SGD, got {optimizer!r:.60}")
+        raise TypeError(f"fit: optimizer: expected an Optimizer such as SGD, got {in_one_line(optimizer)}")
     if not isinstance(schedule, Schedule | None):
-        raise TypeError(f"fit: schedule: expected a Schedule such as StepLR, got {schedule!r:.60}")
+        raise TypeError(f"fit: schedule: expected a Schedule such as StepLR, got {in_one_line(schedule)}")
     if schedule is not None and schedule.optimizer is not optimizer:
         raise ValueError("fit: schedule: is of another optimizer, whose rates it would set; make one of this optimizer")
     if not callable(cost):
-        raise TypeError(f"fit: cost: expected a function of outputs and targets, got {cost!r:.60}")
+        raise TypeError(f"fit: cost: expected a function of outputs and targets, got {in_one_line(cost)}")
     if not _whole_number(epochs):
         raise ValueError(f"fit: epochs: expected a whole number of at least 0, got {epochs!r}")
     if not _whole_number(done) or done > epochs:
@@ -267,7 +272,7 @@ class _Given:
             return map(self._checked, returned)
         except TypeError:
             raise TypeError(
-                f"fit: progress: expected an iterable over the batches, got {returned!r:.60}; return the batches"
+                f"fit: progress: expected an iterable over the batches, got {in_one_line(returned)}; return the batches"
             ) from None
 
     def _checked(self, batch: Any) -> Any:

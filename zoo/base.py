@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from tinygrad_mnist import nn, ops
+from tinygrad_mnist.convert import in_one_line
 from tinygrad_mnist.losses import cross_entropy_cost, quadratic_cost, softmax_cross_entropy
 from tinygrad_mnist.optim import Optimizer, Schedule
 
@@ -49,7 +50,7 @@ class Option:
             expected = self.limit.expected
             good = self.limit.allows(value) or value is self.default is None
         if not good:
-            raise ValueError(f"{name}: expected {expected}, got {value!r:.60}")
+            raise ValueError(f"{name}: expected {expected}, got {in_one_line(value)}")
 
 
 def setting(default: Any, help: str, limit: Limit | None = None, metavar: str | None = None, **more: str) -> Any:
@@ -127,7 +128,7 @@ class BaseNetwork:
             else:
                 option.check(name, said[name])
         if not isinstance(self.per_example, bool):
-            raise ValueError(f"per_example: expected True or False, got {self.per_example!r:.60}")
+            raise ValueError(f"per_example: expected True or False, got {in_one_line(self.per_example)}")
         if self.lr is None:
             object.__setattr__(self, "lr", self.RATES[self.cost])
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from tinygrad_mnist import mnist, native, train
 from tinygrad_mnist.command import guarded, status_of, uninterrupted
+from tinygrad_mnist.convert import in_one_line
 from tinygrad_mnist.files import claimed, whole
 from tinygrad_mnist.installation import told
 from tinygrad_mnist.replay import BACKENDS
@@ -197,14 +198,14 @@ def _patience(checkpoint: train.Checkpoint, given: int | None) -> int | None:
     """The patience of the rest of a training: as before, if no other is given."""
     before = checkpoint.settings.get("patience")
     if before is not None and not (type(before) is int and before >= 1):
-        raise CheckpointError(f"{checkpoint.path}: was trained with the patience {before!r:.60}, which is none")
+        raise CheckpointError(f"{checkpoint.path}: was trained with the patience {in_one_line(before)}, which is none")
     return before if given is None else given
 
 
 def _keeps_best(checkpoint: train.Checkpoint) -> bool:
     before = checkpoint.settings.get("keep_best", False)
     if not isinstance(before, bool):
-        raise CheckpointError(f"{checkpoint.path}: says of --keep-best {before!r:.60}, not True or False")
+        raise CheckpointError(f"{checkpoint.path}: says of --keep-best {in_one_line(before)}, not True or False")
     return before
 
 
@@ -212,7 +213,9 @@ def _back_end(checkpoint: train.Checkpoint, run: Run) -> str:
     """What the rest of a training is compiled to: as before, if nothing else is asked for."""
     before = checkpoint.settings.get("backend", "numpy")
     if before not in BACKENDS:
-        raise CheckpointError(f"{checkpoint.path}: was trained with the back end {before!r:.60}, which is not known")
+        raise CheckpointError(
+            f"{checkpoint.path}: was trained with the back end {in_one_line(before)}, which is not known"
+        )
     if run.backend is None and before == "c":
         try:
             native.compiler()

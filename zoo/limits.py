@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tinygrad_mnist.convert import in_one_line
+
 
 @dataclass(frozen=True)
 class Limit:
@@ -29,7 +31,7 @@ class Limit:
         if not self.allows(value := self.read(text)):
             hint = "; separate several by spaces" if value is None and "," in text else ""
             hint += ", which is not finite" if value in (math.inf, -math.inf) else ""
-            raise argparse.ArgumentTypeError(f"expected {self.expected}, got {text!r:.60}{hint}")
+            raise argparse.ArgumentTypeError(f"expected {self.expected}, got {in_one_line(text)}{hint}")
         return value
 
 

@@ -155,16 +155,17 @@ def add_backend(parser: argparse._ArgumentGroup) -> None:
     parser.add_argument("--eager", dest="backend", action="store_const", const="eager", default=None, help=eager)
 
 
-def add_options(
-    parser: argparse._ArgumentGroup, kind: type[BaseNetwork | Run], names: Container[str], told: bool = True
-) -> None:
-    """Add an option for every setting that is in `names`; of a network, with its default, unless not to be told."""
+def add_options(parser: argparse._ArgumentGroup, kind: type[Any], names: Container[str], told: bool = True) -> None:
+    """Add an option for every setting that is in `names`; of a network, with its default, unless not to be told.
+
+    Of what is no `Run` an option that is not given is not in the result either.
+    """
     for name, option in options_of(kind).items():
         more: dict[str, Any] = {"dest": name, "default": option.default, "help": option.help.replace("%", "%%")}
-        if issubclass(kind, BaseNetwork):
+        if not issubclass(kind, Run):
             more["default"] = argparse.SUPPRESS  # so that only what is given is there
             default = "" if option.default is None else shown(option.default)
-            if name == "lr":
+            if name == "lr" and issubclass(kind, BaseNetwork):
                 others = ", ".join(f"{cost} {rate:g}" for cost, rate in kind.RATES.items() if cost != "quadratic")
                 default = f"{kind.RATES['quadratic']:g}; with --cost {others}"
             more["help"] += f" (default: {default})" if told and default else ""

@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 
 from tinygrad_mnist import mnist, nn, ops, train
+from tinygrad_mnist.convert import in_one_line
 from tinygrad_mnist.tensor import Array
 from tinygrad_mnist.train import Checkpoint, CheckpointError, Epoch
 
@@ -35,7 +36,9 @@ def network_class(name: str) -> type[BaseNetwork]:
         for found in vars(importlib.import_module(f"{__package__}.{name}")).values():
             if isinstance(found, type) and issubclass(found, BaseNetwork) and network_name(found) == name:
                 return found
-    raise ValueError(f"there is no network {name!r:.60}; a network is a class with the name of its module in zoo/")
+    raise ValueError(
+        f"there is no network {in_one_line(name)}; a network is a class with the name of its module in zoo/"
+    )
 
 
 def network_name(network: BaseNetwork | type[BaseNetwork]) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from tinygrad_mnist import ops
+from tinygrad_mnist.convert import in_one_line
 from tinygrad_mnist.op import binary, unary
 from tinygrad_mnist.ops.indexing import ARRAY
 from tinygrad_mnist.tensor import Array
@@ -261,7 +262,9 @@ class Sequential(Module):
     def __init__(self, *layers: Callable[[Any], Any]) -> None:
         for layer in layers:
             if not callable(layer):
-                raise TypeError(f"Sequential: expected Modules or functions, got {layer!r:.60}; unpack a list with *")
+                raise TypeError(
+                    f"Sequential: expected Modules or functions, got {in_one_line(layer)}; unpack a list with *"
+                )
         self.layers = list(layers)
 
     def forward(self, x: Any) -> Any:

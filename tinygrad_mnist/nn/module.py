@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_mnist.convert import in_one_line
 from tinygrad_mnist.mode import changed
 from tinygrad_mnist.tensor import Array, Tensor
 
@@ -86,7 +87,7 @@ class Module:
         )
         """
         if not callable(function):
-            raise TypeError(f"apply: expected a function of a Module, got {function!r:.60}")
+            raise TypeError(f"apply: expected a function of a Module, got {in_one_line(function)}")
         called: set[int] = set()
 
         def visit(module: Module) -> None:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tinygrad_mnist.convert import in_one_line
 from tinygrad_mnist.mode import no_grad
 from tinygrad_mnist.tensor import Tensor
 
@@ -108,7 +109,7 @@ def summary(model: Module, *inputs: Any) -> Summary:
     23,860 parameters
     """
     if not isinstance(model, Module):
-        raise TypeError(f"summary: expected a Module, got {model!r:.60}; pass functions inside of nn.Sequential")
+        raise TypeError(f"summary: expected a Module, got {in_one_line(model)}; pass functions inside of nn.Sequential")
     if not inputs:
         raise TypeError("summary: expected what the model is called with, such as its shape: summary(model, (1, 784))")
     outputs: dict[int, str] = {}

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from tinygrad_mnist.composed import composed, together
+from tinygrad_mnist.convert import in_one_line
 from tinygrad_mnist.tensor import Array, Operand, Tensor
 
 from .reductions import sum
@@ -75,7 +76,7 @@ def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> An
 def _distances(h: Any, n: int) -> Array:
     """The distances of n points from one to the next."""
     if isinstance(h, Tensor) or np.ndim(h) > 1 or (np.ndim(h) == 1 and len(h) != n):
-        raise TypeError(f"expected numbers or {n} coordinates as distances, got {h!r:.60}; pass t.numpy()")
+        raise TypeError(f"expected numbers or {n} coordinates as distances, got {in_one_line(h)}; pass t.numpy()")
     return np.diff(np.asarray(h, float)) if np.ndim(h) else np.full(max(n - 1, 0), float(h))
 
 

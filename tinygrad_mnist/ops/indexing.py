@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_mnist.convert import in_one_line
 from tinygrad_mnist.op import OpFunction, publish, variadic
 from tinygrad_mnist.tensor import Array, Tensor
 
@@ -59,7 +60,8 @@ def getitem(x: Tensor, index: Any) -> Tensor:
                 part = np.asarray(part, dtype=int if isinstance(part, list | tuple) and np.size(part) == 0 else None)
             if part.dtype.kind not in "iub":
                 raise IndexError(
-                    f"getitem: expected integers, slices, None, or arrays of integers or booleans, got {part!r:.60}"
+                    "getitem: expected integers, slices, None, or arrays of integers or booleans, "
+                    f"got {in_one_line(part)}"
                 )
             arrays.append(part)
             part = ARRAY

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_mnist.composed import composed, together
+from tinygrad_mnist.convert import in_one_line
 from tinygrad_mnist.op import binary, unary
 from tinygrad_mnist.tensor import Array, Operand, Tensor, values
 
@@ -84,7 +85,7 @@ def quantile(a: Any, q: Any, axis: Any = None, keepdims: bool = False, method: s
 
 def _parts(q: Any) -> Array:
     if isinstance(q, Tensor):
-        raise TypeError(f"expected q as numbers, to which no gradient flows, got {q!r:.60}; pass t.numpy()")
+        raise TypeError(f"expected q as numbers, to which no gradient flows, got {in_one_line(q)}; pass t.numpy()")
     parts = np.asarray(q, float)
     if not np.all((parts >= 0) & (parts <= 1)):
         raise ValueError(f"expected q from 0 to 1 (percentiles from 0 to 100), got {parts}")
@@ -180,7 +181,7 @@ def interp(
         xp, fp = xp[order], fp[order]
         xp, fp = concatenate([xp[-1:] - period, xp, xp[:1] + period]), concatenate([fp[-1:], fp, fp[:1]])
     elif isinstance(xp, np.ndarray) and np.any(np.diff(xp) < 0):
-        raise ValueError(f"expected xp in increasing order, got {xp!r:.60}; sort the points, or pass period=")
+        raise ValueError(f"expected xp in increasing order, got {in_one_line(xp)}; sort the points, or pass period=")
     i = _intervals(x, xp)
     (x0, f0), (x1, f1) = ((getitem(xp, j), getitem(fp, j)) for j in (i - 1, i))
     inside = f0 + (x - x0) * ((f1 - f0) / (x1 - x0))

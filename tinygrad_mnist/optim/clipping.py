@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from tinygrad_mnist.convert import in_one_line
 from tinygrad_mnist.mode import no_grad
 from tinygrad_mnist.ops import minimum, sqrt
 from tinygrad_mnist.tensor import Tensor, leaf
@@ -40,9 +41,9 @@ def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> Tensor:
     members = in_order("clip_grad_norm", parameters)
     for p in members:
         if not isinstance(p, Tensor):
-            raise TypeError(f"clip_grad_norm: expected Tensors, got {p!r:.60}; pass network.parameters()")
+            raise TypeError(f"clip_grad_norm: expected Tensors, got {in_one_line(p)}; pass network.parameters()")
     if isinstance(max_norm, bool) or not isinstance(max_norm, int | float) or not max_norm >= 0:
-        raise ValueError(f"clip_grad_norm: expected a number max_norm >= 0, got {max_norm!r:.60}")
+        raise ValueError(f"clip_grad_norm: expected a number max_norm >= 0, got {in_one_line(max_norm)}")
     with no_grad():
         clipped = [(p, p.grad) for p in dict.fromkeys(members) if p.grad is not None]
         squares = [(g * g).sum() for _, g in clipped]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_mnist.convert import described
+from tinygrad_mnist.convert import described, in_one_line
 from tinygrad_mnist.mode import changed
 from tinygrad_mnist.tensor import Tensor
 
@@ -54,18 +54,20 @@ class Group(dict[str, Any]):
         kind = self.kinds.get(name, "number")
         if kind == "shares":
             if not isinstance(value, list | tuple) or len(value) != 2:
-                raise ValueError(f"{self.optimizer}: expected two numbers as {name}, (0.9, 0.999), got {value!r:.60}")
+                raise ValueError(
+                    f"{self.optimizer}: expected two numbers as {name}, (0.9, 0.999), got {in_one_line(value)}"
+                )
             return tuple(self._number(f"{name}[{i}]", each, 1) for i, each in enumerate(value))
         if kind == "flag":
             if not isinstance(value, bool | np.bool):
-                raise ValueError(f"{self.optimizer}: expected {name} to be True or False, got {value!r:.60}")
+                raise ValueError(f"{self.optimizer}: expected {name} to be True or False, got {in_one_line(value)}")
             return bool(value)
         return self._number(name, value, 1 if kind == "share" else math.inf)
 
     def _number(self, name: str, value: Any, limit: float) -> float:
         number = value.item() if isinstance(value, np.generic) else value
         if not isinstance(number, int | float) or isinstance(number, bool) or not 0 <= number < limit:
-            raise ValueError(f"{self.optimizer}: expected 0 <= {name} < {limit}, got {number!r:.60}")
+            raise ValueError(f"{self.optimizer}: expected 0 <= {name} < {limit}, got {in_one_line(number)}")
         return float(number) if isinstance(number, float) else number
 
     def _parameters(self, given: Any) -> tuple[Tensor, ...]:
@@ -130,7 +132,7 @@ def in_order(optimizer: str, params: Any) -> list[Any]:
     """Parameters, or groups of them, as a list; a TypeError for what has none, or has them in no order."""
     if hasattr(params, "parameters") or not isinstance(params, Iterable):
         remedy = "its" if hasattr(params, "parameters") else "a network's"
-        raise TypeError(f"{optimizer}: expected parameters, got {params!r:.60}; pass {remedy} .parameters()")
+        raise TypeError(f"{optimizer}: expected parameters, got {in_one_line(params)}; pass {remedy} .parameters()")
     if isinstance(params, Set) and not isinstance(params, KeysView):
         raise TypeError(f"{optimizer}: expected parameters in their order, got a {type(params).__name__}; pass a list")
     return [params] if isinstance(params, Tensor | Mapping) else list(params)

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from tinygrad_mnist.convert import in_one_line
+
 from .optimizer import Optimizer
 from .schedule import Schedule, is_real, is_whole
 
@@ -73,7 +75,7 @@ class ReduceLROnPlateau(Schedule):
         choices = {"mode": (None, "min", "max"), "threshold_mode": ("rel", "abs"), "metric": tuple(self.modes)}
         for name, known in choices.items():
             if settings[name] not in known:
-                raise ValueError(f"{self}: expected {name} to be one of {known}, got {settings[name]!r:.60}")
+                raise ValueError(f"{self}: expected {name} to be one of {known}, got {in_one_line(settings[name])}")
         return {
             **settings,
             "factor": self._number(settings, "factor", below=1),
@@ -116,10 +118,12 @@ class ReduceLROnPlateau(Schedule):
             value = record
         elif is_real(record):
             raise ValueError(
-                f"{self}: got the number {record!r:.60}; say mode='min' or 'max', or pass the Epoch record"
+                f"{self}: got the number {in_one_line(record)}; say mode='min' or 'max', or pass the Epoch record"
             )
         elif not hasattr(record, self.metric):
-            raise TypeError(f"{self}: step() needs the record of the epoch, got {record!r:.60}; write step(epoch)")
+            raise TypeError(
+                f"{self}: step() needs the record of the epoch, got {in_one_line(record)}; write step(epoch)"
+            )
         if value is None:
             raise ValueError(
                 f"{self}: the epoch has no {self.metric}, as there is no data for it; choose metric='cost'"
@@ -134,5 +138,5 @@ class ReduceLROnPlateau(Schedule):
 
     def _kept(self, name: str, value: Any) -> Any:
         if not is_real(value) if name == "best" and value is not None else name != "best" and not is_whole(value, 0):
-            raise ValueError(f"{self}: the saved schedule is damaged: {name} {value!r:.60}")
+            raise ValueError(f"{self}: the saved schedule is damaged: {name} {in_one_line(value)}")
         return value

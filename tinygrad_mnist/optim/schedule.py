@@ -19,6 +19,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from tinygrad_mnist.convert import in_one_line
+
 from .optimizer import Optimizer
 
 
@@ -46,7 +48,7 @@ class Schedule:
 
     def __init__(self, optimizer: Optimizer, **settings: Any) -> None:
         if not isinstance(optimizer, Optimizer):
-            raise TypeError(f"{self}: expected an optimizer, got {optimizer!r:.60}")
+            raise TypeError(f"{self}: expected an optimizer, got {in_one_line(optimizer)}")
         self.optimizer = optimizer
         self.settings = tuple(settings)
         vars(self).update(self.checked(settings))
@@ -122,7 +124,7 @@ class Schedule:
         if len(first) != count:
             raise ValueError(f"{self}: the saved schedule has {len(first)} groups, expected {count}")
         if not is_whole(epoch, 0) or not all(map(is_rate, first)):
-            raise ValueError(f"{self}: the saved schedule is damaged: epoch {epoch!r:.60}, first rates {first}")
+            raise ValueError(f"{self}: the saved schedule is damaged: epoch {in_one_line(epoch)}, first rates {first}")
         if unknown := state.keys() - self.state_dict().keys():
             raise ValueError(f"{self}: the saved schedule has {', '.join(sorted(unknown))}; it is of another kind")
         settings = self.checked({name: state.get(name, getattr(self, name)) for name in self.settings})
@@ -135,7 +137,7 @@ class Schedule:
 
     def _whole(self, settings: Mapping[str, Any], name: str, least: int) -> int:
         if not is_whole(value := settings[name], least):
-            raise ValueError(f"{self}: expected a whole number {name} >= {least}, got {value!r:.60}")
+            raise ValueError(f"{self}: expected a whole number {name} >= {least}, got {in_one_line(value)}")
         return int(value)
 
     def _number(
@@ -145,7 +147,7 @@ class Schedule:
         value = settings[name]
         if not is_real(value) or not (value > 0 if least is None else value >= least) or not value < below:
             limit = ("> 0" if least is None else f">= {least}") + (f" and < {below}" if below < math.inf else "")
-            raise ValueError(f"{self}: expected {name} {limit}, got {value!r:.60}")
+            raise ValueError(f"{self}: expected {name} {limit}, got {in_one_line(value)}")
         return float(value)
 
     def __str__(self) -> str:
@@ -262,7 +264,7 @@ class LambdaLR(Schedule):
 
     def __init__(self, optimizer: Optimizer, lr_lambda: Callable[[int], float]) -> None:
         if not callable(lr_lambda):
-            raise TypeError(f"{self}: expected a function of the epoch as lr_lambda, got {lr_lambda!r:.60}")
+            raise TypeError(f"{self}: expected a function of the epoch as lr_lambda, got {in_one_line(lr_lambda)}")
         self.lr_lambda = lr_lambda
         super().__init__(optimizer)
 
@@ -270,7 +272,7 @@ class LambdaLR(Schedule):
         """The learning rate of an epoch (counted from 0), from the first epoch's."""
         factor = self.lr_lambda(epoch)
         if not is_rate(factor):
-            raise ValueError(f"{self}: expected lr_lambda({epoch}) to be a number >= 0, got {factor!r:.60}")
+            raise ValueError(f"{self}: expected lr_lambda({epoch}) to be a number >= 0, got {in_one_line(factor)}")
         return first * float(factor)
 
     def _words(self) -> list[str]:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from tinygrad_mnist.convert import in_one_line
+
 from .optimizer import Optimizer
 from .schedule import Schedule, is_whole
 
@@ -34,7 +36,7 @@ class SequentialLR(Schedule):
         parts = list(schedulers)
         for part in parts:
             if not isinstance(part, Schedule) or isinstance(part, SequentialLR):
-                raise TypeError(f"{self}: expected schedules, and no sequence of them, got {part!r:.60}")
+                raise TypeError(f"{self}: expected schedules, and no sequence of them, got {in_one_line(part)}")
             if part.optimizer is not optimizer or part.epoch:
                 why = "has gone on already" if part.epoch else "is of another optimizer"
                 raise ValueError(f"{self}: {part} {why}; make all its schedules anew, of one optimizer")
@@ -47,7 +49,7 @@ class SequentialLR(Schedule):
         """The milestones, if there is one between any two schedules."""
         given = settings["milestones"]
         if not isinstance(given, list) or not all(is_whole(m, 1) for m in given):
-            raise ValueError(f"{self}: expected milestones >= 1, whole numbers, got {given!r:.60}")
+            raise ValueError(f"{self}: expected milestones >= 1, whole numbers, got {in_one_line(given)}")
         if len(given) != len(self.schedulers) - 1 or any(a >= b for a, b in pairwise(given)):
             raise ValueError(
                 f"{self}: expected {len(self.schedulers) - 1} rising milestones for {len(self.schedulers)} schedules, "

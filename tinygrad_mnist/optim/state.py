@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_mnist.convert import in_one_line
 from tinygrad_mnist.tensor import Array, Tensor
 
 _set = dict.__setitem__  # found sooner than by super(), at every step of every parameter
@@ -39,7 +40,9 @@ class State(dict[str, Array]):
     def check(name: Any, value: Any) -> None:
         """Raise a TypeError for what is no array of real numbers, and no number."""
         if type(name) is not str:
-            raise TypeError(f"an optimizer's state: expected a name, got {name!r:.60}; write state['velocity'] = ...")
+            raise TypeError(
+                f"an optimizer's state: expected a name, got {in_one_line(name)}; write state['velocity'] = ..."
+            )
         is_array = isinstance(value, np.ndarray | np.generic | int | float) and not isinstance(value, np.ma.MaskedArray)
         if not is_array or np.asarray(value).dtype.kind not in "biuf":
             what = f"{value.dtype} array" if isinstance(value, np.ndarray) else type(value).__name__

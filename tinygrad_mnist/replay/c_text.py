@@ -106,8 +106,8 @@ static inline float tanh_float(float x) {
     p = p * z + 1.33314422036e-1f;
     p = p * z - 3.33332819422e-1f;
     p = p * z * x + x;
-    float far = copysignf(1.0f - 2.0f / (exp_float(a + a) + 1.0f), x);
-    return a < 0.625f ? p : far;
+    float far = 1.0f - 2.0f / (exp_float(a + a) + 1.0f);
+    return copysignf(a < 0.625f ? p : far, x); /* of -0 too */
 }
 
 #define EXP(x) _Generic((x), float: exp_float, default: exp)(x)
@@ -506,12 +506,13 @@ class _Piece:
         if not self.parts:
             return [self._function(f"void {self.name}")]
         self._end_part(0)
-        calls = [f"    {self.name}_{n}(p);" for n in range(1, len(self.parts) + 1)]
+        calls = [f"    {self.name}_part_{n}(p);" for n in range(1, len(self.parts) + 1)]
         return [*self.parts, "\n".join(["", f"void {self.name}(void **p) {{", *calls, "}"])]
 
     def _end_part(self, longest: int) -> None:
         if len(self.lines) > longest:
-            name = f"static __attribute__((noinline)) void {self.name}_{len(self.parts) + 1}"
+            # Not piece_2, which the second piece is called.
+            name = f"static __attribute__((noinline)) void {self.name}_part_{len(self.parts) + 1}"
             self.parts.append(self._function(name))
             self.lines, self.used, self.line = [], {}, ""
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_mnist.convert import in_one_line
 from tinygrad_mnist.display import Text
 from tinygrad_mnist.mode import mode
 from tinygrad_mnist.tensor import Array
@@ -108,11 +109,11 @@ class Compiled:
 
     def __init__(self, step: Callable[..., Any], audit: int = 1000, backend: str = "numpy") -> None:
         if not callable(step):
-            raise TypeError(f"compile: expected a function of arrays or Tensors, got {step!r:.60}")
+            raise TypeError(f"compile: expected a function of arrays or Tensors, got {in_one_line(step)}")
         if backend not in BACKENDS:
-            raise ValueError(f"compile: expected a backend of {', '.join(BACKENDS)}, got {backend!r:.60}")
+            raise ValueError(f"compile: expected a backend of {', '.join(BACKENDS)}, got {in_one_line(backend)}")
         if not isinstance(audit, int | np.integer) or isinstance(audit, bool) or audit < 1:
-            raise ValueError(f"compile: expected a whole number audit >= 1, of calls, got {audit!r:.60}")
+            raise ValueError(f"compile: expected a whole number audit >= 1, of calls, got {in_one_line(audit)}")
         self.step, self.audit, self.backend = step, int(audit), backend
         self.lock = threading.RLock()
         self.audits = 0

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_mnist.convert import in_one_line
 from tinygrad_mnist.native import pointers
 from tinygrad_mnist.tensor import Array, Tensor
 
@@ -28,9 +29,11 @@ class Rows:
 
     def __init__(self, parts: tuple[Any, ...], batch_size: Any) -> None:
         if not parts or not all(isinstance(part, tuple) and len(part) == 2 for part in parts):
-            raise TypeError(f"epoch: expected pairs of an array and its rows, as (images, order), got {parts!r:.60}")
+            raise TypeError(
+                f"epoch: expected pairs of an array and its rows, as (images, order), got {in_one_line(parts)}"
+            )
         if not isinstance(batch_size, int | np.integer) or isinstance(batch_size, bool) or batch_size < 1:
-            raise ValueError(f"epoch: expected a whole number batch_size >= 1, got {batch_size!r:.60}")
+            raise ValueError(f"epoch: expected a whole number batch_size >= 1, got {in_one_line(batch_size)}")
         self.size = int(batch_size)
         self.data = [np.asarray(array) for array, _ in parts]
         self.order = [_order(place, rows, len(self.data[place])) for place, (_, rows) in enumerate(parts)]
@@ -55,7 +58,7 @@ class Rows:
 def _order(place: int, rows: Any, n: int) -> Array:
     order = np.asarray(rows)
     if order.ndim != 1 or order.dtype.kind not in "iu":
-        raise TypeError(f"epoch: argument {place}: expected whole numbers of rows, got {rows!r:.60}")
+        raise TypeError(f"epoch: argument {place}: expected whole numbers of rows, got {in_one_line(rows)}")
     if order.size and not 0 <= order.min() <= order.max() < n:
         raise IndexError(
             f"epoch: argument {place}: expected rows from 0 to {n - 1}, got {order.min()} to {order.max()}"
@@ -84,7 +87,9 @@ def costs(step: Compiled, rows: Rows) -> Iterator[Array]:
 
 def _of_one(result: Any) -> Array:
     if not isinstance(result, Tensor) or result.size != 1:
-        raise TypeError(f"epoch: expected a step that returns its cost, one number in a Tensor, got {result!r:.60}")
+        raise TypeError(
+            f"epoch: expected a step that returns its cost, one number in a Tensor, got {in_one_line(result)}"
+        )
     return result.numpy().reshape(1)
 
 

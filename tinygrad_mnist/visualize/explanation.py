@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_mnist.backward import fitted
+from tinygrad_mnist.convert import in_one_line
 from tinygrad_mnist.display import Text
 from tinygrad_mnist.mode import Observer, no_grad
 from tinygrad_mnist.nn import Module
@@ -52,7 +53,7 @@ def explain(output: Tensor, *, model: Module | None = None) -> Text:
     ∂b = ∂v1 * a                 mul        scalar  0.2983
     """
     if not isinstance(output, Tensor):
-        raise TypeError(f"explain: expected a Tensor, as in explain(loss), got {output!r:.60}")
+        raise TypeError(f"explain: expected a Tensor, as in explain(loss), got {in_one_line(output)}")
     if not output.requires_grad or output.size != 1:
         raise ValueError(
             f"explain: expected one number that requires gradients, got shape {output.shape} and "

@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 import numpy as np
 
+from tinygrad_mnist.convert import in_one_line
 from tinygrad_mnist.nn import Module
 from tinygrad_mnist.optim import Optimizer
 from tinygrad_mnist.tensor import Tensor
@@ -51,11 +52,11 @@ def page(
     (True, True)
     """
     if not isinstance(output, Tensor):
-        raise TypeError(f"page: expected a Tensor, as in page(loss), got {output!r:.60}")
+        raise TypeError(f"page: expected a Tensor, as in page(loss), got {in_one_line(output)}")
     if model is not None and not isinstance(model, Module):
-        raise TypeError(f"page: model: expected a Module, got {model!r:.60}")
+        raise TypeError(f"page: model: expected a Module, got {in_one_line(model)}")
     if optimizer is not None and not isinstance(optimizer, Optimizer):
-        raise TypeError(f"page: optimizer: expected an Optimizer such as SGD, got {optimizer!r:.60}")
+        raise TypeError(f"page: optimizer: expected an Optimizer such as SGD, got {in_one_line(optimizer)}")
     with np.errstate(all="ignore"):  # what was warned of when it was computed is computed again
         contents = Events(output, model, optimizer, collapse, limit)
         steps = contents.steps()
