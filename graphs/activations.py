@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from graphs.commandline import command
-from graphs.figure import Figure
-from graphs.panel import STYLES, Results
-from graphs.runs import training_of
-from graphs.sweep import Setting
 from tinygrad_mnist import nn, no_grad, sigmoid
+
+from .commandline import command
+from .figure import Figure
+from .panel import STYLES, Results
+from .runs import training_of
+from .sweep import Setting
 
 DIGITS = 1000
 BINS = {"z": np.linspace(-20, 20, 161), "a": np.linspace(0, 1, 51)}

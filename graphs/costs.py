@@ -14,13 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from graphs.commandline import command
-from graphs.figure import Figure
-from graphs.panel import Results, curves
-from graphs.sweep import Setting
 from tinygrad_mnist import Tensor, sigmoid
 from tinygrad_mnist.optim import SGD
-from zoo.base import COSTS
+
+from .commandline import command
+from .figure import Figure
+from .networks import COSTS
+from .panel import Results, curves
+from .sweep import Setting
 
 TOLD = (0, 50, 100, 150, 300)
 """The epochs whose outputs are told."""

@@ -17,13 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from graphs.commandline import command
-from graphs.figure import Figure
-from graphs.panel import STYLES, Results
-from graphs.runs import training_of
-from graphs.sweep import Setting
 from tinygrad_mnist import Tensor, mnist, nn, no_grad
-from zoo.base import COSTS
+
+from .commandline import command
+from .figure import Figure
+from .networks import COSTS
+from .panel import STYLES, Results
+from .runs import training_of
+from .sweep import Setting
 
 EDGES = np.linspace(-25, 25, 101)
 WHEN = (("before", "#D55E00", "//"), ("after", "#0072B2", ""))  # with the colour and the hatching of each

@@ -13,26 +13,34 @@ shorter than those of momentum. All measured limits are within 1 % of these form
 """
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from graphs.commandline import command
-from graphs.figure import Figure
-from graphs.panel import STYLES, Results
-from graphs.sweep import Setting
 from tinygrad_mnist import Tensor
 from tinygrad_mnist.optim import SGD, Momentum, Nesterov, Optimizer
+
+from .commandline import command
+from .figure import Figure
+from .panel import STYLES, Results
+from .sweep import Setting
 
 CURVATURES = np.array([1.0, 25.0])
 START = np.array([-9.0, 1.0])
 MOMENTA = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 FAR = 20.0  # where a path that diverges is left
 
-SWINGS = {"momentum": lambda mu: (1 - mu**0.5) ** 2, "Nesterov": lambda mu: ((1 - mu) / (1 + mu)) ** 2}
+SWINGS: dict[str, Callable[[Any], Any]] = {
+    "momentum": lambda mu: (1 - mu**0.5) ** 2,
+    "Nesterov": lambda mu: ((1 - mu) / (1 + mu)) ** 2,
+}
 """From which ηλ on a path swings: where the roots of its recurrence, z² - (1 + μ - ηλ) z + μ for momentum and
 z² - (1 + μ)(1 - ηλ) z + μ (1 - ηλ) for Nesterov, become complex."""
-DIVERGES = {"momentum": lambda mu: 2 * (1 + mu), "Nesterov": lambda mu: (2 + 2 * mu) / (1 + 2 * mu)}
+DIVERGES: dict[str, Callable[[Any], Any]] = {
+    "momentum": lambda mu: 2 * (1 + mu),
+    "Nesterov": lambda mu: (2 + 2 * mu) / (1 + 2 * mu),
+}
 """From which ηλ on it diverges: where one of these roots passes -1."""
 
 
@@ -45,8 +53,12 @@ def run(setting: Setting, seed: int) -> dict[str, Any]:
 
 def descend(kind: str, lr: float, momentum: float, w: Tensor, curvatures: Any, steps: int) -> Any:
     """Yield w after 0, 1, ... steps down ½ Σ λ w², an array each, by the library's own optimizers."""
-    optimizer: Optimizer = {"SGD": lambda: SGD([w], lr), "momentum": lambda: Momentum([w], lr, momentum),
-                            "Nesterov": lambda: Nesterov([w], lr, momentum)}[kind]()  # fmt: skip
+    makers: dict[str, Callable[[], Optimizer]] = {
+        "SGD": lambda: SGD([w], lr),
+        "momentum": lambda: Momentum([w], lr, momentum),
+        "Nesterov": lambda: Nesterov([w], lr, momentum),
+    }
+    optimizer = makers[kind]()
     for _ in range(steps + 1):
         yield w.numpy().copy()
         optimizer.zero_grad()

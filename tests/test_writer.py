@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from typing import Any
 
 import numpy as np
 import pytest
@@ -213,6 +214,20 @@ def test_saved_and_resumed_it_comes_to_the_same_bits(small, quick, tmp_path, bac
     assert known == [dataclasses.replace(record, seconds=0.0) for record in whole.records]
 
 
+@pytest.mark.parametrize("part", ["optimizer", "schedule", "settings"])
+def test_a_checkpoint_that_contradicts_itself_is_not_gone_on_with(small, quick, tmp_path, part):
+    training = WriterTraining(TINY, small)
+    next(training.fit())
+    training.save(tmp_path / "m.npz")
+    checkpoint = train.load(tmp_path / "m.npz")
+    changes: dict[str, Any] = {"optimizer": {"state": {}}, "schedule": {"epoch": 3}, "settings": {"done": 15}}
+    changed: dict[str, Any] = {part: {**getattr(checkpoint, part), **changes[part]}}
+    spoilt = dataclasses.replace(checkpoint, **changed)
+    with refused(CheckpointError, "contradicts itself"):
+        WriterTraining.resume(spoilt, settings_of_writer(spoilt), small)
+    assert WriterTraining.resume(checkpoint, settings_of_writer(checkpoint), small).done == 5
+
+
 def test_every_digit_is_seen_once_an_epoch(small):
     training = WriterTraining(TINY, small)
     seen = np.concatenate([training.batch(step) for step in range(training.steps_an_epoch)])
@@ -352,6 +367,19 @@ def test_what_it_cannot_do_is_refused_before_the_training(zoo, quick, what):
 def test_a_cost_that_is_no_number_ends_it(zoo, quick):
     done = zoo("zoo.writer", *OPTIONS, "--lr", 1e30, "--save", "m.npz", status=1)
     assert "try a learning rate below" in done.stderr
+
+
+def test_a_full_disk_is_named_with_what_was_saved(zoo, quick, monkeypatch):
+    save = WriterTraining.save
+
+    def full(training, path, weights_only=False):
+        if training.done == 15:
+            raise OSError(28, "No space left on device", str(path))
+        save(training, path, weights_only)
+
+    monkeypatch.setattr(WriterTraining, "save", full)
+    done = zoo("zoo.writer", *OPTIONS, "--save", "m.npz", status=1)
+    assert "m.npz: No space left on device; m.npz holds the first 10 steps" in done.stderr
 
 
 def test_completions_attention_and_classes_are_shown(zoo):

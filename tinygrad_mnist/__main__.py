@@ -12,6 +12,8 @@ Automatic differentiation on NumPy, and the MNIST networks of Nielsen's book.
     python -m zoo              all four of the book's, and one table
     python -m zoo.predict      which digit an image shows
     python -m zoo.custom       convolutions: an example to start from
+    python -m zoo.writer       a transformer that writes digits
+    python -m zoo.sketch       a live page: draw a digit, watch a network learn
     python -m graphs           lists the figures, each made by a command
     python -m tinygrad_mnist.mnist DIR      download MNIST
 

@@ -30,6 +30,7 @@ PROGRAMS = {
     "zoo": "all four on the same data, and one table",
     "zoo.custom": "convolutions, to start a network of your own from",
     "zoo.predict": "which digit an image shows",
+    "zoo.writer": "a transformer that writes digits",
     "zoo.sketch": "a live page: draw a digit, look into a network, watch it learn",
     "graphs": "the figures, each made by one script: graphs.learning, ...",
     "graphs.speed": "a training step beside NumPy by hand and other frameworks",

@@ -250,7 +250,12 @@ def _train(training: WriterTraining, asked: argparse.Namespace) -> int:
                 if not asked.quiet:
                     _say(_line(record, steps), above=progress is not None)
     except train.DivergedError as error:
-        raise train.DivergedError(f"{error}; {_saved(file, saved)}") from None
+        raise train.DivergedError(f"{error}; {_saved(file, saved, goes_on=False)}") from None  # and would again
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        what = f"{error.filename or 'standard output'}: {error.strerror}" if error.strerror else str(error)
+        raise OSError(f"{what}; {_saved(file, saved)}") from None
     except KeyboardInterrupt as interruption:
         print(f"interrupted after step {training.done} of {steps}; {_saved(file, saved)}", file=sys.stderr)
         return status_of(interruption)
@@ -282,13 +287,13 @@ def _line(record: Record, steps: int) -> str:
     )
 
 
-def _saved(file: Path | None, steps: int) -> str:
+def _saved(file: Path | None, steps: int, goes_on: bool = True) -> str:
     """What is in the checkpoint, and how the writer goes on with it."""
     if file is None:
         return "nothing was saved: --save FILE would have kept every hundred steps"
     if steps == 0:
         return f"nothing was saved in {file}: the first hundred steps were not finished"
-    return f"{file} holds the first {steps} steps; `{_go_on(file)}` goes on"
+    return f"{file} holds the first {steps} steps" + (f"; `{_go_on(file)}` goes on" if goes_on else "")
 
 
 def _go_on(file: Path) -> str:

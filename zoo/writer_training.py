@@ -211,7 +211,7 @@ class WriterTraining:
             source, backend: as for `WriterTraining`.
 
         Raises:
-            CheckpointError: it is of other data, or holds the weights only.
+            CheckpointError: it is of other data, holds the weights only, or contradicts itself.
         """
         saved = checkpoint.settings
         if saved["weights_only"]:
@@ -225,6 +225,12 @@ class WriterTraining:
         checkpoint.restore(training.writer, training.optimizer, schedule=training.schedule)
         training.schedule.load_state_dict(training.schedule.state_dict())  # the rates of the settings' steps
         training.done = saved["done"]
+        states = [dict(training.optimizer.state[p]) for p in training.writer.parameters()] if training.done else []
+        if training.schedule.epoch != training.done or any(state.get("step") != training.done for state in states):
+            raise CheckpointError(
+                f"{checkpoint.path}: contradicts itself: {training.done} steps are done, and its optimizer or schedule "
+                "has done others; name another, or train anew"
+            )
         training.records = [Record(**record) for record in saved["records"]]
         return training
 
