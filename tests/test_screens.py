@@ -14,6 +14,7 @@ from zoo.options import commands
 COMMANDS = [
     *commands(),
     "zoo",
+    "zoo.sketch",
     "graphs",
     "graphs.pictures",
     "graphs.speed",

@@ -152,6 +152,16 @@ def test_one_step_is_one_step_and_pause_is_pause(session: Session) -> None:
     assert parameters(session.subject.training.model) == parameters(Training(Network(), session.subject.data).model)
 
 
+def test_no_step_comes_after_a_pause(session: Session) -> None:
+    for _ in range(30):
+        session.go("run")
+        session.look(session.subject.data.validation.images[0], None)
+        session.go("pause")
+        step = session.steps
+        time.sleep(0.002)
+        assert session.steps == step
+
+
 def test_who_looks_sees_a_network_between_two_steps(session: Session) -> None:
     session.go("run")
     image = session.subject.data.validation.images[0]
@@ -335,6 +345,16 @@ def test_any_module_can_be_shown_and_trained(data: mnist.Dataset, sessions: Any)
         assert optimizer.groups[0]["lr"] == 0.02
     session.go("restart")
     assert parameters(model) == first
+
+
+def test_looking_leaves_dropout_in_the_training(data: mnist.Dataset, sessions: Any) -> None:
+    models = [Convolution(np.random.default_rng(0)) for _ in range(2)]
+    session, twin = sessions(OwnSubject(models[0], data.head(40))), OwnSubject(models[1], data.head(40))
+    for how in ("step", "step", "epoch"):
+        trained(session, how)
+        session.look(data.train.images[0], None)
+    next(twin.training.fit())
+    assert parameters(models[0]) == parameters(models[1])
 
 
 def test_what_cannot_be_shown_is_refused(data: mnist.Dataset) -> None:

@@ -1,7 +1,7 @@
 """A live page in your browser: draw a digit, see all that a network makes of it, and watch it learn.
 
-    python -m zoo.sketch                a network of the zoo that has learned nothing yet; train it on the page
-    python -m zoo.sketch model.npz      one that was saved with --save
+    python -m zoo.sketch               a network to train on the page
+    python -m zoo.sketch model.npz     one that was saved with --save
 
 What is shown is computed by this program, on this machine alone: training is what `python -m zoo.network` does, with
 the same bits for the same settings. The page's address holds the settings. Ctrl-C ends it; nothing is saved.
