@@ -114,6 +114,7 @@ def zoo_process(digits, tmp_path):
 def here(digits, tmp_path, monkeypatch, capsys):
     """Run a command in this process, where many runs are quick; return its status, output and error."""
     monkeypatch.setenv("TINYGRAD_MNIST_DATA", str(digits))
+    monkeypatch.delenv("COLUMNS", raising=False)  # as without a terminal
     monkeypatch.chdir(tmp_path)
 
     def run(module, *arguments):

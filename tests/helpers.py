@@ -137,7 +137,8 @@ def write_data(directory: Path, images: Any, labels: Any, test_images: Any = Non
 
 def environment(data):
     chosen = {"PYTHONPATH": str(ROOT), "TINYGRAD_MNIST_DATA": str(data), "OPENBLAS_NUM_THREADS": "1"}
-    return os.environ | chosen | {"PYTHONIOENCODING": "utf-8"}
+    plain = {name: value for name, value in os.environ.items() if name != "COLUMNS"}  # as without a terminal
+    return plain | chosen | {"PYTHONIOENCODING": "utf-8"}
 
 
 def start(module, *arguments, data, cwd, hearing=False):
