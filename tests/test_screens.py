@@ -14,7 +14,6 @@ from zoo.options import commands
 COMMANDS = [
     *commands(),
     "zoo",
-    "zoo.sketch",
     "graphs",
     "graphs.pictures",
     "graphs.speed",

@@ -129,7 +129,8 @@ def commands() -> dict[str, str]:
     """
     found = {}
     for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
-        file = Path(getattr(module.module_finder, "path", ""), f"{module.name}.py")
+        place = Path(getattr(module.module_finder, "path", ""), module.name)
+        file = place / "__main__.py" if module.ispkg else place.with_suffix(".py")
         with contextlib.suppress(OSError, SyntaxError, ValueError):
             text = file.read_text(encoding="utf-8")
             if re.search(r"^if __name__ == .__main__.:", text, re.MULTILINE) and module.name != "__main__":
