@@ -1,16 +1,17 @@
 """A transformer that learns to write digits, one patch after the other: "write me a 7".
 
-    python -m zoo.writer --write 2 0 2 6                      with the writer that is in zoo/models already
-    python -m zoo.writer --complete 18                        a test digit's lower part, invented
-    python -m zoo.writer --attention 2 --picture heads.png    where each head looks
-    python -m zoo.writer --save model.npz                     train one: some minutes
+    python -m zoo.writer --write 2 0 2 6    with the writer in zoo/models
+    python -m zoo.writer --complete 18      a test digit's lower part, invented
+    python -m zoo.writer --attention 2      where each head looks
+    python -m zoo.writer --save model.npz   train one: some minutes
     python -m zoo.writer model.npz --write 7 4 --count 8
 
 Idea. A model of language says which word comes next. Here a digit of 28 x 28 pixels is cut into 7 x 7 patches, each of
 which is replaced by the nearest of 64 (zoo/patches.py); so it is a text of 49 symbols, from the upper left to the lower
 right, and its first word is its class. A causal transformer (zoo/transformer.py) learns to say what comes next:
 
-    cost = -1/49 Σ ln p(patch i | class, patches before i)        Attention(Q, K, V) = softmax(Q Kᵀ / √d) V
+    cost = -1/49 Σ ln p(patch i | class, patches before i)
+    Attention(Q, K, V) = softmax(Q Kᵀ / √d) V
 
 Then it writes: give it a class, draw a patch from what it says, give it that too, and so on. Given the upper part of a
 digit it completes it; and by Bayes' rule the class under which an image is likeliest is what it reads.
@@ -21,14 +22,18 @@ what was there, so that gradients pass. Vaswani et al., "Attention Is All You Ne
 rate grows for 100 steps, stays to the middle, and falls to 0.
 
 Measured with seeds 0, 1 and 2 (`python -m zoo.writer --backend c --seed N --measure`), lowest to highest:
-    held out          1.51 to 1.60 nats a patch after 100 steps, 1.02 to 1.08 (500), 0.93 to 0.95 (1,000),
-                      0.87 to 0.89 (2,000), 0.836 to 0.854 (3,126, two epochs); a guess costs ln 64 = 4.16
-    read as asked     92.9 to 93.6 % of what it writes at temperature 0.7, by a network3 that never saw a written digit;
-                      of real digits through the codebook 94.7 to 95.1 %, as they are 96.4 %;
-                      at temperature 1 89 %, at 0.4 93 % (seed 0, 500 digits): more alike, and 2s still hard
-    argmax p          96.0 to 96.5 % of real digits are read right by argmax p(image | class)
-    copies            written digits differ from the nearest training digit in 10 of 49 patches (median), real test
-                      digits in 11
+    held out        1.51 to 1.60 nats a patch after 100 steps,
+                    1.02 to 1.08 (500), 0.93 to 0.95 (1,000),
+                    0.87 to 0.89 (2,000), 0.836 to 0.854 (3,126, two epochs);
+                    a guess costs ln 64 = 4.16
+    read as asked   92.9 to 93.6 % of what it writes at temperature 0.7, by a
+                    network3 that never saw a written digit; of real digits
+                    through the codebook 94.7 to 95.1 %, as they are 96.4 %;
+                    at temperature 1 89 %, at 0.4 93 % (seed 0, 500 digits)
+    argmax p        96.0 to 96.5 % of real digits are read right by
+                    argmax p(image | class)
+    copies          written digits differ from the nearest training digit in
+                    10 of 49 patches (median), real test digits in 11
 """
 
 from __future__ import annotations
