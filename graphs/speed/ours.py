@@ -85,8 +85,10 @@ class Whole(Native):
 
     def epoch(self, batches: Sequence[tuple[Array, Array]]) -> Any:
         """Batches that came before are arrays already, as data is that is trained on for many epochs."""
+        size = len(batches[0][0])
         if batches is not self.known:
-            self.known = batches
-            self.data = [np.concatenate(part) for part in zip(*batches, strict=True)]
-        x, y = self.data
-        return self.train_epoch(x, y, np.arange(len(x)), len(x) // len(batches))
+            self.known, first = batches, {id(x): (x, y) for x, y in batches}
+            self.data = [np.concatenate(part) for part in zip(*first.values(), strict=True)]
+            places = {key: size * n for n, key in enumerate(first)}
+            self.order = np.concatenate([places[id(x)] + np.arange(size) for x, _ in batches])
+        return self.train_epoch(*self.data, self.order, size)

@@ -25,10 +25,14 @@ def draw(results: Mapping[str, Any], path: Path) -> None:
     steps = results["steps"]
     widths = sorted({row["hidden"] for row in steps})
     with plt.rc_context({"font.size": 15, "axes.spines.top": False, "axes.spines.right": False}):
-        figure, axes = plt.subplots(1, 1 + len(widths), figsize=(6 + 4.2 * len(widths), 6.2), layout="constrained",
+        figure, axes = plt.subplots(1, 1 + len(widths), figsize=(8.5 + 4.2 * len(widths), 6.2), layout="constrained",
                                     width_ratios=[1.5] + [1] * len(widths))  # fmt: skip
         _bars(axes[0], next((row for row in steps if (row["batch"], row["hidden"]) == (10, 30)), steps[0]))
         _ratios(axes[1:], steps, widths)
+        every = {
+            label: line for axis in axes[1:] for line, label in zip(*axis.get_legend_handles_labels(), strict=True)
+        }
+        figure.legend(every.values(), every.keys(), loc="outside right upper", fontsize=12.5, frameon=False)
         figure.suptitle("A training step against NumPy written by hand", fontsize=18)
         machine = ", ".join(f"{key} {value}" for key, value in results["machine"].items())
         figure.supxlabel(f"Sigmoid, quadratic cost, float32, SGD. Medians of {results['repetitions']} turns, "
@@ -69,5 +73,3 @@ def _ratios(axes: Sequence[Any], steps: Sequence[Mapping[str, Any]], widths: Seq
         axis.minorticks_off()
         axis.set_xlabel("batch")
     axes[0].set_ylabel("time per step / NumPy by hand (dashed)")
-    if len(axes) > 1:
-        axes[-1].legend(loc="upper right", fontsize=12.5, frameon=False)

@@ -117,6 +117,7 @@ class Compiled:
         self.step, self.audit, self.backend = step, int(audit), backend
         self.lock = threading.RLock()
         self.audits = 0
+        self.at_once = 2  # how many steps one call of C takes; see many.py
         self.__doc__ = step.__doc__
         self.__name__ = self.__qualname__ = getattr(step, "__name__", type(step).__name__)
         self.counts = [0, 0]  # of the calls; and of those that ran the step itself

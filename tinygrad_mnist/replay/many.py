@@ -68,7 +68,7 @@ def _order(place: int, rows: Any, n: int) -> Array:
 
 def costs(step: Compiled, rows: Rows) -> Iterator[Array]:
     """What the steps return, some at a time; the last is one that is not finite, or that of the last rows."""
-    at, most = 0, 2
+    at, most = 0, step.at_once
     while at < len(rows):
         begin = time.perf_counter()
         some = _of_c(step, rows, at, most)
@@ -79,6 +79,7 @@ def costs(step: Compiled, rows: Rows) -> Iterator[Array]:
             most = max(2, most // 2)
         elif len(some) == most and took < _LONG / 2:
             most *= 2
+        step.at_once = most
         yield some
         if not math.isfinite(some[-1]):
             return

@@ -21,7 +21,7 @@ export async function open() {
 
 function places() {
   const of = rules[$("op").value];
-  $("place").replaceChildren(...of.map((_, i) => element("option", { value: i }, `of input ${i + 1}, ${"xyz"[i] ?? i}`)));
+  $("place").replaceChildren(...of.map((_, i) => element("option", { value: i }, `of input ${i}, ${"xyz"[i] ?? i}`)));
   told();
 }
 
@@ -40,7 +40,7 @@ async function test() {
     $("found").replaceChildren(...(found.found ? [
       element("p", { class: "verdict" }, `Found, after ${found.tried} examples and smaller and smaller ones. The smallest counterexample:`),
       element("pre", {}, found.example), element("pre", { class: "soft" }, found.message),
-    ] : [element("p", { class: "verdict" }, `Nothing found in ${found.tried} examples: the rule is right.`)]));
+    ] : [element("p", { class: "verdict" }, `Nothing found in ${found.tried} examples: no fault is found.`)]));
   } catch (error) {
     $("found").replaceChildren(element("p", { role: "alert" }, error.message));
   }

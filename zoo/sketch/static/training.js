@@ -26,7 +26,10 @@ export function connect() {
   $("preset").onchange = () => {
     const { network, ...settings } = presets[$("preset").value].settings;
     $("preset").value = "";
-    attempt(() => ask("/change", { network, settings }), "settings-error");
+    attempt(async () => {
+      await ask("/change", { network, settings });
+      return ask("/go", { how: "restart" }); // what it shows begins with the first weights, whatever was trained before
+    }, "settings-error");
   };
   $("settings").onsubmit = (event) => { event.preventDefault(); document.activeElement?.blur(); };
   addEventListener("hashchange", fromAddress);
