@@ -289,6 +289,24 @@ def test_clipping_leaves_dtypes_and_what_has_no_gradient_and_takes_one_parameter
     assert clip_grad_norm(p, 1.0).item() == pytest.approx(2.0)
 
 
+@pytest.mark.parametrize("max_norm", [1, np.float32(1), np.float64(1), np.int64(1)])
+def test_the_longest_norm_may_be_a_number_of_numpy(max_norm: Any) -> None:
+    p = Tensor([1.0], requires_grad=True)
+    p.grad = Tensor([4.0])
+    assert clip_grad_norm([p], max_norm).item() == 4.0
+    np.testing.assert_allclose(p.grad.numpy(), [1.0], rtol=1e-6)
+    assert p.grad.dtype == np.float32
+
+
+def test_where_the_norm_is_infinite_finite_gradients_become_0_as_in_pytorch() -> None:
+    with np.errstate(invalid="ignore", over="ignore"):
+        norm, scaled = clipped([np.array([np.inf, 2.0])], 1.0)
+        assert norm == np.inf
+        np.testing.assert_array_equal(scaled[0], [np.nan, 0.0])
+        _, scaled = clipped([np.array([np.nan, 2.0])], 1.0)
+        np.testing.assert_array_equal(scaled[0], [np.nan, np.nan])
+
+
 @pytest.mark.parametrize("max_norm", [-1.0, np.nan, None, "1", True])
 def test_a_norm_that_is_no_number_is_refused(max_norm: Any) -> None:
     with refused(ValueError, "clip_grad_norm: expected a number max_norm >= 0, got"):

@@ -35,6 +35,19 @@ def test_every_name_of_ours_is_there():
     assert "tinygrad_mnist/COMING_FROM_PYTORCH.md" in readme
 
 
+def unmentioned(room: str, page: str) -> list[str]:
+    """Classes of a package of which the page does not tell."""
+    classes = [name for name, value in vars(ROOMS[room]).items() if isinstance(value, type) and name[0] != "_"]
+    return [f"{room}.{name}" for name in classes if not re.search(rf"`{room}\.{name}\b", page)]
+
+
+def test_every_optimizer_schedule_and_layer_is_on_the_page():
+    page = (ROOT / "tinygrad_mnist" / "COMING_FROM_PYTORCH.md").read_text(encoding="utf-8")
+    assert unmentioned("optim", page) == ["optim.State"]  # what it keeps, which PyTorch has no class for
+    assert unmentioned("nn", page) == ["nn.Summary"]  # what tg.summary returns
+    assert "optim.Adam" in unmentioned("optim", page.replace("`optim.Adam`", ""))
+
+
 @pytest.mark.parametrize("name", ["nn.Lineal", "Tensor.nump", "losses.l1_loss"])
 def test_a_name_that_is_not_there_is_found(name):
     assert missing_names(f"| `torch.x` | `nn.Linear`, `{name}(x)` | |") == [name]

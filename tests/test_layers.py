@@ -253,6 +253,15 @@ def constant_logs():
     return Tensor(np.array([[-2.0, -0.5]]))
 
 
+def test_indices_and_masks_may_be_lists_and_numbers():
+    embedding = nn.Embedding(3, 2, rng=rng())
+    for index in (2, np.int64(2), [0, 2], (0, 2)):
+        assert_allclose(embedding(index).numpy(), embedding.weight.numpy()[np.asarray(index)])
+    x, rows = rng().normal(size=(2, 2)), [[True, False], [False, True]]
+    for causal in (False, True):
+        assert_allclose(nn.scaled_dot_product_attention(x, x, x, rows, causal=causal), x)
+
+
 # ---- What is refused
 
 

@@ -221,6 +221,14 @@ def test_targets_that_do_not_match_are_named(cost, targets, message):
 
 
 @EACH_COST
+def test_labels_of_two_classes_for_one_output_are_refused(cost):
+    # Of 0 and 1 the 0 would be the label of the only output, and so a target of 1, in a batch of zeros without a word.
+    with pytest.raises(ValueError, match=r"outputs of shape \(2, 1\) .* have no classes to label.*\[:, None\]"):
+        cost(Tensor(np.full((2, 1), 0.5)), np.array([0, 0]))
+    assert np.isfinite(cost(Tensor(np.full((2, 1), 0.5)), np.array([[0], [0]])).item())
+
+
+@EACH_COST
 def test_targets_are_not_changed(cost):
     y = np.eye(3)[[0, 2]]
     kept = y.copy()

@@ -570,7 +570,7 @@ def test_methods_are_the_functions():
         (x.flatten(), a.flatten()), (x.ravel(), a.ravel()), (x[None].squeeze(), a), (x[None].squeeze(0), a),
         (x.swapaxes(0, -1), a.swapaxes(0, -1)), (m.dot(b.T), b.dot(b.T)), (m.diagonal(1), b.diagonal(1)),
         (m.trace(), b.trace()), (x.repeat(2, axis=1), a.repeat(2, axis=1)), (x.take([0, 5]), a.take([0, 5])),
-        (x.take([0], axis=2), a.take([0], axis=2)),
+        (x.take([0], axis=2), a.take([0], axis=2)), (m.abs(), np.abs(b)),
     ]  # fmt: skip
     for ours, numpys in pairs:
         assert ours.requires_grad

@@ -139,6 +139,11 @@ def test_a_rate_that_was_set_by_hand_stays_until_a_reduction() -> None:
     assert rates_of(optimizer) == [7.0]
 
 
+def test_a_number_that_is_nan_is_named_as_what_was_given() -> None:
+    with refused(ValueError, "ReduceLROnPlateau: the value is not a number"):
+        ReduceLROnPlateau(optimizer_of(8.0), mode="min").step(math.nan)
+
+
 @pytest.mark.parametrize(
     ("given", "error", "words"),
     [

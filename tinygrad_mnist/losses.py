@@ -207,6 +207,11 @@ def _rows(name: str, outputs: Tensor, targets: Any) -> Any:
             f"{name}: outputs of shape {shape} need targets of that shape or integer labels of shape {shape[:1]}, "
             f"got {targets.dtype} of shape {given}"
         )
+    if shape[1] == 1:  # of 0 and 1 for two classes a 0 would count as label 0, and so as a target of 1
+        raise ValueError(
+            f"{name}: outputs of shape {shape} are one number each, and have no classes to label; give targets of that "
+            "shape: targets[:, None]"
+        )
     try:
         return one_hot(targets, shape[1], outputs.dtype)
     except ValueError as error:

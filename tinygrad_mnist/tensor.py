@@ -302,7 +302,7 @@ class Tensor:
     __rmatmul__ = table("matmul", _swapped)
     __neg__ = table("neg")
     __pos__ = table("copy")
-    __abs__ = table("abs")
+    __abs__ = abs = table("abs")
     __round__ = round = table("round")
     __eq__ = table("eq", _comparable)
     __ne__ = table("ne", _comparable)

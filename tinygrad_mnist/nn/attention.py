@@ -23,8 +23,8 @@ def scaled_dot_product_attention(query: Any, key: Any, value: Any, mask: Any = N
         query: Q, shape (..., n, d).
         key: K, shape (..., m, d).
         value: V, shape (..., m, k).
-        mask: an array of truths that broadcasts to (..., n, m), True where row i may look at row j (as in PyTorch's
-            function of this name); None: everywhere. What may look at nothing gets 0.
+        mask: an array or list of truths that broadcasts to (..., n, m), True where row i may look at row j (as in
+            PyTorch's function of this name); None: everywhere. What may look at nothing gets 0.
         causal: whether row i may look at the rows up to i only.
 
     >>> x = np.array([[1.0, 0.0], [0.0, 2.0]])
@@ -33,6 +33,7 @@ def scaled_dot_product_attention(query: Any, key: Any, value: Any, mask: Any = N
            [0.056, 1.888]])
     """
     scores = query @ ops.swapaxes(key, -1, -2) / math.sqrt(query.shape[-1])
+    mask = np.asarray(mask) if isinstance(mask, list) else mask
     if causal:
         earlier = np.tri(*scores.shape[-2:]) > 0
         mask = earlier if mask is None else earlier & mask

@@ -247,7 +247,7 @@ class Embedding(Module):
         """weight[indices]."""
         return embedding(
             self.weight,
-            np.asarray(indices) if isinstance(indices, int | list) else indices,
+            np.asarray(indices) if isinstance(indices, int | np.integer | list | tuple) else indices,
             padding_idx=self.padding_idx,
         )
 

@@ -12,14 +12,15 @@ from tinygrad_mnist.ops import minimum, sqrt
 from tinygrad_mnist.tensor import Tensor, leaf
 
 from .group import in_order
+from .schedule import is_real
 
 
 def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> Tensor:
     """Scale all gradients, seen as one vector, down to the length `max_norm` if it is longer; return its length before.
 
     Called between `backward()` and `step()`: g <- g min(1, max_norm / (norm + 1e-6)), norm = √(Σ g²) over all elements
-    of all gradients, as PyTorch's clip_grad_norm_ computes it. Parameters without a gradient are left out. A norm that
-    is not finite makes gradients that are not.
+    of all gradients, as PyTorch's clip_grad_norm_ computes it. Parameters without a gradient are left out. Where the
+    norm is infinite, finite elements become 0 and infinite ones NaN; where it is NaN, all do.
 
     Pascanu, Mikolov and Bengio, "On the Difficulty of Training Recurrent Neural Networks", 2013.
 
@@ -42,13 +43,13 @@ def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> Tensor:
     for p in members:
         if not isinstance(p, Tensor):
             raise TypeError(f"clip_grad_norm: expected Tensors, got {in_one_line(p)}; pass network.parameters()")
-    if isinstance(max_norm, bool) or not isinstance(max_norm, int | float) or not max_norm >= 0:
+    if not is_real(max_norm) or not max_norm >= 0:
         raise ValueError(f"clip_grad_norm: expected a number max_norm >= 0, got {in_one_line(max_norm)}")
     with no_grad():
         clipped = [(p, p.grad) for p in dict.fromkeys(members) if p.grad is not None]
         squares = [(g * g).sum() for _, g in clipped]
         norm = sqrt(sum(squares[1:], squares[0])) if squares else leaf(np.zeros((), np.float32))
-        factor = minimum(max_norm / (norm + 1e-6), 1)
+        factor = minimum(float(max_norm) / (norm + 1e-6), 1)
         for p, g in clipped:
             p.grad = g * (factor if factor.dtype == g.dtype else factor.astype(g.dtype))
     return norm

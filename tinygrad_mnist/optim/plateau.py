@@ -129,7 +129,7 @@ class ReduceLROnPlateau(Schedule):
                 f"{self}: the epoch has no {self.metric}, as there is no data for it; choose metric='cost'"
             )
         if math.isnan(value):
-            raise ValueError(f"{self}: {self.metric} is not a number")
+            raise ValueError(f"{self}: {'the value' if is_real(record) else self.metric} is not a number")
         return float(value)
 
     def _is_better(self, value: float, best: float) -> bool:
