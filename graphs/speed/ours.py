@@ -91,4 +91,5 @@ class Whole(Native):
             self.data = [np.concatenate(part) for part in zip(*first.values(), strict=True)]
             places = {key: size * n for n, key in enumerate(first)}
             self.order = np.concatenate([places[id(x)] + np.arange(size) for x, _ in batches])
-        return self.train_epoch(*self.data, self.order, size)
+        x, y = self.data
+        return self.train_epoch(x, y, self.order, size)
