@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tinygrad_mnist.command import Parser, guarded, one_line, status_of
+from tinygrad_mnist.command import Parser, bar_size, guarded, one_line, status_of
 from tinygrad_mnist.files import claimed
 from tinygrad_mnist.installation import folder_of
 
@@ -153,8 +153,16 @@ def _swept(
         if options.cluster:
             make, workers = stack.enter_context(on_cluster(options.cluster))
         bar = stack.enter_context(
-            tqdm(total=len(settings) * len(seeds), desc=name, unit=" runs", disable=None, leave=False)
+            tqdm(
+                total=len(settings) * len(seeds),
+                desc=name,
+                unit=" runs",
+                disable=None,
+                leave=False,
+                ncols=bar_size()[0],
+            )
         )
+        bar.dynamic_ncols = bar_size
         results = sweep(
             figure.run,
             settings,
