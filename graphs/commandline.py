@@ -21,7 +21,7 @@ from tinygrad_mnist.files import claimed
 from tinygrad_mnist.installation import folder_of
 
 from .figure import DIGITS, Figure, holds_more, picture, record_of, write
-from .networks import describe, whole_number
+from .networks import describe, whole_number, wrapped
 from .panel import Results
 from .runs import digits
 from .sweep import Setting, SweepError, forget, processes, sweep
@@ -223,7 +223,7 @@ def last_accuracies(record: Any) -> str:
                 lines.append(f"{label:<34} {key:<10} {spread}")
         notes = [f"seed {seed} {text}" for seed, run in zip(record["seeds"], runs, strict=True) for text in _notes(run)]
         lines += [f"{label:<34} {note}" for note in notes]
-    return "\n".join(lines if len(lines) > 1 else [])
+    return "\n".join(map(wrapped, lines) if len(lines) > 1 else [])
 
 
 def _notes(run: Any) -> list[str]:
