@@ -16,12 +16,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tinygrad_mnist.command import Parser, guarded, one_line, status_of
+from tinygrad_mnist.command import Parser, bar_size, guarded, one_line, status_of
 from tinygrad_mnist.files import claimed
 from tinygrad_mnist.installation import folder_of
 
 from .figure import DIGITS, Figure, holds_more, picture, record_of, write
-from .networks import describe, whole_number
+from .networks import describe, whole_number, wrapped
 from .panel import Results
 from .runs import digits
 from .sweep import Setting, SweepError, forget, processes, sweep
@@ -153,8 +153,16 @@ def _swept(
         if options.cluster:
             make, workers = stack.enter_context(on_cluster(options.cluster))
         bar = stack.enter_context(
-            tqdm(total=len(settings) * len(seeds), desc=name, unit=" runs", disable=None, leave=False)
+            tqdm(
+                total=len(settings) * len(seeds),
+                desc=name,
+                unit=" runs",
+                disable=None,
+                leave=False,
+                ncols=bar_size()[0],
+            )
         )
+        bar.dynamic_ncols = bar_size
         results = sweep(
             figure.run,
             settings,
@@ -215,7 +223,7 @@ def last_accuracies(record: Any) -> str:
                 lines.append(f"{label:<34} {key:<10} {spread}")
         notes = [f"seed {seed} {text}" for seed, run in zip(record["seeds"], runs, strict=True) for text in _notes(run)]
         lines += [f"{label:<34} {note}" for note in notes]
-    return "\n".join(lines if len(lines) > 1 else [])
+    return "\n".join(map(wrapped, lines) if len(lines) > 1 else [])
 
 
 def _notes(run: Any) -> list[str]:

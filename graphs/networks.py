@@ -17,6 +17,7 @@ if TYPE_CHECKING or __name__ == "graphs.networks":
     from zoo.training import Training as Training
     from zoo.training import describe as describe
     from zoo.training import network_class as network_class
+    from zoo.words import wrapped as wrapped
 else:
     from ..zoo.base import COSTS
     from ..zoo.commandline import require
@@ -27,3 +28,4 @@ else:
     from ..zoo.sketch.serving import served
     from ..zoo.sketch.subjects import ZooSubject
     from ..zoo.training import Training, describe, network_class
+    from ..zoo.words import wrapped

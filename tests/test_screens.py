@@ -4,11 +4,13 @@ import pkgutil
 import runpy
 import sys
 import warnings
+from pathlib import Path
 
 import pytest
 
 import graphs
 import zoo
+from graphs.commandline import last_accuracies
 from zoo.options import commands
 
 COMMANDS = [
@@ -52,6 +54,24 @@ def test_what_there_is_fits_80_columns(module, shown):
     assert (status, said.err) == (0, "")
     assert [line for line in said.out.splitlines() if len(line) > 80] == []
     assert "python -m zoo.network2" in said.out or "python -m graphs.step_decay" in said.out
+
+
+def test_what_an_image_shows_and_a_figure_found_fits_80_columns(shown, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    files = Path(zoo.__path__[0])
+    status, said = shown("zoo.predict", str(files / "models/network3.npz"), str(files / "drawings/two.png"))
+    assert status == 0
+    assert " ".join(said.out.split()).count("2 0.740") == 1
+    assert len(said.out.splitlines()) > 1
+    lines = said.out.splitlines()
+    record = {
+        "seeds": [0],
+        "runs": [{"label": "quadratic", "result": {"told": ["answers after epoch " + "0: 0.982  " * 6]}}],
+    }
+    monkeypatch.setenv("COLUMNS", "80")
+    lines += last_accuracies(record).splitlines()
+    assert lines[-2].startswith("quadratic  ")
+    assert [line for line in lines if len(line) > 80 and "two.png" not in line] == []
 
 
 def test_the_zoo_lists_every_command_that_it_has(shown):

@@ -523,6 +523,12 @@ def test_places_that_cannot_be_written_are_named_and_nothing_is_left(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["file", "net.dot"]
 
 
+def test_what_is_no_picture_is_not_saved(tmp_path):
+    with pytest.raises(TypeError, match=r"save: expected a picture, as graph\(t\) makes one, got a Tensor$"):
+        visualize.save(toy(), tmp_path / "net.svg")
+    assert not any(tmp_path.iterdir())
+
+
 def test_a_picture_shows_itself_in_jupyter(no_dot):
     assert visualize.graph(toy())._repr_mimebundle_()["image/svg+xml"].startswith("<?xml")
 

@@ -679,7 +679,7 @@ def test_a_progress_bar_is_shown_on_a_terminal_only(digits, tmp_path):
     assert b"epoch 1/2:" in shown
     assert re.search(rb"steps/s, cost 0\.\d+\]", shown)
     assert shown.rstrip(b"\r").endswith(b" ")  # it has been wiped out
-    assert max(map(len, shown.decode().split("\r"))) < 80
+    assert max(map(len, shown.decode().split("\r"))) == 77  # there is room for the ^C that a terminal writes behind it
     assert b"steps/s" in shown
     assert b"\x1b" not in output
     assert b"%|" not in output

@@ -116,6 +116,15 @@ def columns() -> int:
     return min(max(shutil.get_terminal_size().columns, 40), WIDEST)
 
 
+def bar_size(file: object = None) -> tuple[int, None]:
+    """How large a progress bar is (tqdm's `dynamic_ncols`): it leaves room for ^C, and is never wider than 77 columns.
+
+    A terminal writes ^C behind the bar, and what does not fit goes to the next line: half a bar would be left above it.
+    One that is made narrower breaks a longer line, and keeps its beginning.
+    """
+    return min(shutil.get_terminal_size().columns, 80) - 3, None
+
+
 def filled(text: str, width: int) -> str:
     r"""Text written in lines of up to 120 characters in lines of this width; indented lines and short ones stay.
 

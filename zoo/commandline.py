@@ -8,7 +8,6 @@ import json
 import logging
 import os
 import shlex
-import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tinygrad_mnist import mnist, native, train
-from tinygrad_mnist.command import guarded, status_of, uninterrupted
+from tinygrad_mnist.command import bar_size, guarded, status_of, uninterrupted
 from tinygrad_mnist.convert import in_one_line
 from tinygrad_mnist.files import claimed, whole
 from tinygrad_mnist.installation import told
@@ -271,17 +270,14 @@ def _go_on(network: BaseNetwork, file: Path) -> str:
 
 
 def progress_bar(quiet: bool) -> Callable[..., Iterable[Any]] | None:
-    """What shows how far an epoch is, and its cost: tqdm, and only on a terminal.
-
-    It is never wider than 79 columns: a terminal that is made narrower breaks a longer line, and keeps its beginning.
-    """
+    """What shows how far an epoch is, and its cost: tqdm, and only on a terminal."""
     if quiet or not sys.stderr.isatty():
         return None
     from tqdm import tqdm
 
     def bar(batches: Iterable[Any], **about: Any) -> Any:
-        shown = tqdm(batches, leave=False, unit=" steps", **about)
-        shown.dynamic_ncols = lambda file: (min(shutil.get_terminal_size().columns, 80) - 1, None)
+        shown = tqdm(batches, leave=False, unit=" steps", ncols=bar_size()[0], **about)
+        shown.dynamic_ncols = bar_size
         return shown
 
     return bar

@@ -26,6 +26,7 @@ from .consistency import model_of
 from .images import read_image
 from .options import command_line
 from .training import activations, settings_of
+from .words import wrapped
 
 
 def parser() -> argparse.ArgumentParser:
@@ -68,7 +69,7 @@ def _run(options: argparse.Namespace) -> int:
             raise CheckpointError(
                 f"{options.model}: its answers are not finite numbers; train anew, with a smaller --lr"
             )
-        print(f"{name}: {_answer(outputs, label)}", flush=True)
+        print(wrapped(f"{name}: {_answer(outputs, label)}"), flush=True)
         for doubt in doubts:
             print("warning:", " ".join(str(doubt.message).split()), file=sys.stderr)
         if options.draw:

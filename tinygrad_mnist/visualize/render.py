@@ -30,9 +30,12 @@ def save(picture: Digraph, path: str | os.PathLike[str]) -> Path:
 
     Raises:
         ValueError: an unknown suffix.
+        TypeError: it is no picture.
         RuntimeError: there is nothing that can draw it; the DOT text is kept beside it, as .gv.
         OSError: the file cannot be written.
     """
+    if not hasattr(picture, "source"):
+        raise TypeError(f"save: expected a picture, as graph(t) makes one, got a {type(picture).__name__}")
     path = Path(path)
     kind = path.suffix.lower()[1:]
     if kind not in ("svg", "png", "pdf", "dot", "gv"):
