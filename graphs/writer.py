@@ -2,6 +2,10 @@
 
 Beside them stands what a patch costs on digits held out, and the share of a thousand written digits that zoo.network3,
 which never saw a written one, reads as the class that was asked for.
+
+After 100 steps the writer has learned where ink is: strokes in the middle, of which no digit comes. They cost
+1.55 nats a patch, where a guess costs 4.16, and of 200 of them 10 % were read as asked, as by chance (seed 0). What the
+last step comes to, with three seeds, is in the docstring of zoo.writer: 0.84 to 0.85 nats, and 93 % read as asked.
 """
 
 import math
@@ -74,7 +78,7 @@ def run(setting: Setting, seed: int) -> dict[str, Any]:
 
 
 def _fastest() -> str:
-    """The back end that is compiled by C's compiler, where there is one: it takes two thirds of the time."""
+    """The back end in C, where there is a compiler for it."""
     try:
         native.compiler()
     except native.NativeError:
@@ -136,7 +140,7 @@ FIGURE = Figure(
     seeds=(0,),
     size=(14, 11),
     shown="Seed 0.",
-    quick={"epochs": 1, "train_size": 12_800},
+    quick={"epochs": 1, "train_size": 6400},
 )
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from graphs import writer
 from tinygrad_mnist import mnist, train
@@ -53,3 +54,26 @@ def test_a_run_tells_what_is_read_of_the_digits_that_it_shows(digits, monkeypatc
         assert stage["asked"] > 0.5
         assert told.endswith(f"{100 * stage['asked']:.1f} % read as asked")
     assert 0.5 < found["real"] <= 1
+
+
+def test_the_picture_has_a_grid_for_each_stage_and_a_row_for_each_class():
+    rng = np.random.default_rng(0)
+    stages = [
+        {"step": step, "held_out": 1.0, "asked": 0.25 * i, "codes": rng.integers(0, 64, (*CLASSES.shape, 49)).tolist()}
+        for i, step in enumerate(writer.STEPS)
+    ]
+    found = {"costs": [[100, 2.0], [3126, 1.0]], "stages": stages, "real": 0.9, "shape": [28, 28]}
+    found["codebook"] = rng.random((64, 16)).tolist()
+    drawn = Figure(figsize=writer.FIGURE.size)
+    writer.draw(drawn, {"writer": [found]})
+    above, below = drawn.subfigs
+    assert [axis.get_title().split("\n")[0] for axis in above.axes] == [f"{step:,} steps" for step in writer.STEPS]
+    for axis, stage in zip(above.axes, stages, strict=True):
+        picture = np.asarray(axis.images[0].get_array())
+        cells = picture.reshape(10, 32, writer.SHOWN, 32).transpose(2, 0, 1, 3)[..., 2:-2, 2:-2]
+        np.testing.assert_allclose(cells, images(found, stage).reshape(cells.shape), rtol=1e-6)
+        assert [int(place) // 32 for place in axis.get_yticks()] == [*range(10)]
+        assert [label.get_text() for label in axis.get_yticklabels()] == [*"0123456789"]
+    cost, asked = below.axes
+    assert np.asarray(cost.lines[0].get_xdata()).tolist() == [100, 3126]
+    assert np.asarray(asked.lines[0].get_ydata()).tolist() == [0, 25, 50, 75]
