@@ -155,7 +155,7 @@ def mutants(op, slot):
         unread = None if reads(op, slot, which) else f"it does not read {which}"
         smooth = None if records(op, slot, which) else f"its graph does not lead to {which}"
         if which == "out":
-            yield "stale out", argument(lambda out: out * 0.875, which)(rule, slot), unread
+            yield "stale out", argument(lambda out: out * 0.25, which)(rule, slot), unread
         else:
             yield f"input {which} dropped", argument(ones, which)(rule, slot), unread
         yield f"{which} detached", argument(detached, which)(rule, slot), smooth
@@ -237,13 +237,14 @@ def fails(case):
 
 
 @functools.cache
-def passes_uncorrupted(name, i):
-    return not fails(cases(name)[i])
+def passes_uncorrupted(name, place):
+    most, i = place
+    return not fails(cases(name, most)[i])
 
 
 def killer(op):
-    """Return the number of the first case that fails."""
-    return next((i for i, case in enumerate(cases(op.name)) if fails(case)), None)
+    """Return the first case that fails, of a few or, where none of them does, of many; by its number."""
+    return next(((most, i) for most in (60, 400) for i, case in enumerate(cases(op.name, most)) if fails(case)), None)
 
 
 @pytest.mark.slow
@@ -263,7 +264,8 @@ def test_every_corrupted_rule_is_caught(part, capsys):
                     i = killer(op)
                 if i is None:
                     survivors.append(f"{op.name}, rule of input {slot}: {name}")
-                killers.add((op.name, i))
+                else:
+                    killers.add((op.name, i))
     total = planted_by_kind.total()
     with capsys.disabled():
         print(

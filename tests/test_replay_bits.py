@@ -47,7 +47,8 @@ def check_same_bits(function: Callable[..., Any], arrays: list[Any], others: lis
             expected = step(*given_as(values), upstream)
             found = compiled(*given_as(values), upstream)
             assert bits(found) == bits(expected)
-            assert [t._array.strides for t in found] == [t._array.strides for t in expected]
+            for one, other in zip(found, expected, strict=True):
+                assert not one.size or one._array.strides == other._array.strides
 
 
 def shuffled(x: Any) -> Any:

@@ -13,7 +13,7 @@ from tinygrad_mnist.tensor import Array
 
 def _product(x: Any, y: Any) -> Any:
     """The matrix product; of a column and a row, as with batches of 1, by * in a quarter of the time of BLAS."""
-    return x * y if x.shape[-1] == 1 else x @ y
+    return x * y if x.ndim > 1 and x.shape[-1] == 1 else x @ y
 
 
 def _matmul_dx(g: Any, out: Any, x: Any, y: Any) -> Any:
