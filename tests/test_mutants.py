@@ -155,7 +155,7 @@ def mutants(op, slot):
         unread = None if reads(op, slot, which) else f"it does not read {which}"
         smooth = None if records(op, slot, which) else f"its graph does not lead to {which}"
         if which == "out":
-            yield "stale out", argument(lambda out: out * 0.25, which)(rule, slot), unread
+            yield "stale out", argument(lambda out: -3 * out, which)(rule, slot), unread
         else:
             yield f"input {which} dropped", argument(ones, which)(rule, slot), unread
         yield f"{which} detached", argument(detached, which)(rule, slot), smooth
