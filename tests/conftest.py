@@ -6,6 +6,7 @@
 """
 
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,6 +23,8 @@ from zoo import predict, writer
 from zoo.__main__ import main as all_four
 from zoo.commandline import main
 from zoo.training import network_class
+
+os.environ.pop("COLUMNS", None)  # make sets it: what is tested is as without a terminal
 
 pytest.register_assert_rewrite("tests.helpers")  # so that its assertions show what they compared
 
