@@ -4,9 +4,9 @@ Beside them stands what a patch costs on digits held out, and the share of a tho
 which never saw a written one, reads as the class that was asked for.
 
 After 100 steps the writer has learned where ink is: strokes in the middle, of which no digit comes. They cost 1.55 nats
-a patch, where a guess costs 4.16, and 11.5 % are read as asked, little more than by chance (--quick, seed 0). What the
-last of 3,126 steps comes to, with seeds 0 to 2, is in the docstring of zoo.writer: 0.836 to 0.854 nats, and 92.9 to
-93.6 % read as asked.
+a patch, where a guess costs 4.16, and 11.4 % are read as asked, little more than by chance. After 500 steps (1.02 nats)
+it is 72.2 %, after 1,000 (0.93) 83.2 %, after 3,000 (0.84) 92.1 %; of real digits through the codebook some 95 %. That
+is seed 0; what the last step comes to with seeds 0 to 2 is in the docstring of zoo.writer.
 """
 
 import math

@@ -30,7 +30,7 @@ from .spoilt import TEXTS
 ROOT = Path(__file__).parent.parent
 FIGURES = ("batches_graph", "eta_graph1", "eta_graph2", "L2_graph", "learning", "compare", "saturation",
            "initialization", "vanishing", "overfitting", "step_decay", "hidden_weights", "ravine", "costs",
-           "activations", "neuron")  # fmt: skip
+           "activations", "neuron", "writer")  # fmt: skip
 
 
 class Here(Executor):
