@@ -138,6 +138,7 @@ def test_what_changes_between_two_pieces_counts() -> None:
         ((IMAGES,), 2, TypeError, "epoch: expected pairs of an array and its rows"),
         (((IMAGES, [0, 64]),), 2, IndexError, "epoch: argument 0: expected rows from 0 to 63, got 0 to 64"),
         (((IMAGES, [-1, 3]),), 2, IndexError, "epoch: argument 0: expected rows from 0 to 63, got -1 to 3"),
+        (((3.0, [0]),), 2, TypeError, "epoch: argument 0: expected an array of rows, got the number 3.0"),
         (((IMAGES, [0.5]),), 2, TypeError, "epoch: argument 0: expected whole numbers of rows"),
         (((IMAGES, [0]), (ROWS, [1, 2])), 2, ValueError, "epoch: expected as many rows of each, got 1, 2"),
         (((IMAGES, [0]),), 0, ValueError, "epoch: expected a whole number batch_size >= 1, got 0"),

@@ -190,7 +190,9 @@ def _resumed(network: type[BaseNetwork], run: Run, file: Path) -> Training:
     data = mnist.load(source)
     size = min(run.train_size or checkpoint.settings["data"]["n"], len(data.train))
     patience, keep_best = _patience(checkpoint, run.patience), run.keep_best or _keeps_best(checkpoint)
-    return Training.resume(checkpoint, saved, data.head(size), source, _back_end(checkpoint, run), patience, keep_best)
+    return Training.resume(
+        checkpoint, saved, data.head(size), source, back_end(checkpoint, run.backend), patience, keep_best
+    )
 
 
 def _patience(checkpoint: train.Checkpoint, given: int | None) -> int | None:
@@ -208,21 +210,21 @@ def _keeps_best(checkpoint: train.Checkpoint) -> bool:
     return before
 
 
-def _back_end(checkpoint: train.Checkpoint, run: Run) -> str:
+def back_end(checkpoint: train.Checkpoint, asked: str | None) -> str:
     """What the rest of a training is compiled to: as before, if nothing else is asked for."""
     before = checkpoint.settings.get("backend", "numpy")
     if before not in BACKENDS:
         raise CheckpointError(
             f"{checkpoint.path}: was trained with the back end {in_one_line(before)}, which is not known"
         )
-    if run.backend is None and before == "c":
+    if asked is None and before == "c":
         try:
             native.compiler()
         except native.NativeError as error:
             raise CheckpointError(
                 f"{checkpoint.path}: was trained with --backend c, but {error}; --backend numpy goes on, in other bits"
             ) from None
-    return run.backend or before
+    return asked or before
 
 
 def _train(training: Training, run: Run) -> int:

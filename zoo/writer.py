@@ -45,13 +45,13 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from tinygrad_mnist import mnist, native, train
+from tinygrad_mnist import mnist, train
 from tinygrad_mnist.command import guarded, status_of, uninterrupted
 from tinygrad_mnist.files import claimed
 from tinygrad_mnist.train import CheckpointError
 
 from .base import options_of
-from .commandline import progress_bar, refuse_unwritable, require
+from .commandline import back_end, progress_bar, refuse_unwritable, require
 from .limits import file_name, number, whole_number
 from .models import NETWORK3, WRITER
 from .options import DATA, Run, add_backend, add_options, command_line, flag, load_data
@@ -222,14 +222,7 @@ def _resumed(asked: argparse.Namespace) -> WriterTraining:
     if asked.save is None:
         refuse_unwritable(asked.resume, "--save FILE keeps what comes in another file")
     saved = checkpoint.settings
-    backend = asked.backend or saved["backend"]
-    if asked.backend is None and backend == "c":
-        try:
-            native.compiler()
-        except native.NativeError as error:
-            raise CheckpointError(
-                f"{asked.resume}: was trained with --backend c, but {error}; --backend numpy goes on, in other bits"
-            ) from None
+    backend = back_end(checkpoint, asked.backend)
     source = saved["source"] if asked.data is None else os.path.abspath(os.path.expanduser(asked.data))
     data = mnist.load(source)
     data = data.head(min(asked.train_size or saved["data"]["n"], len(data.train)))

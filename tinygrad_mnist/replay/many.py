@@ -36,6 +36,11 @@ class Rows:
             raise ValueError(f"epoch: expected a whole number batch_size >= 1, got {in_one_line(batch_size)}")
         self.size = int(batch_size)
         self.data = [np.asarray(array) for array, _ in parts]
+        for place, array in enumerate(self.data):
+            if array.ndim == 0:
+                raise TypeError(
+                    f"epoch: argument {place}: expected an array of rows, got the number {array}; pass (n, ...)"
+                )
         self.order = [_order(place, rows, len(self.data[place])) for place, (_, rows) in enumerate(parts)]
         if len({len(order) for order in self.order}) > 1:
             raise ValueError(f"epoch: expected as many rows of each, got {', '.join(str(len(o)) for o in self.order)}")
