@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 import tinygrad_mnist as tg
 from tinygrad_mnist import OPS, Tensor, compile, grad, losses, native, nn, optim
 from tinygrad_mnist.replay import Compiled
-from tinygrad_mnist.replay.c_text import PRELUDE
+from tinygrad_mnist.replay.c_forms import PRELUDE
 from tinygrad_mnist.tensor import values
 from tinygrad_mnist.testing import Composition, compositions, operands
 from zoo.custom import Adam

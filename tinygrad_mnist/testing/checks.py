@@ -12,7 +12,7 @@ from tinygrad_mnist import native
 from tinygrad_mnist.backward import grad
 from tinygrad_mnist.gradcheck import GradientError, check_gradients, check_second_derivatives
 from tinygrad_mnist.ops import OPS, Op
-from tinygrad_mnist.replay.c_text import computed_in_c
+from tinygrad_mnist.replay.c_forms import computed_in_c
 from tinygrad_mnist.tensor import Array, Tensor, read_only
 
 from .cases import Case, operands
