@@ -85,7 +85,7 @@ def test_results_kept_by_the_caller_are_not_overwritten() -> None:
         result = compiled(x)
         kept.append(list(map(result.get, ("out", "view", "row", "x"))))
         expected.append(bits(step(Tensor(x))["out"]))
-        assert not result["out"].requires_grad
+        assert result["out"].requires_grad  # and no gradient is to be had, see below
         assert result["none"] is None
     assert compiles(compiled)
     for k, (out, view, row, x) in enumerate(kept):
@@ -115,7 +115,7 @@ def test_what_is_detached_is_returned_detached() -> None:
         assert detached is not w
         assert other is not c
         assert not detached.requires_grad
-        assert not view.requires_grad
+        assert view.requires_grad  # as it has a graph, which the replay does not make
         assert np.shares_memory(detached._array, w._array)
         loss = (detached * Tensor([1.0, 1.0], requires_grad=True)).sum()
         w.data = w.data + 0
@@ -125,6 +125,46 @@ def test_what_is_detached_is_returned_detached() -> None:
             loss.backward()
         assert bits(argument) == bits(given)
     assert step.replays == 3
+
+
+@pytest.mark.parametrize("backend", ["numpy", "eager"])
+def test_a_gradient_that_would_end_at_a_result_is_refused(backend: str) -> None:
+    """Of a network that is compiled by itself the weights would get none, and nobody would know."""
+    w = Tensor([1.0, 2.0], requires_grad=True)
+    head = Tensor([3.0, 4.0], requires_grad=True)
+    body = compile(lambda x: {"hidden": x * w, "outside": (x * w).detach()}, backend=backend)
+    for _ in range(6):
+        made = body(np.ones(2, F))
+        assert made["hidden"].requires_grad
+        assert not made["outside"].requires_grad
+        (made["outside"] * head).sum().backward()
+        if backend == "eager":
+            (made["hidden"] * head).sum().backward()
+            assert w.grad is not None
+            continue
+        for y in (made["hidden"].sum(), made["hidden"] * head):
+            with pytest.raises(RuntimeError, match=r"result of a compiled step has no graph; call"):
+                y.sum().backward()
+        with tg.no_grad():
+            assert not body(np.ones(2, F))["hidden"].requires_grad
+    assert body.replays == (0 if backend == "eager" else 3 + 3)
+
+
+def test_a_cost_whose_graph_is_freed_can_be_looked_at_as_an_array() -> None:
+    w = Tensor([1.0, 2.0], requires_grad=True)
+    optimizer = optim.SGD([w], lr=0.1)
+
+    @compile
+    def step(x: Tensor) -> Tensor:
+        cost = ((x - w) ** 2).sum()
+        optimizer.zero_grad()
+        cost.backward()
+        optimizer.step()
+        return cost
+
+    costs = np.array([step(np.zeros(2, F)) for _ in range(6)])
+    assert step.replays == 3
+    assert costs[0] == 5 > costs[-1]
 
 
 def test_the_time_to_compile_grows_with_the_number_of_parameters_and_not_with_their_values() -> None:

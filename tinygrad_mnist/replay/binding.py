@@ -19,6 +19,7 @@ from .guards import Guards, array_of
 from .numpy_text import NumPyText
 from .program import Buffer
 from .recording import Place, Recorder
+from .results import Graphed, graphed
 from .trees import PLAIN, put_together, same, same_items, taken_apart
 
 _owned: WeakValueDictionary[tuple[int, int, str, int], Any] = WeakValueDictionary()
@@ -54,7 +55,7 @@ class Binding:
             "MISS": MISS, "mode": mode, "Tensor": Tensor, "ndarray": np.ndarray, "leaf": leaf, "tick": tick,
             "lock": lock, "same": same, "same_items": same_items, "version": version, "seen": guards.seen,
             "hold": guards.hold, "counts": counts, "due": variant.due, "viewing": _viewing,
-            "put_together": put_together,
+            "put_together": put_together, "graphed": graphed,
         }  # fmt: skip
         self.lines: list[str] = []
         self.tests = ["due[0] < due[1]", f"mode.grad_enabled is {variant.key[0]}"]
@@ -158,6 +159,8 @@ class Binding:
 
     def _rebuilt(self, tree: Any, results: Iterator[str]) -> str:
         """The text of what a step returns."""
+        if isinstance(tree, Graphed):
+            return f"graphed({self._rebuilt(tree.buffer, results)})"
         if isinstance(tree, Buffer):
             source = tree.root.source
             if isinstance(source, Tensor):

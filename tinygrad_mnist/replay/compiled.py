@@ -62,7 +62,9 @@ def compile(step: Callable[..., Any] | None = None, *, audit: int = 1000, backen
     - States of optimizers are written in place: whoever keeps one copies it, as `state_dict` does.
     - From the first call until the compiled step is forgotten NumPy's BLAS computes in one thread, unless another
       number is asked for (`threads.py` tells how, and why).
-    - The results are outside any graph, and theirs is memory of their own. Afterwards `.grad` is None.
+    - The results have no graph, and memory of their own: what is differentiated is so inside the step. A result whose
+      graph the step leaves alive, as the outputs of a network, requires gradients, and a backward pass that comes to it
+      raises an error, under `no_grad()` it does not. Afterwards `.grad` is None.
     - Random numbers are new at each call if an op draws them, from a generator that is one of its parameters or that
       its forward function refers to by name.
     - A step that reads values (`.item()`, `bool(t)`, `.data`, NumPy's functions of the values), draws random numbers by

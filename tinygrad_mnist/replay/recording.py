@@ -25,6 +25,7 @@ from .chance import Draws, surroundings
 from .formula import Option, Options, RecordedState
 from .program import Buffer, Instruction, Number, identical, is_ours, layout
 from .reading import Reads
+from .results import Graphed, as_replayed, has_graph
 from .trees import leaves, mapped, returnable
 
 _SUB, _COPY, _ASTYPE, _GETITEM, _SCATTER = (OPS[name] for name in "sub copy astype getitem scatter".split())
@@ -390,7 +391,7 @@ class Recorder(Observer):
         return f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}  {code}".rstrip()
 
     def finish(self, value: Any) -> tuple[Any, Any]:
-        """What the step returned, outside the graph; and the same with a `Buffer` for each Tensor."""
+        """What the step returned, as a replay does; and the same with a `Buffer` for each Tensor."""
         if not all(identical(a, b) for a, b in self.arrays):
             self.stop("changes an array in place that ops use; make it an argument")
         if what := self.reads.moved():
@@ -415,7 +416,7 @@ class Recorder(Observer):
         tree = mapped(value, Tensor, self._result)
         for t in self.emptied:
             t._grad = None
-        return mapped(value, Tensor, lambda t: t if t.op is None else leaf(t._array)), tree
+        return mapped(value, Tensor, as_replayed), tree
 
     def _pin(self) -> None:
         """Make of an argument that the step knows by another name something outside."""
@@ -444,7 +445,9 @@ class Recorder(Observer):
         """What a replay returns: what was there before the step, or the buffer of a Tensor that is made anew."""
         buffer = self._buffer(t)
         places = [i for i, x in enumerate(self.parts) if x is t and t in self.arguments]
-        return Place(places[0]) if places else t if buffer.root.source is t else buffer
+        if places or buffer.root.source is t:
+            return Place(places[0]) if places else t
+        return Graphed(buffer) if has_graph(t) else buffer
 
 
 def _attributes(optimizer: Optimizer) -> dict[str, Any]:

@@ -16,8 +16,9 @@ from .call import Call
 from .chance import drawn_from, go_back, state
 from .guards import Guards
 from .numpy_text import NumPyText, comment, writes
-from .program import Buffer, Program, improve
+from .program import Program, improve
 from .recording import Recorder
+from .results import as_replayed, buffer_of
 from .trees import leaves, mapped
 
 Compiled = Any
@@ -57,7 +58,7 @@ class Variant:
         program = Program(
             list(recorder.arguments.values()),
             recorder.instructions,
-            [b for b in leaves(tree) if isinstance(b, Buffer)],
+            [b for b in map(buffer_of, leaves(tree)) if b is not None],
             [(b, place) for place, b in recorder.stored.items()],
             recorder.gradients,
         )
@@ -186,10 +187,10 @@ class Variant:
         return self._detached(result)
 
     def _detached(self, result: Any) -> Any:
-        """What the step itself returned, as a replay leaves it: outside the graph, and no gradients behind."""
+        """What the step itself returned, as a replay leaves it: without a graph, and no gradients behind."""
         for t in self.recorder.emptied:
             t._grad = None
-        return mapped(result, Tensor, lambda t: t if t.op is None else t.detach())
+        return mapped(result, Tensor, as_replayed)
 
 
 def _next_audit(number: int, most: int) -> int:

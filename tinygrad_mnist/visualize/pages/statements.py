@@ -11,8 +11,9 @@ from tinygrad_mnist.optim import SGD, Optimizer, State
 from tinygrad_mnist.optim.group import Group
 from tinygrad_mnist.optim.state import States
 from tinygrad_mnist.replay.numpy_text import NumPyText, comment, writes
-from tinygrad_mnist.replay.program import Buffer, Program, improve
+from tinygrad_mnist.replay.program import Program, improve
 from tinygrad_mnist.replay.recording import Recorder
+from tinygrad_mnist.replay.results import buffer_of
 from tinygrad_mnist.replay.trees import leaves
 from tinygrad_mnist.tensor import Tensor
 from tinygrad_mnist.visualize.tracing import observing
@@ -96,7 +97,7 @@ def statements(
     program = Program(
         list(recorder.arguments.values()),
         recorder.instructions,
-        [b for b in leaves(tree) if isinstance(b, Buffer)],
+        [b for b in map(buffer_of, leaves(tree)) if b is not None],
         [(b, place) for place, b in recorder.stored.items()],
         recorder.gradients,
     )
