@@ -381,6 +381,42 @@ def test_lines_of_any_kind_become_comments(said: pytest.LogCaptureFixture) -> No
 # --- training ---
 
 
+@pytest.mark.parametrize(
+    ("form", "says"),
+    [
+        ("{x} / (1 + ABS({x}))", ""),
+        ("{x}", r"squash: its form in C '\{x\}' gives -4.0 for -4.0, and the forward function -0.8, in float32; NumPy"),
+        ("{x} +", r"squash: its form in C '\{x\} \+' is not compiled: .*error.*; NumPy computes it"),
+    ],
+)
+def test_the_form_of_an_own_op_is_used_once_it_agrees(
+    form: str, says: str, table: Any, said: pytest.LogCaptureFixture
+) -> None:
+    squash = tg.unary("squash", lambda x: x / (1 + np.abs(x)), lambda g, out, x: g / (1 + abs(x)) ** 2, c=form)
+    results = {}
+    for backend in ("c", "eager"):
+        w = Tensor(np.linspace(-3, 3, 12, dtype=np.float32).reshape(3, 4), requires_grad=True)
+        optimizer = optim.SGD([w], lr=0.1)
+
+        def step(x: Tensor, w: Tensor = w, optimizer: Any = optimizer) -> Tensor:
+            cost = (squash(w * x) + squash(w.sum(1, keepdims=True))).sum()
+            optimizer.zero_grad()
+            cost.backward()
+            optimizer.step()
+            return cost
+
+        compiled = compile(step, backend=backend)
+        costs = np.array([compiled(np.full((3, 4), k, np.float32)).item() for k in range(9)])
+        results[backend] = costs, w.numpy()
+        if backend == "c":
+            assert compiled.replays == 5
+            assert ("forward_squash(" in compiled.source) is bool(says)
+            assert ("const float squash_ =" in compiled.source) is not bool(says)
+    for found, expected in zip(*results.values(), strict=True):
+        close(found, expected)
+    assert [bool(re.search(says, message)) for message in said.messages] == [True] * bool(says)
+
+
 def network(make: Any, cost: Any, sizes: tuple[int, ...] = (20, 15, 10), activation: Any = tg.sigmoid) -> Any:
     rng = np.random.default_rng(0)
     layers: list[Any] = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,10 +12,12 @@ from typing import Any
 import numpy as np
 
 from tinygrad_mnist import native
-from tinygrad_mnist.op import OPS
+from tinygrad_mnist.op import OPS, Domain, Op
 from tinygrad_mnist.tensor import Array
 
-from .program import Buffer, Instruction, Number, in_order, squares
+from .program import Buffer, Instruction, Number, in_order, is_ours, squares
+
+_log = logging.getLogger("tinygrad_mnist")
 
 SUM, MATMUL, _ASTYPE, _BROADCAST_TO = (OPS[name] for name in "sum matmul astype broadcast_to".split())
 
@@ -79,10 +83,68 @@ def every(i: Instruction) -> list[Buffer]:
 
 
 def formula(i: Instruction) -> str:
-    """An elementwise instruction in C, of operands {x}, {y} and {z}; empty if there is none."""
+    """An elementwise instruction in C, of operands {x}, {y} and {z}; empty if there is none.
+
+    A user's own op has one if it takes no parameters, and `is_trusted`.
+    """
     if squares(i):
         return "{x} * {x}"
-    return "{x}" if i.op in (_ASTYPE, _BROADCAST_TO) else i.op.c
+    if i.op in (_ASTYPE, _BROADCAST_TO):
+        return "{x}"
+    ours = is_ours(i.op) or (i.op.c and not i.params and is_trusted(i.op, i.output.dtype))
+    return i.op.c if ours else ""
+
+
+@functools.cache
+def is_trusted(op: Op, dtype: np.dtype[Any]) -> bool:
+    """Whether the form in C gives what the forward function gives, on a sample of the op's domain; else that is logged.
+
+    Audits compare the NumPy program with the step, and would not find it.
+    """
+    if op.domain is None or dtype.kind != "f":
+        return False
+    try:
+        wrong = disagreement(op, sample(op.domain, dtype))
+    except native.NativeError as error:
+        wrong = f"its form in C {op.c!r} is not compiled: {error}"
+    if wrong:
+        _log.warning("compile: %s: %s; NumPy computes it", op.name, wrong)
+    return not wrong
+
+
+def sample(domain: Sequence[Domain], dtype: np.dtype[Any]) -> list[Array]:
+    """Some hundred numbers for each operand, from end to end of where it can be tested, in different orders."""
+    operands = []
+    for n, d in enumerate(domain):
+        x = np.linspace(d.low, d.high, 101)
+        x = x[[all(abs(x - away) > 0.01 * (d.high - d.low) for away in d.away) for x in x]]
+        operands.append(np.resize(np.roll(x, 37 * n), 101).astype(dtype))
+    return operands
+
+
+def disagreement(op: Op, operands: Sequence[Array]) -> str:
+    """How an op's form in C differs from its forward function, in floating arrays of one shape and dtype.
+
+    Returns text without an end, empty if they agree, or if the forward function gives another dtype.
+
+    Raises:
+        NativeError: there is no compiler, or it refuses the form.
+    """
+    with np.errstate(all="ignore"):
+        expected = np.asarray(op.forward(*operands))
+    if expected.dtype != operands[0].dtype:
+        return ""
+    made = computed_in_c(op.c, operands)
+    allowed = 1e-5 if expected.dtype == np.float32 else 1e-13
+    close = np.isclose(made, expected, rtol=allowed, atol=allowed * np.abs(expected).max(initial=0), equal_nan=True)
+    if close.all():
+        return ""
+    place = np.flatnonzero(~close)[0]
+    of = ", ".join(str(x.ravel()[place]) for x in operands)
+    return (
+        f"its form in C {op.c!r} gives {made.ravel()[place]!s} for {of}, and the forward function "
+        f"{expected.ravel()[place]!s}, in {expected.dtype}"
+    )
 
 
 def collapsed(

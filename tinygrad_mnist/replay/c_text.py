@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from .c_forms import PRELUDE, TYPES, every, has_form, is_loop
 from .c_piece import Piece
-from .numpy_text import NumPyText, _Entry, comment
+from .numpy_text import NumPyText, _Entry, comment, writes
 from .program import Buffer, Instruction, in_order
 from .sharing import Sharing
 
@@ -34,6 +34,14 @@ class CText(NumPyText):
 
     reuses = False  # temporaries are scalars; and what is not overwritten needs no care
     keeps_its_own = True
+
+    def _writes(self, i: Instruction) -> bool:
+        return writes(i) or has_form(i)
+
+    def _written(self, i: Instruction, out: str, names: Sequence[str]) -> list[str]:
+        if writes(i):
+            return super()._written(i, out, names)
+        return [f"{self._imported('copyto')}({out}, {self._called(i, names)})"]
 
     def _function(self) -> list[str]:
         self.sharing = Sharing(self.program, self.plan, self.made)

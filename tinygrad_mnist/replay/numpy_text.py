@@ -82,7 +82,7 @@ class NumPyText:
         self.program = program
         for b in program.results:
             b.root.fresh = self.reuses and b.root.kind == "result"
-        self.plan = plan(program, writes, reuse=self.reuses)
+        self.plan = plan(program, self._writes, reuse=self.reuses)
         inputs = [x for i in program.instructions for x in i.inputs]
         self.numbers = list(dict.fromkeys(x for x in inputs if isinstance(x, Number)))
         self.made = {i.output: i for i in program.instructions}
@@ -108,6 +108,10 @@ class NumPyText:
         space = {"__name__": "compiled step", **self.given, **{b.name: array for b, array in outside.items()}}
         exec(self.code, space)
         return space
+
+    def _writes(self, i: Instruction) -> bool:
+        """Whether an instruction can write into given memory."""
+        return writes(i)
 
     # --- names ---
 
