@@ -23,7 +23,7 @@ from tinygrad_mnist.tensor import Array, Tensor, last_change, leaf, tick
 from .call import is_array
 from .chance import Draws, surroundings
 from .formula import Option, Options, RecordedState
-from .program import Buffer, Instruction, Number, identical, is_ours, layout
+from .program import Buffer, Instruction, Number, Program, identical, is_ours, layout
 from .reading import Reads
 from .trees import leaves, mapped, returnable
 
@@ -416,6 +416,16 @@ class Recorder(Observer):
         for t in self.emptied:
             t._grad = None
         return mapped(value, Tensor, lambda t: t if t.op is None else leaf(t._array)), tree
+
+    def program(self, tree: Any) -> Program:
+        """What was recorded, as data; `tree` is what the step returns, as `finish` gives it."""
+        return Program(
+            list(self.arguments.values()),
+            self.instructions,
+            [b for b in leaves(tree) if isinstance(b, Buffer)],
+            [(b, place) for place, b in self.stored.items()],
+            self.gradients,
+        )
 
     def _pin(self) -> None:
         """Make of an argument that the step knows by another name something outside."""
