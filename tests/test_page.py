@@ -411,6 +411,14 @@ def test_steps_on_the_same_data_are_those_of_the_optimizers_themselves():
     assert columns[0][-1] != columns[1][-1]
 
 
+def test_the_change_is_compared_with_the_size_of_the_parameter_if_it_has_one():
+    for value, expected in ((2.0, "The change is 0.05 of the parameter's own size"), (0.0, "is to become smaller.")):
+        w = named(value, "w")
+        step = titled(told(visualize.page(w + w * 0, optimizer=optim.SGD([w], lr=0.1))), "update of w")
+        assert expected in step["why"][0]
+        assert ("own size" in step["why"][0]) == bool(value)
+
+
 def test_plain_sgd_is_not_compared_with_itself():
     cost, model, optimizer = step_of((6, 4, 3))
     data = told(visualize.page(cost, model=model, optimizer=optimizer))
@@ -524,6 +532,11 @@ def test_each_step_of_the_backward_pass_has_statements_of_its_own():
     assert set(every) == {i for i in range(start, stop) if lines[i]}
     (seed,) = (step for step in data["steps"] if step["title"].startswith("backward begins"))
     assert "lines" not in seed
+
+
+def test_a_gradient_that_is_passed_on_as_it_is_is_one_array_under_several_names():
+    legend = told(visualize.page(toy()[0]))["program"]["legend"]
+    assert legend["d_v2"] == "∂v2 and ∂v1, the same array"
 
 
 @pytest.mark.parametrize("rule", [optim.SGD, optim.Nesterov, Adam])
@@ -813,6 +826,28 @@ def test_nodes_do_not_overlap_and_inputs_stand_above_or_beside():
                 above, beside = made.boxes[x].y + HEIGHT < made.boxes[node].y, made.boxes[x].x > made.boxes[node].x
                 assert above or beside
         assert len(made.arrows) == sum(len(node.inputs) for node in nodes)
+        for arrow in made.arrows:
+            others = [box for node, box in made.boxes.items() if node not in (arrow.source, arrow.target)]
+            for right, down in points_of(arrow.path):
+                assert not any(b.x < right < b.x + WIDTH and b.y < down < b.y + HEIGHT for b in others)
+
+
+def points_of(path: str) -> list[tuple[float, float]]:
+    """Points along an SVG path of M, V and C."""
+    points: list[tuple[float, float]] = []
+    for command, text in re.findall(r"([MVC])([-\d .]+)", path):
+        numbers = [float(n) for n in text.split()]
+        if command == "C":
+            corners = np.array([*points[-1], *numbers]).reshape(4, 2)
+            shares = np.linspace(0, 1, 20)[1:, None]
+            weights = [(1 - shares) ** 3, 3 * shares * (1 - shares) ** 2, 3 * shares**2 * (1 - shares), shares**3]
+            points += [tuple(p) for p in sum(w * c for w, c in zip(weights, corners, strict=True))]
+        elif command == "V":
+            x, y = points[-1]
+            points += [(x, y + (numbers[0] - y) * share) for share in np.linspace(0, 1, 10)[1:]]
+        else:
+            points.append((numbers[0], numbers[1]))
+    return points
 
 
 def test_the_table_is_as_it_was():

@@ -124,7 +124,8 @@ def statements(
     python = NumPyText(program, "")
     written = "\n".join(python.function).split("\n")
     known = {recorder._buffer(result): f"the value of {names[t]}" for t, result in buffers.items()}
-    known |= {b: f"∂{names[t]}" for t, b in gradients.items()}
+    for t, b in gradients.items():  # of several where a rule passes on what it got
+        known[b] = f"{known[b]} and ∂{names[t]}, the same array" if known.get(b, "").startswith("∂") else f"∂{names[t]}"
     return Statements(written, _found(written, texts), legend(python, known))
 
 

@@ -24,11 +24,12 @@ def updating(page: Contents, u: Update) -> dict[str, Any]:
     cards += [page.card(f"{name}: {key}, kept for the next step", array) for key, array in u.kept.items()]
     cards += [page.card("the change, which is taken away", u.change, None, "gradient")]
     cards += [page.card(f"{name}, after", u.after, u.p, "result")]
-    ratio = norm(u.change) / norm(u.before) if norm(u.before) else 0.0
+    size = norm(u.before)
+    ratio = f" The change is {norm(u.change) / size:.2g} of the parameter's own size (norms divided)." if size else ""
     why = [*_memory(page, u)] if u.kept else []
     why.append(
         f"Against the gradient: what has a positive one is made smaller, and what has a negative one larger, as "
-        f"{output} is to become smaller. The change is {ratio:.2g} of the parameter's own size (norms divided)."
+        f"{output} is to become smaller.{ratio}"
     )
     if page.optimizer is None:
         why.append(
@@ -99,7 +100,8 @@ def _worked(u: Update, name: str) -> Any:
     if one:
         rows.append(["plain SGD's step", "of the same gradient", number(u.plain[place])])
     rows.append(["w", f"= {_text(u.before[place])} - {_text(u.change[place])}", number(u.after[place])])
-    return table(f"w = {at(name, place)}, whose gradient is the largest", [], rows)
+    largest = ", whose gradient is the largest" if place else ""
+    return table(f"w = {at(name, place)}{largest}", [], rows)
 
 
 def _repeats(u: Update) -> Any:
