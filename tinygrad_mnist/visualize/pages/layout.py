@@ -242,13 +242,18 @@ def _path(made: Layout, node: Node, position: int, x: Node, way: list[tuple[floa
         return f"M{x0:.0f} {y0:.0f}C{bend:.0f} {y0:.0f} {bend:.0f} {y1:.0f} {x1:.0f} {y1:.0f}"
     into = [i for i, (other, _) in enumerate(node.inputs) if made.boxes[other].y + HEIGHT <= box.y]
     share = (into.index(position) + 1) / (len(into) + 1) if position in into else 0.5
-    end = box.x + WIDTH * share
-    straight = [(way[0][0], source.y + HEIGHT, way[0][2]), *way[1:-1], (end, way[-1][1], box.y - 2)]
-    path = f"M{straight[0][0]:.0f} {straight[0][1]:.0f}V{straight[0][2]:.0f}"
+    last = box.x + WIDTH * share, min(way[-1][1], box.y - 2), box.y - 2
+    straight = [(way[0][0], source.y + HEIGHT, way[0][2]), *way[1:-1], last]
+    path = f"M{straight[0][0]:.0f} {straight[0][1]:.0f}{_down(*straight[0][1:])}"
     for (x0, _, y0), (x1, y1, y2) in itertools.pairwise(straight):
         bend = (y0 + y1) / 2
-        path += f"C{x0:.0f} {bend:.0f} {x1:.0f} {bend:.0f} {x1:.0f} {y1:.0f}V{y2:.0f}"
+        path += f"C{x0:.0f} {bend:.0f} {x1:.0f} {bend:.0f} {x1:.0f} {y1:.0f}{_down(y1, y2)}"
     return path
+
+
+def _down(start: float, stop: float) -> str:
+    """Straight down; nothing where that is no way, as an arrow's head would not know where to point."""
+    return f"V{stop:.0f}" if stop - start > 1 else ""
 
 
 def _frames(nodes: Sequence[Node], boxes: dict[Node, Box]) -> list[tuple[Frame, Box]]:

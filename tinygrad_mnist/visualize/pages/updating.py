@@ -100,7 +100,7 @@ def _worked(u: Update, name: str) -> Any:
     if one:
         rows.append(["plain SGD's step", "of the same gradient", number(u.plain[place])])
     rows.append(["w", f"= {_text(u.before[place])} - {_text(u.change[place])}", number(u.after[place])])
-    largest = ", whose gradient is the largest" if place else ""
+    largest = ", where ∂ is largest" if place else ""
     return table(f"w = {at(name, place)}{largest}", [], rows)
 
 
