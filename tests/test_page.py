@@ -18,6 +18,7 @@ import pytest
 from tinygrad_mnist import (
     OPS,
     Tensor,
+    binary,
     compile,
     concatenate,
     grad,
@@ -322,7 +323,7 @@ def test_saturated_neurons_are_counted_and_their_slopes_shown():
 
 
 def test_a_neuron_that_no_example_moves_is_told_of():
-    z = named(np.array([[-20.0, 0.0], [20.0, 3.0]], "f"), "z")
+    z = named(np.array([[-20.0, 0.0], [20.0, 20.0]], "f"), "z")
     told_of = [words(step) for step in told(visualize.page(sigmoid(z).sum()))["steps"] if step.get("flow")]
     assert sum("1 of 2 neurons are saturated for all 2 examples" in text for text in told_of) == 1
 
@@ -409,6 +410,17 @@ def test_steps_on_the_same_data_are_those_of_the_optimizers_themselves():
         columns.append(outputs)
     assert [cells(row)[:2] for row in step["tables"][0]["rows"]] == [list(pair) for pair in zip(*columns, strict=True)]
     assert columns[0][-1] != columns[1][-1]
+
+
+def test_a_formula_that_mixes_places_is_not_told_with_the_numbers_of_one():
+    class Normed(optim.Optimizer):
+        def direction(self, gradient: Any, state: Any, options: Any) -> Any:
+            return gradient / (gradient * gradient).sum()
+
+    w = named([3.0, 4.0], "w")
+    step = titled(told(visualize.page((w * w).sum(), optimizer=Normed([w], lr=1.0))), "update of w")
+    assert formula(step) == "w ← w - 1 * (∂w / sum(∂w * ∂w))"
+    assert step["tables"] == []
 
 
 def test_the_change_is_compared_with_the_size_of_the_parameter_if_it_has_one():
@@ -537,6 +549,19 @@ def test_each_step_of_the_backward_pass_has_statements_of_its_own():
 def test_a_gradient_that_is_passed_on_as_it_is_is_one_array_under_several_names():
     legend = told(visualize.page(toy()[0]))["program"]["legend"]
     assert legend["d_v2"] == "∂v2 and ∂v1, the same array"
+
+
+def test_statements_are_told_of_the_input_that_they_are_for(table: Any):
+    twice = binary("twice", lambda x, y: 2 * x * y, lambda g, out, x, y: (g + g) * y, lambda g, out, x, y: (g + g) * x)
+    x = named([1.0, 2.0], "x")
+    data = told(visualize.page((twice(x, x.exp()) ** 2).sum()))
+    lines = data["program"]["lines"]
+    found = {s["title"]: [lines[i].strip() for i in s["lines"][1:]] for s in data["steps"] if s.get("flow")}
+    assert found["backward through twice: to x"] == ["add(d_v2, d_v2, out=add_1)", "multiply(add_1, v1, out=mul_2)"]
+    assert found["backward through twice: to v1"] == ["multiply(add_1, x, out=d_v1)"]
+    assert found["backward through exp: to x"] == ["multiply(d_v1, v1, out=mul_3)", "add(mul_2, mul_3, out=d_x)"]
+    assert found["backward through sum: to v3"] == []
+    assert titled(data, "backward through sum")["about"].startswith("No statement of its own")
 
 
 @pytest.mark.parametrize("rule", [optim.SGD, optim.Nesterov, Adam])

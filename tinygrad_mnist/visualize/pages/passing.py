@@ -52,6 +52,7 @@ def passing(page: Contents, p: Part) -> dict[str, Any]:
         "flow": [page.number[node], page.number[x], p.position],
         "waiting": [[page.number[t], parts, page.walk.uses.get(t, 1)] for t, parts in p.waiting[:8]],
         "lines": page.program.at.get((BACKWARD, node, x), []),
+        "about": "No statement of its own: it never changes, is what arrived, or has been computed already.",
     }
 
 
