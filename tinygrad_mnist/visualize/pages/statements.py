@@ -110,23 +110,30 @@ def statements(
     improve(program, writes)
     whose = {made: t for t, made in (*own.items(), *buffers.items())}
     gradients = {whose[made]: b for made, b in recorder.complete.items() if made in whose}
-    texts: dict[str, tuple[Any, ...]] = {}
-    for t in tensors:
-        if t.op is not None:
-            text = f"{names[t]} = {forward_formula(t, names)}"
-            texts[comment(text)] = FORWARD, t
-            for x, lines in _by_input(program, f"gradient of {text}", t, gradients).items():
-                for i in lines:
-                    i.line += f", to {names[x]}"
-                texts[comment(f"gradient of {text}, to {names[x]}")] = BACKWARD, t, x
-        elif t in trained and twin is not None:
-            texts[comment(f"{twin}.step() of {names[t]}")] = UPDATE, t
+    texts = _by_purpose(program, tensors, names, gradients)
+    texts |= {comment(f"{twin}.step() of {names[t]}"): (UPDATE, t) for t in trained}
     python = NumPyText(program, "")
     written = "\n".join(python.function).split("\n")
     known = {recorder._buffer(result): f"the value of {names[t]}" for t, result in buffers.items()}
     for t, b in gradients.items():  # of several where a rule passes on what it got
         known[b] = f"{known[b]} and ∂{names[t]}, the same array" if known.get(b, "").startswith("∂") else f"∂{names[t]}"
     return Statements(written, _found(written, texts), legend(python, known))
+
+
+def _by_purpose(
+    program: Program, tensors: Sequence[Tensor], names: Mapping[Tensor, str], gradients: Mapping[Tensor, Buffer]
+) -> dict[str, tuple[Any, ...]]:
+    """What the comments in the program's text are of; instructions of the backward pass are told of their input."""
+    texts: dict[str, tuple[Any, ...]] = {}
+    for t in tensors:
+        if t.op is not None:
+            text = f"{names[t]} = {forward_formula(t, names)}"
+            texts[comment(text)] = FORWARD, t
+            for x, instructions in _by_input(program, f"gradient of {text}", t, gradients).items():
+                for i in instructions:
+                    i.line += f", to {names[x]}"
+                texts[comment(f"gradient of {text}, to {names[x]}")] = BACKWARD, t, x
+    return texts
 
 
 def _by_input(
