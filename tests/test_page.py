@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import itertools
 import json
 import re
@@ -17,6 +18,7 @@ import pytest
 from tinygrad_mnist import (
     OPS,
     Tensor,
+    binary,
     compile,
     concatenate,
     grad,
@@ -78,6 +80,22 @@ def words(step: Any) -> str:
 
 def formula(step: Any) -> str:
     return "".join(part if isinstance(part, str) else part[0] for part in step.get("formula", []))
+
+
+def titled(data: Any, begin: str) -> Any:
+    (found,) = (step for step in data["steps"] if step["title"].startswith(begin))
+    return found
+
+
+def cells(row: Any) -> list[np.float32]:
+    """The numbers in a row of a table."""
+    return [np.float32(cell[0]) for cell in row if isinstance(cell, list)]
+
+
+def place_of(title: str) -> tuple[int, ...]:
+    """Where the number stands that a table is of, as in ∂w[3, 4]."""
+    found = re.search(r"\[([\d, ]*)\]", title)
+    return tuple(map(int, found[1].split(", "))) if found else ()
 
 
 def toy() -> Any:
@@ -145,7 +163,7 @@ def test_the_update_is_that_of_the_optimizer_to_the_bit_and_nothing_is_changed(r
         assert p.grad is not None
         assert np.array_equal(numbers(data, item(data, name)["gradient"]), p.grad.data)
     again = quadratic_cost(model(x), y)
-    assert numbers(data, data["steps"][-1]["cards"][1]["array"]) == again.data
+    assert numbers(data, titled(data, "The next step")["cards"][1]["array"]) == again.data
 
 
 def test_a_float32_is_written_with_the_digits_that_tell_it_from_all_others():
@@ -194,6 +212,71 @@ def test_gradients_along_two_paths_are_shown_to_add_up():
     assert "a is used 2 times" in words(step)
 
 
+def test_paths_are_named_with_their_numbers_and_the_sum():
+    y, (a, _, _) = toy()
+    (step,) = (s for s in told(visualize.page(y))["steps"] if "+=" in formula(s))
+    (table,) = step["tables"]
+    assert [row[0] for row in table["rows"]] == ["through y, by mul", "through v1, by mul"]
+    first, second = (cells(row)[0] for row in table["rows"])
+    assert [first + second] == cells(table["foot"]) == [grad(y, a).item()]
+
+
+@pytest.mark.parametrize("name", ["v2", "layers.2.weight", "layers.2.bias", "layers.0.weight", "layers.0.bias"])
+def test_one_number_of_a_gradient_is_told_as_the_sum_of_its_terms(name: str):
+    cost, model, _ = step_of((6, 4, 3))
+    data = told(visualize.page(cost, model=model))
+    (step,) = (s for s in data["steps"] if s.get("flow") and s["title"].endswith(f"to {name}"))
+    (table,) = step["tables"]
+    g = numbers(data, item(data, name)["gradient"])
+    place = place_of(table["title"])
+    assert cells(table["foot"]) == [g[place]] == [g.ravel()[np.abs(g).argmax()]]
+    terms = np.array([cells(row)[-1] for row in table["rows"]])
+    assert len(terms) == (3 if name == "v2" else 10)
+    np.testing.assert_allclose(terms.sum(), g[place], rtol=1e-5)
+    for row in table["rows"]:
+        if len(cells(row)) == 3:  # of a matrix product
+            left, right, term = cells(row)
+            assert left * right == term
+    assert ("Gradients of several uses add up" in words(step)) != name.endswith("bias")
+    assert f"a sum of {len(terms)} terms" in table["title"]
+
+
+def test_of_many_terms_the_smallest_are_shown_as_their_sum():
+    x, w = named(np.arange(1, 41, dtype="f").reshape(40, 1), "x"), named(np.ones((1, 1), "f"), "w")
+    (step,) = (s for s in told(visualize.page((x @ w).sum()))["steps"] if s["title"].endswith("to w"))
+    rows = step["tables"][0]["rows"]
+    assert [row[0] for row in rows] == [*(f"n = {i}" for i in range(30, 40)), "30 smaller ones"]
+    assert cells(rows[-1]) == [np.arange(1, 31).sum()]
+    assert cells(step["tables"][0]["foot"]) == [np.arange(1, 41).sum()]
+
+
+def test_a_rule_that_is_no_matrix_product_is_not_told_as_one(monkeypatch: Any):
+    matmul = OPS["matmul"]
+    rules = tuple((lambda g, out, x, w, rule=rule: 2 * rule(g, out, x, w)) for rule in matmul.rules)
+    monkeypatch.setitem(vars(matmul), "rules", rules)
+    w = named(np.ones((3, 2), "f"), "w")
+    steps = [s for s in told(visualize.page((np.ones((4, 3), "f") @ w).sum()))["steps"] if s.get("flow")]
+    assert "to w" in steps[-1]["title"]
+    assert steps[-1]["tables"] == []
+
+
+def test_what_a_neuron_looks_for_is_shown_at_the_largest_weighted_input():
+    cost, model, _ = step_of()
+    data = told(visualize.page(cost, model=model))
+    step = titled(data, "forward: v1")
+    found = re.search(r"v1\[(\d+), (\d+)\] = ([\d.e-]+)", words(step))
+    assert found is not None
+    z = cost
+    while z.size != 300:
+        z = z.inputs[0]
+    assert found[3] == f"{z.inputs[0].data.max():.4g}"
+    assert (int(found[1]), int(found[2])) == np.unravel_index(z.inputs[0].data.argmax(), z.shape)
+    assert [card["label"] for card in step["cards"][:2]] == [
+        f"layers.0.weight[:, {found[2]}]", f"x[{found[1]}] × layers.0.weight[:, {found[2]}]",
+    ]  # fmt: skip
+    assert data["arrays"][step["cards"][0]["array"]]["shape"] == [28, 28]
+
+
 def test_a_result_waits_until_all_its_uses_have_passed_their_parts_on():
     x = named([1.0, 2.0], "x")
     h = x * 3
@@ -227,20 +310,149 @@ def test_saturated_neurons_are_counted_and_their_slopes_shown():
     (forward,) = (s for s in data["steps"] if s["phase"] == "forward" and "sigmoid" in formula(s))
     (slope,) = (card for card in forward["cards"] if card.get("kind") == "slope")
     assert np.array_equal(numbers(data, slope["array"]), out.data * (1 - out.data))
-    assert "50%" in words(forward)
-    assert item(data, "v1")["saturated"] == 0.5
+    assert "2 of these 4 activations are saturated" in words(forward)
+    assert item(data, "v1")["saturated"] == 2
+    (backward,) = (s for s in data["steps"] if s.get("flow") and "to z" in s["title"])
+    assert "2 of 4 activations are saturated" in words(backward)
+    (table,) = backward["tables"]
+    for row in table["rows"]:
+        arrives, slope, passes = cells(row)
+        assert arrives * slope == passes
+    assert [row[0].partition(":")[0] for row in table["rows"]] == ["flattest", "steepest"]
+    assert cells(table["rows"][1])[1] == 0.25
+
+
+def test_a_neuron_that_no_example_moves_is_told_of():
+    z = named(np.array([[-20.0, 0.0], [20.0, 20.0]], "f"), "z")
+    told_of = [words(step) for step in told(visualize.page(sigmoid(z).sum()))["steps"] if step.get("flow")]
+    assert sum("1 of 2 neurons are saturated for all 2 examples" in text for text in told_of) == 1
 
 
 def test_zero_grad_shows_what_is_left_over_and_the_next_step_what_would_add_up():
-    w = named([1.0, 2.0], "w")
+    w: Any = named([1.0, 2.0], "w")
     (w * w).sum().backward()
     data = told(visualize.page((w * w).sum()))
     (clear,) = (s for s in data["steps"] if s["phase"] == "clear")
     assert numbers(data, clear["cards"][0]["array"]).tolist() == [2.0, 4.0]
     old, new, both = (numbers(data, card["array"]) for card in data["steps"][-1]["cards"][2:5])
     assert np.array_equal(old + new, both)
+    assert [cells(row) for row in data["steps"][-1]["tables"][0]["rows"]] == [[old[1], new[1], both[1]]]
     assert w.grad is not None
     assert w.grad.tolist() == [2.0, 4.0]
+    w.grad = None
+    (w * w).sum().backward()
+    optim.SGD([w], lr=0.1).step()
+    (w * w).sum().backward()
+    assert np.array_equal(w.grad, both)
+
+
+def test_without_zero_grad_some_numbers_would_be_moved_the_wrong_way():
+    w = named([1.0, 2.0, 1.0], "w")
+    data = told(visualize.page((w * w).sum(), optimizer=optim.SGD([w], lr=0.75)))  # beyond the minimum, to -w / 2
+    assert "would move 3 of 3 numbers the wrong way" in words(data["steps"][-1])
+    data = told(visualize.page((w * w).sum(), optimizer=optim.SGD([w], lr=0.25)))
+    assert "would move 0 of 3 numbers the wrong way" in words(data["steps"][-1])
+
+
+# --- momentum ---
+
+
+@pytest.mark.parametrize("steps", [0, 2])
+@pytest.mark.parametrize("rule", [optim.Momentum, optim.Nesterov])
+def test_momentum_is_told_with_the_numbers_of_one_weight_and_like_for_like(rule: Any, steps: int):
+    cost, model, optimizer = step_of((6, 4, 3), rule)
+    x, y = np.random.default_rng(0).random((10, 6), np.float32), np.eye(10, 3, dtype="f")
+    for _ in range(steps):
+        optimizer.zero_grad()
+        quadratic_cost(model(x), y).backward()
+        optimizer.step()
+    cost = quadratic_cost(model(x), y)
+    data = told(visualize.page(cost, model=model, optimizer=optimizer))
+    p = dict(model.named_parameters())["layers.2.weight"]
+    step = titled(data, "update of layers.2.weight")
+    assert formula(step).splitlines()[0] == "velocity ← 0.9 * velocity + ∂layers.2.weight"
+    worked, repeated = step["tables"]
+    place = place_of(worked["title"])
+    g = numbers(data, item(data, "layers.2.weight")["gradient"])[place]
+    before = optimizer.state[p]["velocity"][place] if steps else np.float32(0)
+    lr, mu = np.float32(0.5), np.float32(0.9)
+    velocity = mu * before + g
+    change = lr * (g + mu * velocity if rule is optim.Nesterov else velocity)
+    shown = [number for row in worked["rows"] for number in cells(row)]
+    assert shown == [g, *([before] * (steps > 0)), velocity, change, lr * g, p.data[place] - change]
+    for i, row in enumerate(repeated["rows"]):
+        assert cells(row) == [velocity, change, lr * g]
+        assert row[-1] == f"{float(change) / float(lr * g):.3g} ×"
+        velocity = mu * velocity + g
+        change = lr * (g + mu * velocity if rule is optim.Nesterov else velocity)
+        assert i < len(repeated["rows"])
+    assert len(repeated["rows"]) == 8
+    assert "towards η / (1 - μ) = 0.5 / (1 - 0.9) = 5 times the gradient" in words(step)
+    assert ("At the first step there is nothing yet" in words(step)) == (steps == 0)
+
+
+def test_steps_on_the_same_data_are_those_of_the_optimizers_themselves():
+    _, model, optimizer = step_of((6, 4, 3), optim.Momentum)
+    x, y = np.random.default_rng(0).random((10, 6), np.float32), np.eye(10, 3, dtype="f")
+    data = told(visualize.page(quadratic_cost(model(x), y), model=model, optimizer=optimizer))
+    step = data["steps"][-1]
+    assert step["title"] == "6 steps on the same data: Momentum beside plain SGD"
+    columns = []
+    for rule in (optim.Momentum, optim.SGD):
+        _, model, _ = step_of((6, 4, 3))
+        optimizer, outputs = rule(model.parameters(), lr=0.5), []
+        for _ in range(7):
+            cost = quadratic_cost(model(x), y)
+            outputs.append(cost.data[()])
+            optimizer.zero_grad()
+            cost.backward()
+            optimizer.step()
+        columns.append(outputs)
+    assert [cells(row)[:2] for row in step["tables"][0]["rows"]] == [list(pair) for pair in zip(*columns, strict=True)]
+    assert columns[0][-1] != columns[1][-1]
+
+
+def test_a_formula_that_mixes_places_is_not_told_with_the_numbers_of_one():
+    class Normed(optim.Optimizer):
+        def direction(self, gradient: Any, state: Any, options: Any) -> Any:
+            return gradient / (gradient * gradient).sum()
+
+    w = named([3.0, 4.0], "w")
+    step = titled(told(visualize.page((w * w).sum(), optimizer=Normed([w], lr=1.0))), "update of w")
+    assert formula(step) == "w ← w - 1 * (∂w / sum(∂w * ∂w))"
+    assert step["tables"] == []
+
+
+def test_the_change_is_compared_with_the_size_of_the_parameter_if_it_has_one():
+    for value, expected in ((2.0, "The change is 0.05 of the parameter's own size"), (0.0, "is to become smaller.")):
+        w = named(value, "w")
+        step = titled(told(visualize.page(w + w * 0, optimizer=optim.SGD([w], lr=0.1))), "update of w")
+        assert expected in step["why"][0]
+        assert ("own size" in step["why"][0]) == bool(value)
+
+
+def test_plain_sgd_is_not_compared_with_itself():
+    cost, model, optimizer = step_of((6, 4, 3))
+    data = told(visualize.page(cost, model=model, optimizer=optimizer))
+    assert titled(data, "The next step") is data["steps"][-1]
+    (worked,) = titled(data, "update of layers.0.weight")["tables"]
+    g, change, after = (number for row in worked["rows"] for number in cells(row))
+    assert change == np.float32(0.5) * g
+    before = numbers(data, item(data, "layers.0.weight")["value"])[place_of(worked["title"])]
+    assert after == before - change
+
+
+def test_an_optimizer_of_the_users_own_is_told_too():
+    class Clipped(optim.Optimizer):
+        def direction(self, gradient: Any, state: Any, options: Any) -> Any:
+            state["norm"] = (gradient * gradient).sum()
+            return gradient / state["norm"]
+
+    w = named([3.0, 4.0], "w")
+    data = told(visualize.page((w * w).sum(), optimizer=Clipped([w], lr=1.0)))
+    step = titled(data, "update of w")
+    assert formula(step) == "norm ← sum(∂w * ∂w)\nw ← w - 1 * (∂w / norm)"
+    assert not any("where ∂ is" in table["title"] for table in step["tables"])  # one place does not tell
 
 
 # --- code ---
@@ -312,6 +524,67 @@ def test_the_statements_are_those_of_the_compiled_program():
     backward = [lines[i].strip() for i in item(data, "v1")["program"]["backward"]]
     assert "add.reduce(d_v1, axis=0, out=d_layers_0_bias, keepdims=False)" in backward
     assert any("SGD.step()" in lines[i] for i in item(data, "layers.0.bias")["program"]["update"])
+
+
+def test_each_step_of_the_backward_pass_has_statements_of_its_own():
+    cost, model, optimizer = step_of((6, 4, 3))
+    data = told(visualize.page(cost, model=model, optimizer=optimizer))
+    lines = data["program"]["lines"]
+    flows = {step["title"].rpartition(" to ")[2]: step["lines"] for step in data["steps"] if step.get("flow")}
+    assert [lines[i].strip() for i in flows["v2"]] == [
+        "# gradient of v3 = v2 @ layers.2.weight + layers.2.bias, to v2", "matmul(d_v3, transpose_1, out=d_v2)",
+    ]  # fmt: skip
+    assert [lines[i].strip() for i in flows["layers.2.weight"][1:]] == [
+        "matmul(transpose_2, d_v3, out=d_layers_2_weight)"
+    ]
+    every = [i for own in flows.values() for i in own]
+    assert len(every) == len(set(every))
+    start = min(every)
+    stop = min(i for step in data["steps"] if step["phase"] == "update" for i in step["lines"])
+    assert set(every) == {i for i in range(start, stop) if lines[i]}
+    (seed,) = (step for step in data["steps"] if step["title"].startswith("backward begins"))
+    assert "lines" not in seed
+
+
+def test_a_gradient_that_is_passed_on_as_it_is_is_one_array_under_several_names():
+    legend = told(visualize.page(toy()[0]))["program"]["legend"]
+    assert legend["d_v2"] == "∂v2 and ∂v1, the same array"
+
+
+def test_statements_are_told_of_the_input_that_they_are_for(table: Any):
+    twice = binary("twice", lambda x, y: 2 * x * y, lambda g, out, x, y: (g + g) * y, lambda g, out, x, y: (g + g) * x)
+    x = named([1.0, 2.0], "x")
+    data = told(visualize.page((twice(x, x.exp()) ** 2).sum()))
+    lines = data["program"]["lines"]
+    found = {s["title"]: [lines[i].strip() for i in s["lines"][1:]] for s in data["steps"] if s.get("flow")}
+    assert found["backward through twice: to x"] == ["add(d_v2, d_v2, out=add_1)", "multiply(add_1, v1, out=mul_2)"]
+    assert found["backward through twice: to v1"] == ["multiply(add_1, x, out=d_v1)"]
+    assert found["backward through exp: to x"] == ["multiply(d_v1, v1, out=mul_3)", "add(mul_2, mul_3, out=d_x)"]
+    assert found["backward through sum: to v3"] == []
+    assert titled(data, "backward through sum")["about"].startswith("No statement of its own")
+
+
+@pytest.mark.parametrize("rule", [optim.SGD, optim.Nesterov, Adam])
+def test_every_name_of_the_program_is_explained(rule: Any):
+    cost, model, optimizer = step_of((6, 4, 3), rule)
+    program = told(visualize.page(cost, model=model, optimizer=optimizer))["program"]
+    code = "\n".join(line for line in program["lines"] if not line.strip().startswith("#"))
+    tree = ast.parse(code)
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    names |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
+    legend = program["legend"]
+    assert {name for name in names - legend.keys() if not hasattr(np, name)} == set()
+    assert not any("an array from outside" in words for words in legend.values())
+    assert legend["div"] == "0.1, computed once, when the step was recorded, as it never changes"
+    assert legend["transpose_2"] == "v2, with rows and columns exchanged: a view of the same memory"
+    assert legend["layers_0_weight"] == "the array of layers.0.weight itself"
+    assert legend["d_v3"] == "∂v3"
+    if rule is optim.SGD:
+        assert legend["lr_d_layers_0_weight"] == "lr times ∂layers.0.weight, its part of lr_gradients"
+    if rule is optim.Nesterov:
+        assert legend["velocity_layers_0_bias"] == "the velocity that Nesterov has kept for layers.0.bias"
+    calls = sum("(" in line and not line.lstrip().startswith(("#", "def")) for line in program["lines"])
+    assert f"became {calls} calls" in program["about"]
 
 
 # --- any graph ---
@@ -578,6 +851,29 @@ def test_nodes_do_not_overlap_and_inputs_stand_above_or_beside():
                 above, beside = made.boxes[x].y + HEIGHT < made.boxes[node].y, made.boxes[x].x > made.boxes[node].x
                 assert above or beside
         assert len(made.arrows) == sum(len(node.inputs) for node in nodes)
+        for arrow in made.arrows:
+            assert not re.search(r"(\d+)V\1\b", arrow.path)  # the head of an arrow without length points anywhere
+            others = [box for node, box in made.boxes.items() if node not in (arrow.source, arrow.target)]
+            for right, down in points_of(arrow.path):
+                assert not any(b.x < right < b.x + WIDTH and b.y < down < b.y + HEIGHT for b in others)
+
+
+def points_of(path: str) -> list[tuple[float, float]]:
+    """Points along an SVG path of M, V and C."""
+    points: list[tuple[float, float]] = []
+    for command, text in re.findall(r"([MVC])([-\d .]+)", path):
+        numbers = [float(n) for n in text.split()]
+        if command == "C":
+            corners = np.array([*points[-1], *numbers]).reshape(4, 2)
+            shares = np.linspace(0, 1, 20)[1:, None]
+            weights = [(1 - shares) ** 3, 3 * shares * (1 - shares) ** 2, 3 * shares**2 * (1 - shares), shares**3]
+            points += [tuple(p) for p in sum(w * c for w, c in zip(weights, corners, strict=True))]
+        elif command == "V":
+            x, y = points[-1]
+            points += [(x, y + (numbers[0] - y) * share) for share in np.linspace(0, 1, 10)[1:]]
+        else:
+            points.append((numbers[0], numbers[1]))
+    return points
 
 
 def test_the_table_is_as_it_was():

@@ -114,6 +114,10 @@ def test_every_number_shown_is_pythons(opened: Any) -> None:
         cards = page.tab.query_selector_all("#cards .array")
         assert page.tab.text_content("#headline") == step["title"]
         assert len(cards) == len(step["cards"])
+        in_tables = [row for table in step.get("tables", []) for row in [*table["rows"], table["foot"]]]
+        assert page.tab.eval_on_selector_all("#tables [data-exact]", "all => all.map(x => x.dataset.exact)") == [
+            cell[0] for row in in_tables for cell in row if isinstance(cell, list)
+        ]
         for card, told in zip(cards, step["cards"], strict=True):
             array = data["arrays"][told["array"]]
             shown = card.evaluate(
@@ -180,6 +184,64 @@ def test_what_is_pointed_at_lights_up_in_all_views(opened: Any) -> None:
     assert page.tab.locator("#sources .now").count() > 0
 
 
+def test_the_first_screen_says_what_it_is_and_what_to_press(opened: Any) -> None:
+    cost, model, optimizer = of_digits()
+    page = opened(visualize.page(cost, model=model, optimizer=optimizer))
+    assert page.tab.text_content("#hint").startswith("This is one step of training, slowed down. Press → or step ▶")
+    box = page.tab.locator("#hint").bounding_box()
+    assert box["y"] + box["height"] <= SIZES["screen"][1] / 2
+    page.tab.keyboard.press("ArrowRight")
+    assert page.tab.locator("#hint").is_hidden()
+
+
+def test_each_gradients_own_statements_are_marked_and_their_names_explained(opened: Any) -> None:
+    cost, model, optimizer = of_digits()
+    made = visualize.page(cost, model=model, optimizer=optimizer)
+    data, page = data_of(made), opened(made)
+    program = data["program"]
+    assert "notes every NumPy call" in page.tab.text_content("#statements h4")
+    for step in data["steps"]:
+        marked = page.tab.locator("#statements .now").all_text_contents()
+        assert marked == [program["lines"][i] for i in step.get("lines", [])]
+        said = page.tab.text_content("#legend")
+        if marked:
+            named_there = page.tab.locator("#legend b").all_text_contents()
+            assert named_there == list(dict.fromkeys(named_there))
+            code = " ".join(line for line in marked if "#" not in line)
+            assert set(named_there) == set(re.findall(r"\w+", code)) & program["legend"].keys()
+            assert all(program["legend"][name] in said for name in named_there)
+        else:
+            assert said == step.get("about", "")
+        page.tab.keyboard.press("ArrowRight")
+    page.tab.locator("#statements .listing > div", has_text="multiply(sub,").last.hover()
+    assert "div 0.1, computed once" in page.tab.text_content("#legend")
+    page.tab.hover("#headline")
+    assert "div" not in page.tab.text_content("#legend")
+
+
+def test_no_arrow_passes_through_the_name_of_a_frame(opened: Any) -> None:
+    cost, model, optimizer = of_digits()
+    page = opened(visualize.page(cost, model=model, optimizer=optimizer))
+    boxes = "all => all.map(x => x.getBoundingClientRect().toJSON())"
+    names = page.tab.eval_on_selector_all("#graph .frame-name", boxes)
+    arrows = page.tab.eval_on_selector_all("#graph .arrow", boxes)
+    assert len(names) >= 2
+    for name in names:
+        for arrow in arrows:
+            apart = arrow["right"] < name["left"] or name["right"] < arrow["left"]
+            assert apart or arrow["bottom"] < name["top"] or name["bottom"] < arrow["top"]
+
+
+def test_a_number_below_the_bound_is_not_rounded_to_it(opened: Any) -> None:
+    a = 0.5 + np.sqrt(0.25 - np.array([0.009996, 0.010004, 0.2]))  # of these slopes
+    page = opened(visualize.page(Tensor(np.log(a / (1 - a)), True, name="z").sigmoid().sum()))
+    page.tab.keyboard.press("ArrowRight")
+    assert "1 of these 3 activations" in page.tab.text_content("#why")
+    slopes = page.tab.locator("#cards .array").last.locator("td")
+    assert slopes.all_text_contents() == ["0.009996", "0.01", "0.2"]
+    assert slopes.nth(0).get_attribute("class") == "ringed"
+
+
 def test_forward_values_appear_and_gradients_flow_back(opened: Any) -> None:
     a, b = named(2.0, "a"), named(3.0, "b")
     made = visualize.page(a * b + a)
@@ -207,6 +269,8 @@ def test_it_fits_the_window_and_nothing_is_cut_off(opened: Any, size: str, schem
     for _ in data_of(made)["steps"]:
         wide = page.tab.evaluate("document.documentElement.scrollWidth - window.innerWidth")
         assert wide <= 0
+        for panel in ("#now", "#sources", "#statements", "#legend"):
+            assert page.tab.eval_on_selector(panel, "panel => panel.scrollWidth - panel.clientWidth") <= 0, panel
         for button in ("#back", "#forth", "#play"):
             box = page.tab.locator(button).bounding_box()
             assert box["y"] + box["height"] <= SIZES[size][1]

@@ -23,9 +23,9 @@ from tinygrad_mnist.tensor import Array, Tensor, last_change, leaf, tick
 from .call import is_array
 from .chance import Draws, surroundings
 from .formula import Option, Options, RecordedState
-from .program import Buffer, Instruction, Number, identical, is_ours, layout
+from .program import Buffer, Instruction, Number, Program, identical, is_ours, layout
 from .reading import Reads
-from .results import Graphed, as_replayed, has_graph
+from .results import Graphed, as_replayed, buffer_of, has_graph
 from .trees import leaves, mapped, returnable
 
 _SUB, _COPY, _ASTYPE, _GETITEM, _SCATTER = (OPS[name] for name in "sub copy astype getitem scatter".split())
@@ -417,6 +417,16 @@ class Recorder(Observer):
         for t in self.emptied:
             t._grad = None
         return mapped(value, Tensor, as_replayed), tree
+
+    def program(self, tree: Any) -> Program:
+        """What was recorded, as data; `tree` is what the step returns, as `finish` gives it."""
+        return Program(
+            list(self.arguments.values()),
+            self.instructions,
+            [b for b in map(buffer_of, leaves(tree)) if b is not None],
+            [(b, place) for place, b in self.stored.items()],
+            self.gradients,
+        )
 
     def _pin(self) -> None:
         """Make of an argument that the step knows by another name something outside."""

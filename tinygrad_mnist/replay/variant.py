@@ -18,8 +18,8 @@ from .guards import Guards
 from .numpy_text import NumPyText, comment, writes
 from .program import Program, improve
 from .recording import Recorder
-from .results import as_replayed, buffer_of
-from .trees import leaves, mapped
+from .results import as_replayed
+from .trees import mapped
 
 Compiled = Any
 """`compiled.Compiled`, which imports this module."""
@@ -55,13 +55,7 @@ class Variant:
         self.recorder, self.tree = recorder, tree
         self.pinned = {i: x for i, x in enumerate(call.parts) if any(x is t for t in recorder.pinned)}
         self.guards = Guards(recorder)
-        program = Program(
-            list(recorder.arguments.values()),
-            recorder.instructions,
-            [b for b in map(buffer_of, leaves(tree)) if b is not None],
-            [(b, place) for place, b in recorder.stored.items()],
-            recorder.gradients,
-        )
+        program = recorder.program(tree)
         improve(program, writes, join=compiled.backend != "c")
         shown = ", ".join(f"{b.name} {b.dtype} {b.shape}" for b in program.arguments)
         title = f"{compiled.__name__}({shown})"

@@ -16,13 +16,14 @@ export function number(text) {
   return text in others ? others[text] : Number(text);
 }
 
-/** A number to three digits, for people. */
-export function short(text, digits = 3) {
+/** A number to three digits, for people; to more where rounding would take it to another side of `bound`. */
+export function short(text, digits = 3, bound = undefined) {
   const value = number(text);
   if (!Number.isFinite(value) || text === "True" || text === "False") return text;
   if (Number.isInteger(value) && Math.abs(value) < 1e5) return String(value);
   const size = Math.abs(value);
-  return size < 1e-3 || size >= 1e5 ? value.toExponential(digits - 1) : String(Number(value.toPrecision(digits)));
+  const shown = size < 1e-3 || size >= 1e5 ? value.toExponential(digits - 1) : String(Number(value.toPrecision(digits)));
+  return bound !== undefined && digits < 17 && value < bound !== Number(shown) < bound ? short(text, digits + 1, bound) : shown;
 }
 
 /** Blue below zero, vermilion above, the paler the nearer to it. */
@@ -47,7 +48,7 @@ function table(texts, columns, largest, label, options) {
   const rows = [];
   for (let start = 0; start < texts.length; start += columns) {
     const cells = texts.slice(start, start + columns).map((text, i) => {
-      const cell = make("td", { title: `${label(start + i)} = ${text}`, "data-exact": text }, short(text));
+      const cell = make("td", { title: `${label(start + i)} = ${text}`, "data-exact": text }, short(text, 3, options.below));
       cell.style.background = tint(number(text), largest);
       if (options.below !== undefined && number(text) < options.below) cell.classList.add("ringed");
       return cell;
@@ -78,6 +79,16 @@ function cells(texts, columns, largest, label, options) {
   return [make("div", { class: "scroll" }, grid), readout];
 }
 
+/** A table of texts and numbers; those are in lists of their own. */
+export function sums({ title, heads, rows, foot }) {
+  const cell = (one) => (typeof one === "string" ? make("td", { class: "text" }, one) : make("td", { "data-exact": one[0], title: one[0] }, short(one[0], 4)));
+  const made = make("table", { class: "numbers" });
+  if (heads.length) made.append(make("thead", {}, make("tr", {}, ...heads.map((text) => make("th", {}, text)))));
+  made.append(make("tbody", {}, ...rows.map((row) => make("tr", {}, ...row.map(cell)))));
+  if (foot.length) made.append(make("tfoot", {}, make("tr", {}, ...foot.map(cell))));
+  return make("article", { class: "array sums" }, make("header", {}, make("span", { class: "name" }, title)), make("div", { class: "scroll" }, made));
+}
+
 /** A card for an array: what it is called, its shape and statistics, and its numbers or a picture of them. */
 export function card(array, name, options = {}) {
   const size = array.shape.reduce((a, b) => a * b, 1);
@@ -92,7 +103,7 @@ export function card(array, name, options = {}) {
   }
   const statistics = make("div", { class: "statistics" });
   for (const [what, text] of [["min", array.min], ["max", array.max], ["mean", array.mean], ["norm ‖·‖", array.norm]]) {
-    statistics.append(`${what} `, make("b", { title: text, "data-exact": text }, short(text)), " ");
+    statistics.append(`${what} `, make("b", { title: text, "data-exact": text }, short(text, 3, options.below)), " ");
   }
   made.append(statistics);
   if (array.values !== undefined) {

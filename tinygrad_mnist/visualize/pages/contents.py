@@ -29,6 +29,17 @@ SLOPES = {"sigmoid": lambda out: out * (1 - out), "tanh": lambda out: 1 - out * 
 Segments = list[Any]
 
 
+def slope_text(op: str, name: str) -> str:
+    """The slope of a sigmoid or a tanh, by its result."""
+    return f"{name} (1 - {name})" if op == "sigmoid" else f"1 - {name}²"
+
+
+def norm(array: Array) -> float:
+    """The Euclidean norm, in float64."""
+    with np.errstate(all="ignore"):
+        return float(np.linalg.norm(array.astype(np.float64).ravel()))
+
+
 class Contents:
     """What a page tells of a graph and its step. Tensors go by their numbers, and arrays by theirs."""
 
@@ -58,7 +69,7 @@ class Contents:
         self.rule = str(optimizer) if optimizer is not None else f"a plain step of length {LR}"
         self.code = sources(self.tensors, output)
         self.program = statements(self.tensors, output, self.names, optimizer)
-        self.title = f"One training step: {self.names[output]}"
+        self.title = f"One training step, slowed down: {self.names[output]}"
         self.arrays: list[Array] = []
         self.known: dict[Any, int] = {}
         self.users: dict[Tensor, list[Tensor]] = {}
@@ -73,15 +84,34 @@ class Contents:
         """All of it, with these steps, as JSON can hold it."""
         return {
             "title": self.title,
+            "subtitle": f"{len(steps)} small steps",
             "items": self.items,
             "arrays": [described(array, detail) for array in self.arrays],
             "graph": self.drawing,
             "steps": steps,
             "marks": self.code.marks,
             "sources": [{"title": s.title, "first": s.first, "lines": s.lines} for s in self.code.functions],
-            "program": {"lines": self.program.lines, "problem": self.program.problem},
+            "program": {
+                "about": self._about_compile(),
+                "lines": self.program.lines,
+                "legend": self.program.legend,
+                "problem": self.program.problem,
+            },
             "saturated": SATURATED,
         }
+
+    def _about_compile(self) -> str:
+        """What compile is, and what it made of this step."""
+        ops = sum(t.op is not None for t in self.tensors)
+        rules, updates = len(self.walk.parts), len(self.walk.updates)
+        calls = sum("(" in line and not line.strip().startswith(("#", "def ")) for line in self.program.lines)
+        return (
+            "compile(step) runs your step once, notes every NumPy call that its forward pass, its backward pass and "
+            "its update make, and writes this function of them, which runs in its place from then on, to the same "
+            f"bits. Here {ops} ops, {rules} rules and {updates} updates became {calls} calls. No Tensor and no graph "
+            "is left: the order is fixed, what never changes is computed once, and memory is there beforehand. "
+            "multiply(a, b, out=c) is c = a * b. What the other names stand for is said below."
+        )
 
     def array(self, array: Any) -> int:
         """The number of an array; equal ones have one."""
@@ -93,6 +123,14 @@ class Contents:
         return self.known[key]
 
     # --- Tensors ---
+
+    def numbers(self, tensors: Iterable[Tensor]) -> list[int]:
+        """The numbers of Tensors."""
+        return [self.number[t] for t in tensors]
+
+    def called(self, x: Any) -> str:
+        """What an input of an op is called, which may be an array."""
+        return self.names[x] if isinstance(x, Tensor) else "array"
 
     def _item(self, t: Tensor) -> dict[str, Any]:
         about: dict[str, Any] = {
@@ -110,14 +148,12 @@ class Contents:
         }
         if t in self.walk.gradients:
             g = self.walk.gradients[t]
-            with np.errstate(all="ignore"):
-                norm = float(np.linalg.norm(g.astype(np.float64).ravel()))
-            about |= {"gradient": self.array(g), "norm": repr(norm), "uses": self.walk.uses.get(t, 0)}
+            about |= {"gradient": self.array(g), "norm": repr(norm(g)), "uses": self.walk.uses.get(t, 0)}
         if t.op is not None:
             about["op"] = t.op.name
             if t.op.name in SLOPES and t.size:
                 slope = SLOPES[t.op.name](t.data)
-                about |= {"slope": self.array(slope), "saturated": float(np.mean(slope < SATURATED))}
+                about |= {"slope": self.array(slope), "saturated": int(np.sum(slope < SATURATED))}
         return about
 
     # --- the graph ---

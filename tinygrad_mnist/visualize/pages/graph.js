@@ -26,15 +26,17 @@ const begin = (text, most) => (text.length > most ? `${text.slice(0, most - 1)}�
 export function draw(container, graph, items, go) {
   const root = svg("svg", { width: graph.width, height: graph.height, viewBox: `0 0 ${graph.width} ${graph.height}`, role: "group" });
   root.append(svg("defs", {}, ...["plain", "now", "flow"].map(head)));
-  for (const [x, y, width, height, name] of graph.frames) {
+  for (const [x, y, width, height] of graph.frames) {
     root.append(svg("rect", { class: "frame", x, y, width, height, rx: 10 }));
-    root.append(svg("text", { class: "frame-name", x: x + 7, y: y - 3 }, begin(name, 44)));
   }
   const arrows = graph.arrows.map(([source, target, position, d]) => {
     const line = svg("path", { class: "arrow", d });
     root.append(line);
     return { source, target, position, line };
   });
+  for (const [x, y, width, , name] of graph.frames) { // after the arrows, which may pass there; at the end where few do
+    root.append(svg("text", { class: "frame-name", x: x + width - 7, y: y - 3 }, begin(name, Math.max(8, Math.floor(width / 6)))));
+  }
   const nodes = graph.nodes.map((node) => {
     const made = nodeOf(node, items);
     root.append(made.element);
@@ -114,7 +116,7 @@ function paint(container, graph, nodes, arrows, items, state) {
     const marked = !later && saturated > 0 && node.items.length === 1;
     if (node.caption) {
       node.caption.textContent = updated.has(main) ? `${begin(node.note, 14)} updated ✓`
-        : marked ? `${begin(items[main].name, 6)} · ${Math.round(100 * saturated)} % saturated` : begin(node.note, 25);
+        : marked ? `${begin(items[main].name, 6)} · ${saturated} saturated` : begin(node.note, 25);
     }
     element.classList.toggle("updated", updated.has(main));
     element.classList.toggle("saturated", marked);

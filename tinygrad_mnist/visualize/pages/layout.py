@@ -204,10 +204,11 @@ def _drawn(
 ) -> Layout:
     made = Layout()
     left = min(block.x - block.left for row in rows for block in row) - _MARGIN
-    middle, y = {}, _MARGIN
+    middle, spans, y = {}, {}, _MARGIN
     for row in rows:
         height = max(block.height for block in row)
         middle.update(dict.fromkeys(row, y + height / 2))
+        spans.update(dict.fromkeys(row, (y, y + height)))
         y += height + _LAYER
     for block in middle:
         block.x -= left
@@ -219,7 +220,7 @@ def _drawn(
             made.boxes[x] = Box(block.x + WIDTH / 2 + _SIDE, top + i * (HEIGHT + _ROW), WIDTH, HEIGHT)
     for node in nodes:
         for position, (x, _) in enumerate(node.inputs):
-            path = _path(made, node, position, x, [(b.x, middle[b]) for b in ways.get((node, position), ())])
+            path = _path(made, node, position, x, [(b.x, *spans[b]) for b in ways.get((node, position), ())])
             made.arrows.append(Arrow(x, node, position, path))
     made.width = max(block.x + block.right for block in middle) + _MARGIN
     made.height = y - _LAYER + _MARGIN
@@ -227,8 +228,12 @@ def _drawn(
     return made
 
 
-def _path(made: Layout, node: Node, position: int, x: Node, way: list[tuple[float, float]]) -> str:
-    """The arrow to an input's place on the upper side of a node; from one beside it, to its right side."""
+def _path(made: Layout, node: Node, position: int, x: Node, way: list[tuple[float, float, float]]) -> str:
+    """The arrow to an input's place on the upper side of a node; from one beside it, to its right side.
+
+    `way` has for each layer where it passes, and where the layer begins and ends. Inside of a layer it goes straight
+    down, and bends between layers alone: so it passes through no other node.
+    """
     box, source = made.boxes[node], made.boxes[x]
     if not way:
         x0, y0, x1, y1 = source.x, source.y + HEIGHT / 2, box.x + WIDTH, box.y + HEIGHT / 2
@@ -237,12 +242,18 @@ def _path(made: Layout, node: Node, position: int, x: Node, way: list[tuple[floa
         return f"M{x0:.0f} {y0:.0f}C{bend:.0f} {y0:.0f} {bend:.0f} {y1:.0f} {x1:.0f} {y1:.0f}"
     into = [i for i, (other, _) in enumerate(node.inputs) if made.boxes[other].y + HEIGHT <= box.y]
     share = (into.index(position) + 1) / (len(into) + 1) if position in into else 0.5
-    points = [(way[0][0], source.y + HEIGHT), *way[1:-1], (box.x + WIDTH * share, box.y - 2)]
-    path = f"M{points[0][0]:.0f} {points[0][1]:.0f}"
-    for (x0, y0), (x1, y1) in itertools.pairwise(points):
+    last = box.x + WIDTH * share, min(way[-1][1], box.y - 2), box.y - 2
+    straight = [(way[0][0], source.y + HEIGHT, way[0][2]), *way[1:-1], last]
+    path = f"M{straight[0][0]:.0f} {straight[0][1]:.0f}{_down(*straight[0][1:])}"
+    for (x0, _, y0), (x1, y1, y2) in itertools.pairwise(straight):
         bend = (y0 + y1) / 2
-        path += f"C{x0:.0f} {bend:.0f} {x1:.0f} {bend:.0f} {x1:.0f} {y1:.0f}"
+        path += f"C{x0:.0f} {bend:.0f} {x1:.0f} {bend:.0f} {x1:.0f} {y1:.0f}{_down(y1, y2)}"
     return path
+
+
+def _down(start: float, stop: float) -> str:
+    """Straight down; nothing where that is no way, as an arrow's head would not know where to point."""
+    return f"V{stop:.0f}" if stop - start > 1 else ""
 
 
 def _frames(nodes: Sequence[Node], boxes: dict[Node, Box]) -> list[tuple[Frame, Box]]:

@@ -11,6 +11,7 @@ export function listing(texts, owners, first, go) {
       line.classList.add("numbered");
       line.dataset.number = String(first + i);
     }
+    line.style.setProperty("--indent", `${text.length - text.trimStart().length + 2}ch`); // of what is wrapped
     if (text.trim().startsWith("#")) line.classList.add("comment");
     if (items.length) line.addEventListener("click", () => go(items[items.length - 1]));
     return line;

@@ -1,6 +1,6 @@
 // The page of one training step: what is known at each step, shown in all views at once.
 
-import { card, make, number, short } from "./arrays.js";
+import { card, make, number, short, sums } from "./arrays.js";
 import { draw, scaled } from "./graph.js";
 import { listing, mark } from "./listing.js";
 
@@ -39,7 +39,7 @@ function stateAt(n) {
 
 const showGraph = draw(element("graph"), data.graph, items, jump);
 
-const sources = element("sources"), program = element("program");
+const sources = element("sources"), program = element("statements");
 const owners = new Map(); // "function line" -> the Tensors that it made
 items.forEach((item, i) => item.lines.forEach(([f, line]) => {
   const key = `${f} ${line}`;
@@ -60,19 +60,33 @@ if (!listed.length) {
 const ofProgram = new Map();
 items.forEach((item, i) => Object.values(item.program).flat().forEach((line) => ofProgram.set(line, [...(ofProgram.get(line) || []), i])));
 const statements = listing(data.program.lines, (i) => ofProgram.get(i) || [], undefined, jump);
-program.append(make("h3", {}, "What compile makes of it"), data.program.problem ? make("h4", {}, `No program: ${data.program.problem}.`) : statements.element);
+program.append(make("h4", {}, data.program.problem ? `No program: ${data.program.problem}.` : data.program.about), data.program.problem ? "" : statements.element);
+
+/** What the names in these lines stand for. */
+function namesIn(lines) {
+  const { legend } = data.program;
+  const names = lines.map((i) => data.program.lines[i]).filter((line) => !line.trim().startsWith("#")).flatMap((line) => line.match(/[\p{L}_][\p{L}\p{N}_]*/gu) || []);
+  return [...new Set(names)].filter((name) => Object.hasOwn(legend, name)).map((name) => [name, legend[name]]);
+}
+
+function showLegend(lines, otherwise) {
+  const names = namesIn(lines);
+  element("legend").replaceChildren(...(names.length ? names.map(([name, words]) => make("div", {}, make("b", {}, name), ` ${words}`)) : otherwise ? [otherwise] : []));
+  element("legend").scrollTop = 0;
+}
+
+statements.lines.forEach((line, i) => {
+  const names = namesIn([i]);
+  if (!names.length) return;
+  line.title = names.map(([name, words]) => `${name}: ${words}`).join("\n");
+  line.addEventListener("pointerenter", () => showLegend([i]));
+});
+program.addEventListener("pointerleave", () => showLegend(steps[place].lines || [], steps[place].about));
 
 function linesOf(step) {
   const own = step.phase === "forward" ? items[step.item].lines : step.flow ? items[step.flow[0]].lines : [];
   const places = [...own, ...(data.marks[step.phase] || [])];
   return places.map(([f, line]) => listed[f].lines[line - data.sources[f].first]).filter(Boolean);
-}
-
-function statementsOf(step) {
-  const of = step.phase === "update" ? step.item : step.flow ? step.flow[0] : step.item;
-  const phase = step.phase === "forward" ? "forward" : step.phase === "backward" ? "backward" : "update";
-  if (of === undefined || of === null || !["forward", "backward", "update"].includes(step.phase)) return [];
-  return (items[of].program[phase] || []).map((i) => statements.lines[i]);
 }
 
 function formulaOf(segments) {
@@ -111,12 +125,15 @@ function show() {
   const cards = step.cards.map((one) => card(arrays[one.array], one.label, {
     kind: one.kind, items: one.item, below: one.kind === "slope" ? data.saturated : undefined,
   }));
+  element("tables").replaceChildren(...(step.tables || []).map(sums));
   if (step.norms) cards.push(normsOf(step));
   element("cards").replaceChildren(...cards);
   now.scrollTop = 0;
   showGraph(state);
+  showLegend(step.lines || [], step.about); // before the lines are brought into view, as it takes of their room
   mark(sources.querySelectorAll(".now"), linesOf(step), sources);
-  mark(program.querySelectorAll(".now"), statementsOf(step), program);
+  mark(program.querySelectorAll(".now"), (step.lines || []).map((i) => statements.lines[i]), program);
+  element("hint").hidden = place > 0;
   element("place").value = String(place);
   element("count").textContent = `${place + 1} of ${steps.length}`;
   element("back").disabled = element("first").disabled = place === 0;
@@ -165,6 +182,7 @@ for (const phase of phases) {
   element("phases").append(button);
 }
 element("title").textContent = data.title;
+element("subtitle").textContent = data.subtitle;
 element("place").max = String(steps.length - 1);
 element("place").addEventListener("input", () => (stop(), go(Number(element("place").value))));
 element("first").addEventListener("click", () => (stop(), go(0)));

@@ -14,16 +14,25 @@ from typing import Any
 import numpy as np
 
 from tinygrad_mnist.backward import fitted, grad
-from tinygrad_mnist.mode import enable_grad, no_grad
+from tinygrad_mnist.mode import enable_grad
 from tinygrad_mnist.op import apply
 from tinygrad_mnist.optim import SGD, Optimizer, State
 from tinygrad_mnist.tensor import Array, Tensor, leaf, values
-from tinygrad_mnist.visualize.explanation import Applications, watched
-from tinygrad_mnist.visualize.notation import expression, operand_text
+from tinygrad_mnist.visualize.explanation import watched
+from tinygrad_mnist.visualize.notation import expression
 from tinygrad_mnist.visualize.tracing import observing
+
+from .formulas import CHANGE, Formula
+from .tables import Place, largest
 
 LR = 0.1
 """The learning rate of the step that is shown where no optimizer is given."""
+
+REPEATS = 8
+"""How often the same gradient comes, to show what an optimizer makes of it."""
+
+STEPS = 6
+"""How many steps on the same data are computed, if the optimizer is not plain SGD."""
 
 
 @dataclass(eq=False)
@@ -57,14 +66,42 @@ class Part:
 
 @dataclass(eq=False)
 class Update:
-    """What an optimizer does to a parameter: `after` is `before` minus `change`; `formula` tells what the change is."""
+    """What an optimizer does to a parameter: `after` is `before` minus `change`.
+
+    Attributes:
+        p: the parameter.
+        formula: how the change, and what is kept for the next step, are computed.
+        place: where its gradient is largest, whose numbers are told; None if it is not finite.
+        plain: the change that plain SGD would make of the same gradient at the same learning rate.
+        was: what has been kept from the steps before; `kept`, what is kept now.
+        repeated: at that place, what is kept and what the change is, if the same gradient came again and again: now,
+            the second time, ...; empty where nothing is kept.
+    """
 
     p: Tensor
-    formula: str
+    formula: Formula
+    place: Place | None
     before: Array
     change: Array
     after: Array
+    plain: Array
+    was: dict[str, Array]
     kept: dict[str, Array]
+    repeated: list[dict[str, Any]]
+
+
+@dataclass(eq=False)
+class Course:
+    """What comes of several steps on the same data.
+
+    Attributes:
+        outputs: before the first step, after it, after the second, ...
+        gradients, changes: of all parameters, step by step.
+    """
+
+    outputs: list[Array] = field(default_factory=list)
+    gradients: list[dict[Tensor, Array]] = field(default_factory=list)
+    changes: list[dict[Tensor, Array]] = field(default_factory=list)
 
 
 @dataclass(eq=False)
@@ -77,8 +114,9 @@ class Walk:
         parts: the backward pass, in order.
         uses: how many parts a gradient is the sum of.
         updates: what the optimizer does.
-        again: the same graph computed with the updated parameters: its output, and the gradients of the parameters;
-            None where that is not possible.
+        courses: several steps on the same data: by the optimizer, and if it is not plain SGD, by that; empty where
+            that is not possible.
+        left_over: what the second backward pass of the first course leaves in `.grad` where nothing has cleared it.
     """
 
     tensors: Sequence[Tensor]
@@ -87,7 +125,8 @@ class Walk:
     parts: list[Part] = field(default_factory=list)
     uses: dict[Tensor, int] = field(default_factory=dict)
     updates: list[Update] = field(default_factory=list)
-    again: tuple[Array, dict[Tensor, Array]] | None = None
+    courses: list[Course] = field(default_factory=list)
+    left_over: dict[Tensor, Array] = field(default_factory=dict)
 
 
 def walk(tensors: Sequence[Tensor], output: Tensor, names: dict[Tensor, str], optimizer: Optimizer | None) -> Walk:
@@ -98,14 +137,15 @@ def walk(tensors: Sequence[Tensor], output: Tensor, names: dict[Tensor, str], op
     leaves = [t for t in tensors if t.op is None and t.requires_grad]
     grad(output, leaves, retain_graph=True)  # refuses what backward() would refuse
     _backward(step, dict(names))
-    _update(step, names, optimizer or SGD(leaves, LR))
-    after = {update.p: update.after for update in step.updates}
-    if after and output.op is not None:
-        fresh = {p: Tensor(array, requires_grad=True) for p, array in after.items()}
+    optimizer = optimizer or SGD(leaves, LR)
+    _update(step, optimizer)
+    if step.updates and output.op is not None:
+        keeps = any(update.kept for update in step.updates)
         with observing(None), enable_grad():
-            made = computed_again(tensors, fresh)[output]
-            gradients = grad(made, list(fresh.values()))
-        step.again = made.data, {p: g.data for p, g in zip(fresh, gradients, strict=True)}
+            step.courses = [
+                _course(step, optimizer, plain, STEPS if keeps else 1) for plain in (False, True)[: 1 + keeps]
+            ]
+            step.left_over = _left_over(step)
     return step
 
 
@@ -171,35 +211,86 @@ def _backward(step: Walk, names: dict[Tensor, str]) -> None:
 # The update
 
 
-def _update(step: Walk, names: Mapping[Tensor, str], optimizer: Optimizer) -> None:
+def _update(step: Walk, optimizer: Optimizer) -> None:
     formula = copying.copy(optimizer)  # a formula may set attributes
     for group in optimizer.groups:
         for p in group["params"]:
             if p in step.gradients:
-                g, state = step.gradients[p].copy(), State(p.dtype)
-                state.update({name: array.copy() for name, array in optimizer.state.get(p, {}).items()})
-                text = _formula(formula, p, g, state, group, names[p])
-                before = p.data.copy()
-                change = values(formula.change(before, g, state, group))
+                g = step.gradients[p]
+                was: Mapping[str, Array] = optimizer.state.get(p, {})
+                seen, state = Formula(optimizer, p, g, was, group), _state(p, was)
+                before, place = p.data.copy(), largest(g)
+                change = values(formula.change(before, g.copy(), state, group))
                 after = p.data.copy()
                 after -= change
-                step.updates.append(Update(p, text, before, change, after, dict(state)))
+                plain, repeated = _plain(p, before, g, group), _repeated(optimizer, p, g, was, group, place)
+                kept = {name: array.copy() for name, array in was.items()}
+                step.updates.append(
+                    Update(p, seen, place, before, change, after, plain, kept, dict(state), repeated if state else [])
+                )
 
 
-def _formula(
-    optimizer: Optimizer, p: Tensor, g: Array, state: Mapping[str, Array], group: Mapping[str, Any], name: str
-) -> str:
-    """What the optimizer takes from a parameter, as a formula: it is seen at work on Tensors."""
-    seen = Applications()
-    gradient = leaf(g.copy())
-    kept: Any = {key: leaf(array.copy()) for key, array in state.items()}
-    known = {p: name, gradient: f"∂{name}", **{tensor: key for key, tensor in kept.items()}}
-    try:
-        with observing(seen), no_grad():
-            change = copying.copy(optimizer).change(p, gradient, kept, group)
-        return operand_text(change, known, seen.applications)[0]
-    except Exception:  # a formula that is written for arrays alone cannot be seen
-        return f"the change of {optimizer}"
+def _state(p: Tensor, kept: Mapping[str, Array]) -> State:
+    """A copy of what an optimizer keeps for a parameter."""
+    state = State(p.dtype)
+    state.update({name: array.copy() for name, array in kept.items()})
+    return state
+
+
+def _plain(p: Tensor, array: Array, g: Array, group: Mapping[str, Any]) -> Array:
+    """What plain SGD would take from a parameter."""
+    options = {name: group[name] for name in ("lr", "weight_decay")}
+    return values(SGD([Tensor(array, requires_grad=True)], **options).change(array, g.copy(), State(p.dtype), options))
+
+
+def _repeated(
+    optimizer: Optimizer, p: Tensor, g: Array, kept: Mapping[str, Array], group: Mapping[str, Any], place: Place | None
+) -> list[dict[str, Any]]:
+    """What an optimizer makes of the same gradient again and again, at one place."""
+    if place is None:
+        return []
+    formula, state, found = copying.copy(optimizer), _state(p, kept), []
+    for _ in range(REPEATS):
+        change = values(formula.change(p.data.copy(), g.copy(), state, group))
+        found.append({name: array[place] for name, array in state.items() if array.shape == p.shape})
+        found[-1][CHANGE] = change[place]
+    return found
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The same data again
+
+
+def _course(step: Walk, optimizer: Optimizer, plain: bool, steps: int) -> Course:
+    """Some steps on the same data, with copies of the parameters: by the optimizer, or by plain SGD in its place."""
+    formula = copying.copy(optimizer)
+    groups = {p: group for group in optimizer.groups for p in group["params"]}
+    arrays = {update.p: update.before.copy() for update in step.updates}
+    states = {update.p: _state(update.p, update.was) for update in step.updates}
+    course = Course([step.output.data], [{p: step.gradients[p] for p in arrays}])
+    for _ in range(steps):
+        changes = {}
+        for p, array in arrays.items():
+            g = course.gradients[-1][p].copy()
+            changes[p] = (
+                _plain(p, array, g, groups[p]) if plain else values(formula.change(array, g, states[p], groups[p]))
+            ).copy()
+            array -= changes[p]
+        fresh = {p: Tensor(array.copy(), requires_grad=True) for p, array in arrays.items()}
+        made = computed_again(step.tensors, fresh)[step.output]
+        course.changes.append(changes)
+        course.outputs.append(made.data)
+        course.gradients.append(dict(zip(fresh, (g.data for g in grad(made, list(fresh.values()))), strict=True)))
+    return course
+
+
+def _left_over(step: Walk) -> dict[Tensor, Array]:
+    """What the next backward pass leaves in `.grad` if nothing has cleared it."""
+    fresh = {update.p: Tensor(update.after, requires_grad=True) for update in step.updates}
+    for p, own in fresh.items():
+        own.grad = Tensor(step.gradients[p].copy())
+    computed_again(step.tensors, fresh)[step.output].backward()
+    return {p: own.grad.data for p, own in fresh.items() if own.grad is not None}
 
 
 def forward_formula(t: Tensor, names: Mapping[Tensor, str]) -> str:
