@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -26,46 +25,22 @@ from zoo.sketch.serving import served
 from zoo.sketch.subjects import OwnSubject, ZooSubject
 from zoo.training import Training
 
+from .browser import SIZES, Page
 from .helpers import ROOT, environment
+
+if not os.environ.get("CI"):  # which has to have it
+    pytest.importorskip("uvicorn", reason='the page needs a server: pip install -e ".[sketch]"')
 
 pytestmark = pytest.mark.slow
 
-SIZES = {"screen": (1280, 720), "phone": (390, 844)}
 TWO = [(80, 90), (110, 55), (160, 50), (190, 85), (170, 130), (120, 180), (80, 220), (140, 222), (205, 220)]
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    """A browser, in which nothing is kept."""
-    program = shutil.which("chromium")
-    if not os.environ.get("CI"):
-        if program is None:
-            pytest.skip("there is no chromium; Debian's package is chromium (apt-get install chromium)")
-        pytest.importorskip("playwright", reason='playwright drives the browser: pip install -e ".[test]"')
-        pytest.importorskip("uvicorn", reason='the page needs a server: pip install -e ".[sketch]"')
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-class Opened:
-    """The page in a window of the browser, and what its console said."""
+class Opened(Page):
+    """The page in a window of the browser."""
 
     def __init__(self, browser: Any, address: str, size: str = "screen", scheme: str = "light") -> None:
-        width, height = SIZES[size]
-        self.context = browser.new_context(
-            viewport={"width": width, "height": height}, color_scheme=scheme, has_touch=size == "phone"
-        )
-        self.tab = self.context.new_page()
-        self.said: list[str] = []
-        self.tab.on("console", lambda message: self.said.append(message.text))
-        self.tab.on("pageerror", lambda error: self.said.append(str(error)))
-        self.requests: list[str] = []
-        self.tab.on("request", lambda request: self.requests.append(request.url))
-        self.tab.goto(address)
+        super().__init__(browser, address, size, scheme)
         self.tab.wait_for_selector("#labels button")
 
     def draw(self, places: list[tuple[int, int]]) -> None:
@@ -112,9 +87,8 @@ class Opened:
         ).reshape(28, 28, 4)[..., :3]
 
     def close(self) -> None:
-        assert self.said == []
         assert {url.split("/")[2].split(":")[0] for url in self.requests} == {"127.0.0.1"}
-        self.context.close()
+        super().close()
 
 
 @pytest.fixture(scope="module")
