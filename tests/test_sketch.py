@@ -476,6 +476,24 @@ def test_what_cannot_be_shown_is_refused(data: mnist.Dataset) -> None:
         serving.show(nn.Linear(784, 4, rng=rng), data)
 
 
+def test_who_looks_while_it_begins_anew_sees_points(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    window = threading.Thread(target=lambda: seen.append(len(session.state()["points"])))
+    measure = session._measure
+
+    def measure_while_somebody_looks() -> None:
+        if not session.points:
+            window.start()
+            window.join(0.1)
+        measure()
+
+    trained(session, "step")
+    monkeypatch.setattr(session, "_measure", measure_while_somebody_looks)
+    session.go("restart")
+    window.join()
+    assert seen == [1]
+
+
 def test_windows_that_begin_anew_at_once_leave_one_training(session: Session) -> None:
     session.go("run")
     count = threading.active_count()

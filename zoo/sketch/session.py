@@ -59,19 +59,21 @@ class Session:
 
     # --- The thread that trains ---
 
-    def _begin(self) -> None:
-        """Forget what was measured, and have a thread wait for its first step."""
-        self.steps, self.in_epoch, self.total, self.target = 0, 0, 0, 0.0
-        self.points: list[dict[str, Any]] = []
-        self.fault, self.own_steps, self.changes = "", 0, list[str]()
-        self.began = len(self.subject.training.history)
-        self.ready = threading.Event()
-        data = self.subject.data
-        self.weights = first_weights(self.subject.training.model, data.train.images[0], data.image_shape)
-        self.first = None if self.weights is None else self.weights.data.copy()
-        self.settings = self._settings()
-        self._measure()
-        self.thread = threading.Thread(target=self._train, args=(self.generation,), daemon=True)
+    def _begin(self, begin: Callable[[], None] = lambda: None) -> None:
+        """Begin, forget what was measured, and have a thread wait for its first step; nobody sees half of that."""
+        with self.lock:
+            begin()
+            self.steps, self.in_epoch, self.total, self.target = 0, 0, 0, 0.0
+            self.points: list[dict[str, Any]] = []
+            self.fault, self.own_steps, self.changes = "", 0, list[str]()
+            self.began = len(self.subject.training.history)
+            self.ready = threading.Event()
+            data = self.subject.data
+            self.weights = first_weights(self.subject.training.model, data.train.images[0], data.image_shape)
+            self.first = None if self.weights is None else self.weights.data.copy()
+            self.settings = self._settings()
+            self._measure()
+            self.thread = threading.Thread(target=self._train, args=(self.generation,), daemon=True)
         self.thread.start()
         self.ready.wait(60)
         self.version += 1
@@ -175,8 +177,7 @@ class Session:
             self.end()
             if self.steps:  # of which `settings` still tells, whatever the subject was changed to
                 self.former = {"settings": self.settings, "changes": self.changes, "points": self.points}
-            begin()
-            self._begin()
+            self._begin(begin)
             if running:
                 self.go("run")
 
