@@ -92,7 +92,7 @@ export function curves(state) {
   const { points, records, began, total, former } = state, last = state.step, { velocity } = points.at(-1);
   const until = (words) => (last || former ? "" : `start, and see ${words}`); // what there will be to see
   H = innerHeight < 850 ? 72 : 92;
-  const right = Math.max(1, last, Math.min(former?.points.at(-1).step ?? 0, last + (total || 1)));
+  const own = Math.max(1, last), right = Math.max(own, Math.min(former?.points.at(-1).step ?? 0, last + (total || 1)));
   const before = (of) => (former ? [{ name: "before", class: "before", points: former.points.map((p) => [p.step, of(p)]), until: last }] : []);
   const at = (record) => (record.epoch - began) * (total || 1);
   const epochs = records.filter((record) => record.epoch > began);
@@ -116,9 +116,9 @@ export function curves(state) {
     ], { right, axis: [0, 1], format: percent, empty: until("what it recognizes") }),
     ...(layers.length ? [plot("saturated neurons, slope below 0.01", layers.map((name, i) => (
       { name: name.replace("hidden layer", "hidden"), class: "abcde"[i], points: now((p) => p.saturated[name]) }
-    )), { right, axis: [0, 1], format: percent, empty: until("how many hardly learn") })] : []),
+    )), { right: own, axis: [0, 1], format: percent, empty: until("how many hardly learn") })] : []),
     plot(`norm of the gradient by layer${velocity === null ? "" : `; velocity: ${text(velocity, 1)} of it`}`, weights.map((name, i) => (
       { name: short(name), class: "abcde"[i], points: now((p) => p.norms[name]) }
-    )), { right, log: true, format: (value) => (value ? text(value, value < 0.01 ? 3 : 2) : "0"), empty: until("what layers are to change") }),
+    )), { right: own, log: true, format: (value) => (value ? text(value, value < 0.01 ? 3 : 2) : "0"), empty: until("what layers are to change") }),
   ];
 }
