@@ -438,8 +438,9 @@ def test_any_module_can_be_shown_and_trained(data: mnist.Dataset, sessions: Any)
     assert sum(seen["layers"][-1]["activations"]) == pytest.approx(1)  # a softmax
     assert seen == session.look(data.train.images[0], None)  # nothing is dropped
     assert session.state()["tiles"]["shape"] == [3, 5, 5]
-    with refused(ValueError, "single hidden neurons"):
-        session.neuron(0)
+    assert session.neuron(2) == {"neuron": 2, "digits": 0, "means": None}  # a kernel is no neuron
+    with refused(ValueError, "below 3"):
+        session.neuron(3)
     trained(session, "epoch")
     assert session.state()["step"] == 4
     session.change("", {"lr": "0.02"})

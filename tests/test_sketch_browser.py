@@ -409,6 +409,8 @@ def test_any_module(opened: Any, data: mnist.Dataset) -> None:
     window.draw(TWO)
     assert len(window.texts("#tiles .tile")) == 20
     assert len(window.texts("#layers .tile")) == 15
+    rows = {tile.bounding_box()["y"] for tile in window.tab.locator("#layers .tile").all()}
+    assert len(rows) < 5  # not one below the other
     window.tab.click("#step")
     window.trained(1)
     assert window.tab.is_hidden("#command")

@@ -9,7 +9,7 @@ from tinygrad_mnist.mode import enable_grad
 from tinygrad_mnist.optim import Optimizer
 from tinygrad_mnist.tensor import Array, Tensor, leaf
 
-from .seeing import SATURATED, Numbers, evaluation, finite, layers_of, slopes
+from .seeing import SATURATED, Numbers, evaluation, finite, layers_of, slopes, weighted
 from .subjects import Subject
 
 SAMPLE = 1000
@@ -80,30 +80,29 @@ def neuron(subject: Subject, number: int) -> Numbers:
     """What a neuron of the first hidden layer says: its mean activation on the digits of each class.
 
     Returns:
-        `neuron`, its number; `means`, by class, None where there is no digit; `digits`, on how many they were measured.
-
-    Raises:
-        ValueError: there is no such neuron, or no layer of single ones.
+        `neuron`, its number; `digits`, on how many it was measured; `means`, by class, None where there is no digit;
+        or None for all, if the first weights do not lead to a hidden layer of single neurons.
     """
     model, data = subject.training.model, subject.data
     split = data.validation if len(data.validation) else data.train
     labels = split.labels[:SAMPLE]
     with np.errstate(all="ignore"), evaluation(model):
-        count = _first_hidden(model, split.images[:1]).shape[1]  # of one image first: what convolves takes memory
-        if not 0 <= number < count:
-            raise ValueError(f"neuron: expected a number below {count}, got {number}")
-        said = _first_hidden(model, split.images[:SAMPLE])[:, number]
+        said = _hidden(model, split.images[:SAMPLE], number)
+    if said is None:
+        return {"neuron": number, "digits": 0, "means": None}
     means = [finite(said[labels == c].mean()) if (labels == c).any() else None for c in range(data.n_classes)]
-    return {"neuron": number, "means": means, "digits": len(labels)}
+    return {"neuron": number, "digits": len(labels), "means": means}
 
 
-def _first_hidden(model: nn.Module, images: Array) -> Array:
-    """The activations of the first hidden layer, of shape (images, neurons)."""
-    with enable_grad():
-        layers = layers_of(model(Tensor(images.astype(np.float32))))
-    if len(layers) < 2 or layers[0][1].ndim != 2:
-        raise ValueError("neuron: expected a hidden layer of single neurons")
-    return layers[0][1].data
+def _hidden(model: nn.Module, images: Array, number: int) -> Array | None:
+    """The activations of a neuron of the first hidden layer; None if there is none."""
+    for some in (images[:1], images):  # of one image first: where weights are kernels, many would take much memory
+        with enable_grad():
+            outputs = model(Tensor(some.astype(np.float32)))
+        found, layers = weighted(outputs), layers_of(outputs)
+        if not found or found[0][1].ndim != 2 or len(layers) < 2 or layers[0][1].ndim != 2:
+            return None
+    return layers[0][1].data[:, number]
 
 
 def _slopes_of(model: nn.Module, images: Array) -> dict[str, tuple[str, Array]]:

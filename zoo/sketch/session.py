@@ -251,9 +251,10 @@ class Session:
 
     def neuron(self, number: int) -> dict[str, Any]:
         """What a hidden neuron says of each class now."""
-        if self.weights is None or self.weights.ndim != 2:
-            raise ValueError("neuron: the images are not those of single hidden neurons")
         with self.still():
+            count = 0 if self.weights is None else tiles(self.weights.data, self.subject.data.image_shape)["count"]
+            if number >= count:
+                raise ValueError(f"neuron: expected a number below {count}, got {number}")
             return neuron(self.subject, number)
 
     def learn(self, pixels: Array, label: int) -> dict[str, Any]:

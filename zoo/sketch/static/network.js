@@ -81,11 +81,15 @@ export class Tiles {
 export function showNeuron(tiles, i, { means, digits }) {
   tiles.one(i, $("neuron-image"));
   tiles.mark(i);
+  $("neuron").hidden = false;
+  $("neuron-bars").hidden = !means;
+  $("neuron-text").textContent = `Weights ${i}.`;
+  if (!means) return;
   const order = means.map((value, label) => [value, label]).filter(([value]) => value !== null).sort((a, b) => b[0] - a[0]);
+  if (!order.length) return; // it is not finite
   const [most, least] = [order[0], order.at(-1)];
   $("neuron-text").textContent = `Neuron ${i} says on average ${text(most[0], 2)} of ${named(most[1])}, ${text(least[0], 2)} of ${named(least[1])}; on ${whole(digits)} digits:`;
   bars($("neuron-bars"), means, { [most[1]]: "answer" }, (x) => text(x, 2));
-  $("neuron").hidden = false;
 }
 
 function neuron(tile, layer, i) {
@@ -101,8 +105,8 @@ function neuron(tile, layer, i) {
 const texts = () => [element("span", { class: "number" }), element("span", { class: "slope" })];
 
 /** Layers without images: a cell for each neuron. */
-function cells(layer) {
-  const box = element("div", { class: "cells" });
+function neurons(layer) {
+  const box = element("div", { class: "neurons" });
   layer.activations.forEach((_, i) => {
     const cell = element("div", { class: "tile" }, element("span", { class: "track" }, element("i")), ...texts());
     neuron(cell, layer, i);
@@ -154,7 +158,7 @@ export function show(seen, label, tiles, state) {
     ? `${drawn.name}: ${drawn.count} neurons, ${drawn.function}` + (drawn.count > images.shape[0] ? ` (the first ${images.shape[0]})` : "")
     : "first weights";
   $("layers").replaceChildren(...hidden.filter((layer) => layer !== drawn).flatMap((layer) => [
-    element("h3", {}, `${layer.name}: ${layer.count} numbers, ${layer.function}`), cells(layer)]));
+    element("h3", {}, `${layer.name}: ${layer.count} numbers, ${layer.function}`), neurons(layer)]));
   const counted = seen.layers.filter((layer) => layer.slopes);
   $("saturation").textContent = counted.length === 0 ? ""
     : "⚑ Saturated, slope below 0.01: " + counted.map((l) => `${saturated(l)} of ${l.activations.length} ${l.name === "outputs" ? "outputs" : l.name === "hidden layer" ? "hidden neurons" : `in ${l.name}`}`).join(", ") + ".";

@@ -78,7 +78,7 @@ function preset(state) {
 }
 
 const SYMBOLS = { eta: "η", mu: "μ", lmbda: "λ", lambda: "λ", lr: "η", momentum: "μ" };
-const setting = ([key, value]) => (key === "network" ? value : `${SYMBOLS[key] ?? key} ${value}`);
+const setting = ([key, value]) => (key === "network" ? value : `${SYMBOLS[key] ?? key} ${value || "none"}`);
 
 /** In what the training before this one was another. */
 function before({ former, settings }) {
