@@ -356,10 +356,13 @@ def test_settings_and_the_address(opened: Any, data: mnist.Dataset) -> None:
     assert subject.network == Network(seed=17)
     assert window.preset() == "the digit that seed 17 loses"
     assert "output for 8" in window.texts("#watch")[0]
-    window.tab.fill("#settings [name=lr]", "2.5")
-    window.tab.keyboard.press("Enter")
-    window.until("document.querySelector('#watch').textContent === ''")
-    assert window.preset() == "settings of your own"
+    window.tab.click("#step")
+    window.trained(1)
+    for rate, said in (("2.5", "lr 2.5"), ("3.0", "lr default")):  # the preset's own, but not from the first step on
+        window.tab.fill("#settings [name=lr]", rate)
+        window.tab.keyboard.press("Enter")
+        window.until(f"document.querySelector('#deviations').textContent.includes('{said} from step 2')")
+        assert window.preset() == "settings of your own"
     window.tab.select_option("#settings [name=network]", "network3")
     window.tab.wait_for_selector("#settings [name=lmbda]")
     window.tab.fill("#settings [name=lmbda]", "-1")
