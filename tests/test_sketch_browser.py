@@ -257,6 +257,7 @@ def test_two_settings_are_compared(opened: Any, data: mnist.Dataset) -> None:
     assert window.texts("#plots .empty")[0] == "start, and see how wrong it is"
     assert window.tab.locator(".curve.before").count() == 0
     assert window.tab.is_disabled("#kinds [data-kind=learned]")
+    first = next(text for text in window.texts("#plots .label") if text.startswith("now "))
     window.tab.click("#epoch")
     window.trained(32)
     assert window.tab.get_attribute("#kinds [data-kind=learned]", "aria-pressed") == "true"
@@ -266,10 +267,11 @@ def test_two_settings_are_compared(opened: Any, data: mnist.Dataset) -> None:
     window.trained(0)
     assert window.texts("#before") == ["before: μ 0.0"]
     assert window.tab.locator(".curve.before").count() == 2
+    assert first.replace("now", "before") in window.texts("#plots .label")  # at the same step
     window.tab.click("#epoch")
     window.trained(32)
     labels = window.texts("#plots .label")
-    assert cost.replace("now", "before") in labels  # at the same step
+    assert cost.replace("now", "before") in labels
     assert any("velocity: " in text for text in window.texts("#plots figcaption"))
     window.tab.click("#restart")
     window.trained(0)
