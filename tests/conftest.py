@@ -7,6 +7,7 @@
 
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -88,6 +89,22 @@ def as_expected(done: Done, status: int) -> Done:
     if status != 2:
         assert done.stderr.count("\n") == (status != 0), done.stderr
     return done
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """A browser, in which nothing is kept. CI requires it, others may skip what needs it."""
+    program = shutil.which("chromium")
+    if not os.environ.get("CI"):
+        if program is None:
+            pytest.skip("there is no chromium; Debian's package is chromium (apt-get install chromium)")
+        pytest.importorskip("playwright", reason='playwright drives the browser: pip install -e ".[test]"')
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        browser.close()
 
 
 OTHER_COMMANDS = {"zoo": all_four, "zoo.predict": predict.main, "zoo.writer": writer.main}

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from decimal import ROUND_HALF_UP, Context, Decimal
 from pathlib import Path
@@ -17,49 +15,21 @@ import pytest
 from tinygrad_mnist import Tensor, mnist, nn, optim, visualize
 from tinygrad_mnist.losses import quadratic_cost
 
+from .browser import SIZES, Page
 from .helpers import ROOT, named
 
 pytestmark = pytest.mark.slow
 
-SIZES = {"screen": (1280, 720), "phone": (390, 844)}
 
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    """A browser, in which nothing is kept."""
-    program = shutil.which("chromium")
-    if program is None and not os.environ.get("CI"):
-        pytest.skip("there is no chromium; Debian's package is chromium (apt-get install chromium)")
-    if not os.environ.get("CI"):
-        pytest.importorskip("playwright", reason='playwright drives the browser: pip install -e ".[test]"')
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-class Opened:
-    """A page in the browser, and what its console said."""
+class Opened(Page):
+    """A page that was saved, without a network."""
 
     def __init__(self, browser: Any, file: Path, size: str = "screen", scheme: str = "light") -> None:
-        width, height = SIZES[size]
-        self.context = browser.new_context(
-            viewport={"width": width, "height": height}, color_scheme=scheme, has_touch=size == "phone", offline=True
-        )
-        self.tab = self.context.new_page()
-        self.said: list[str] = []
-        self.tab.on("console", lambda message: self.said.append(message.text))
-        self.tab.on("pageerror", lambda error: self.said.append(str(error)))
-        self.tab.on("request", lambda request: self.requests.append(request.url))
-        self.requests: list[str] = []
-        self.tab.goto(file.as_uri())
+        super().__init__(browser, file.as_uri(), size, scheme, offline=True)
 
     def close(self) -> None:
-        assert self.said == []
         assert [url for url in self.requests if not url.startswith(("file:", "data:"))] == []
-        self.context.close()
+        super().close()
 
     @property
     def place(self) -> str:

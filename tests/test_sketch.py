@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tinygrad_mnist import OPS, Tensor, grad, mnist, nn, optim, relu
+from tinygrad_mnist import OPS, Tensor, grad, mnist, nn, optim, relu, train
 from tinygrad_mnist.losses import softmax_cross_entropy
 from zoo.base import COSTS
 from zoo.images import read_image
@@ -22,11 +22,11 @@ from zoo.network import Network
 from zoo.network1 import Network1
 from zoo.network2 import Network2
 from zoo.network3 import Network3
-from zoo.sketch import breaking, seeing, serving
+from zoo.sketch import breaking, measuring, seeing, serving
 from zoo.sketch.__main__ import main
 from zoo.sketch.application import HEADERS, MOST, SIDE, application, news
 from zoo.sketch.session import Session
-from zoo.sketch.subjects import OwnSubject, ZooSubject
+from zoo.sketch.subjects import PRESETS, OwnSubject, ZooSubject
 from zoo.training import Training
 
 from .helpers import refused
@@ -203,6 +203,45 @@ def test_the_command_names_all_that_the_training_depends_on(data: mnist.Dataset,
         session.change("network1", {"recipe": "other"})
 
 
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.text)
+def test_a_preset_is_found_again_by_its_settings(preset: Any, data: mnist.Dataset) -> None:
+    subject = ZooSubject(data, Network3(seed=9))
+    subject.change(preset.network, preset.settings)
+    assert subject.described()["address"] == {"network": preset.network, **preset.settings}
+
+
+def test_the_training_before_is_kept_to_compare_with(session: Session) -> None:
+    assert session.state()["former"] is None
+    trained(session, "epoch")
+    session.change("network", {"lr": "0.5"})
+    trained(session, "step")
+    points = session.state()["points"]
+    session.change("network1", {"lr": "0.5"}, anew=True)
+    former = session.state()["former"]
+    assert former["points"] == points
+    assert former["points"][-1]["step"] == 101
+    assert (former["settings"]["network"], former["settings"]["eta"]) == ("network", "0.5")
+    assert former["changes"] == ["lr 0.5 from step 101 on"]
+    assert session.settings["network"] == "network1"
+    session.go("restart")  # of which there were no steps
+    assert session.state()["former"] == former
+
+
+def test_a_preset_begins_anew_even_where_its_settings_act_at_once(session: Session) -> None:
+    trained(session, "step")
+    session.go("run")
+    session.change("network", {"lr": "0.5"}, anew=True)
+    assert session.running
+    session.go("pause")
+    state = session.state()
+    assert (state["changes"], state["rate"]) == ([], 0.5)
+    assert state["former"]["settings"]["eta"] == "3.0"
+    trained(session, "epoch")
+    expected = Training(Network(lr=0.5, epochs=session.state()["epoch"]), session.subject.data, backend="numpy")
+    list(expected.fit())
+    assert parameters(session.subject.training.model) == parameters(expected.model)
+
+
 def test_a_rate_given_at_once_is_stepped_down_by_the_schedule(data: mnist.Dataset, sessions: Any) -> None:
     session = sessions(ZooSubject(data, Network2(lr_step=1)))
     trained(session, "epoch")
@@ -308,6 +347,74 @@ def test_a_step_of_ones_own_is_the_optimizers_step(session: Session) -> None:
     assert session.state()["own_steps"] == 1
 
 
+def test_steps_of_ones_own_are_counted_apart(session: Session) -> None:
+    image = session.subject.data.validation.images[0]
+    trained(session, "step")
+    session.learn(image, 5)
+    session.learn(image, 5)
+    state, seen = session.state(), session.look(image, None)
+    assert (state["step"], state["own_steps"]) == (seen["step"], seen["own_steps"]) == (1, 2)
+
+
+def test_the_saturated_neurons_of_each_layer_are_measured(session: Session) -> None:
+    trained(session, "step")
+    network, images = session.subject.training.model, session.subject.data.validation.images[:100]
+    hidden = network.layers[1](network.layers[0](images))
+    for name, a in (("hidden layer", hidden), ("outputs", network(images))):
+        share = session.state()["points"][-1]["saturated"][name]
+        assert 0 < share < 1
+        assert share == pytest.approx(np.mean(a * (1 - a) < 0.01))
+
+
+def test_the_velocity_is_measured_in_gradients(data: mnist.Dataset, sessions: Any) -> None:
+    plain, momentum = sessions(), sessions(ZooSubject(data, Network1(lr=0.1, momentum=0.9)))
+    for session in (plain, momentum):
+        trained(session, "step")
+    assert [session.state()["points"][-1]["velocity"] for session in (plain, momentum)] == [None, 1]
+    trained(momentum, "epoch")
+    optimizer = momentum.subject.training.optimizer
+    v, g = (
+        np.concatenate([x.ravel() for x in each]).astype(float)
+        for each in zip(*((s["velocity"], p.grad.data) for p, s in optimizer.state.items()), strict=True)
+    )
+    shown = momentum.state()["points"][-1]["velocity"]
+    assert shown == pytest.approx(np.linalg.norm(v) / np.linalg.norm(g))
+    assert 1 < shown < 10
+
+
+def test_of_each_class_it_is_told_how_often_it_is_recognized_and_rightly_answered() -> None:
+    labels = np.array([0, 0, 1, 1, 2])
+    outputs = np.array([[0.9, 0, 0.1, 0], [0.9, 0, 0, 0], [0.9, 0.001, 0, 0], [0.2, 0.003, 0, 0], [0.8, 0.3, 0.3, 0]])
+    told = measuring.by_class(outputs, labels, 4, True)
+    assert told["recall"] == [1, 0, 0, None]
+    assert told["precision"] == [2 / 5, None, None, None]
+    lost = told["lost"]  # a 2 is not recognized either, but may still be learned: its output is not saturated
+    assert lost == [{"label": 1, "output": 0.002, "slope": pytest.approx(0.002 * 0.998)}]
+    assert measuring.by_class(outputs, labels, 4, False)["lost"] == []
+
+
+def test_a_digit_that_is_lost_is_told_with_its_slope(data: mnist.Dataset, sessions: Any) -> None:
+    session = sessions(ZooSubject(data, Network1(momentum=0.95)))
+    trained(session, "epoch")
+    lost, split = session.state()["lost"], data.validation
+    outputs = train.evaluate(session.subject.training.model, split.images)
+    assert lost
+    for each in lost:
+        own = outputs[split.labels == each["label"]]
+        assert np.mean(own.argmax(1) == each["label"]) < 0.01
+        assert each["output"] == pytest.approx(np.median(own[:, each["label"]]))
+        assert each["slope"] == pytest.approx(each["output"] * (1 - each["output"]))
+        assert each["slope"] < 0.01
+
+
+def test_what_a_hidden_neuron_says_of_each_class(client: Client, session: Session) -> None:
+    network, split = session.subject.training.model, session.subject.data.validation
+    about = client.post("/neuron", json={"neuron": 4}, headers=ORIGIN).json()
+    hidden = network.layers[1](network.layers[0](split.images))[:, 4]
+    assert (about["neuron"], about["digits"]) == (4, len(split))
+    assert about["means"] == pytest.approx([hidden[split.labels == c].mean() for c in range(10)], rel=1e-5)
+
+
 class Convolution(nn.Module):
     """A network of another kind, with dropout."""
 
@@ -331,6 +438,9 @@ def test_any_module_can_be_shown_and_trained(data: mnist.Dataset, sessions: Any)
     assert sum(seen["layers"][-1]["activations"]) == pytest.approx(1)  # a softmax
     assert seen == session.look(data.train.images[0], None)  # nothing is dropped
     assert session.state()["tiles"]["shape"] == [3, 5, 5]
+    assert session.neuron(2) == {"neuron": 2, "digits": 0, "means": None}  # a kernel is no neuron
+    with refused(ValueError, "below 3"):
+        session.neuron(3)
     trained(session, "epoch")
     assert session.state()["step"] == 4
     session.change("", {"lr": "0.02"})
@@ -365,6 +475,24 @@ def test_what_cannot_be_shown_is_refused(data: mnist.Dataset) -> None:
         serving.show(nn.Linear(784, 10, rng=rng), [1, 2])  # type: ignore[arg-type]
     with refused(ValueError, "show", "(1, 4)"):
         serving.show(nn.Linear(784, 4, rng=rng), data)
+
+
+def test_who_looks_while_it_begins_anew_sees_points(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    window = threading.Thread(target=lambda: seen.append(len(session.state()["points"])))
+    measure = session._measure
+
+    def measure_while_somebody_looks() -> None:
+        if not session.points:
+            window.start()
+            window.join(0.1)
+        measure()
+
+    trained(session, "step")
+    monkeypatch.setattr(session, "_measure", measure_while_somebody_looks)
+    session.go("restart")
+    window.join()
+    assert seen == [1]
 
 
 def test_windows_that_begin_anew_at_once_leave_one_training(session: Session) -> None:
@@ -454,6 +582,9 @@ def test_another_page_is_refused(method: str, headers: dict[str, str], client: C
         ("/look", {"example": 0, "label": 10}, "from 0 to 9"),
         ("/learn", {"example": 0}, "say what the digit is"),
         ("/change", {"network": "network", "settings": {"lr": 3}}, "texts by name"),
+        ("/neuron", {"neuron": 30}, "below 30"),
+        ("/neuron", {"neuron": -1}, "at least 0"),
+        ("/change", {"network": "network9", "settings": {}, "anew": True}, "no network"),
         ("/break", {"op": "os", "place": 0, "change": "sign"}, "has no rule"),
         ("/break", {"op": "mul", "place": 5, "change": "sign"}, "has no rule"),
         ("/break", {"op": "mul", "place": 0, "change": "__import__"}, "is no change"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -26,46 +25,22 @@ from zoo.sketch.serving import served
 from zoo.sketch.subjects import OwnSubject, ZooSubject
 from zoo.training import Training
 
+from .browser import SIZES, Page
 from .helpers import ROOT, environment
+
+if not os.environ.get("CI"):  # which has to have it
+    pytest.importorskip("uvicorn", reason='the page needs a server: pip install -e ".[sketch]"')
 
 pytestmark = pytest.mark.slow
 
-SIZES = {"screen": (1280, 720), "phone": (390, 844)}
 TWO = [(80, 90), (110, 55), (160, 50), (190, 85), (170, 130), (120, 180), (80, 220), (140, 222), (205, 220)]
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    """A browser, in which nothing is kept."""
-    program = shutil.which("chromium")
-    if not os.environ.get("CI"):
-        if program is None:
-            pytest.skip("there is no chromium; Debian's package is chromium (apt-get install chromium)")
-        pytest.importorskip("playwright", reason='playwright drives the browser: pip install -e ".[test]"')
-        pytest.importorskip("uvicorn", reason='the page needs a server: pip install -e ".[sketch]"')
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-class Opened:
-    """The page in a window of the browser, and what its console said."""
+class Opened(Page):
+    """The page in a window of the browser."""
 
     def __init__(self, browser: Any, address: str, size: str = "screen", scheme: str = "light") -> None:
-        width, height = SIZES[size]
-        self.context = browser.new_context(
-            viewport={"width": width, "height": height}, color_scheme=scheme, has_touch=size == "phone"
-        )
-        self.tab = self.context.new_page()
-        self.said: list[str] = []
-        self.tab.on("console", lambda message: self.said.append(message.text))
-        self.tab.on("pageerror", lambda error: self.said.append(str(error)))
-        self.requests: list[str] = []
-        self.tab.on("request", lambda request: self.requests.append(request.url))
-        self.tab.goto(address)
+        super().__init__(browser, address, size, scheme)
         self.tab.wait_for_selector("#labels button")
 
     def draw(self, places: list[tuple[int, int]]) -> None:
@@ -97,6 +72,10 @@ class Opened:
     def texts(self, selector: str) -> list[str]:
         return [text.replace("−", "-") for text in self.tab.locator(selector).all_text_contents()]
 
+    def preset(self) -> str:
+        """Which of the settings worth looking at are said to be those of the training."""
+        return str(self.tab.evaluate("document.querySelector('#preset').selectedOptions[0].text"))
+
     def trained(self, step: int) -> None:
         """Wait until the page is at this step, and rests."""
         self.until(f"document.body.dataset.step === '{step}'")
@@ -112,9 +91,8 @@ class Opened:
         ).reshape(28, 28, 4)[..., :3]
 
     def close(self) -> None:
-        assert self.said == []
         assert {url.split("/")[2].split(":")[0] for url in self.requests} == {"127.0.0.1"}
-        self.context.close()
+        super().close()
 
 
 @pytest.fixture(scope="module")
@@ -177,8 +155,12 @@ def test_every_number_shown_of_a_drawing_is_pythons(opened: Any) -> None:
     assert len(shown) == 10
     assert all(map(is_shown, shown, outputs.numpy()[0].tolist()))
     verdict = window.texts("#verdict")[0]
-    assert verdict.startswith(f"a {answer}?")
+    assert re.match(rf"an? {answer}\? By ", verdict)
     assert is_shown(verdict.split()[-1], loss.item())
+    for text, a in zip(window.texts("#outputs .slope"), outputs.numpy()[0].tolist(), strict=True):
+        slope = float(np.float32(a) * (1 - np.float32(a)))
+        assert (text != "") == (slope < 0.01)
+        assert text == "" or is_shown(text, slope)
     activations = window.texts("#tiles .number")
     assert all(abs(float(text) - a) <= 0.00501 for text, a in zip(activations, hidden.tolist(), strict=True))
     for mark, a in zip(window.texts("#tiles .slope"), hidden.tolist(), strict=True):
@@ -232,6 +214,7 @@ def test_one_real_step_with_a_digit_of_ones_own(opened: Any, data: mnist.Dataset
         expected = [np.linalg.norm(p.grad.numpy()), np.linalg.norm(change), np.abs(change).max()]
         assert all(is_shown(number, float(value), 4) for number, value in zip(numbers, expected, strict=True))
     assert "1 step of your own" in window.texts("#deviations")[0]
+    assert "step 0 + 1 of your own" in window.texts("#status")[0]
     change = (after["layers.0.weight"] - before["layers.0.weight"]).T.reshape(30, 28, 28)
     scale = np.percentile(np.abs(change), 99.5)
     levels = np.rint((change / scale).clip(-1, 1) * 127)
@@ -268,12 +251,97 @@ def test_training_live_two_windows_and_reload(opened: Any, data: mnist.Dataset) 
     two.trained(0)
 
 
+def test_two_settings_are_compared(opened: Any, data: mnist.Dataset) -> None:
+    window = opened(ZooSubject(data, Network1(lr=0.1, momentum=0.0)))
+    assert window.preset() == "momentum, 1: η 0.1 without it"
+    assert window.texts("#plots .empty")[0] == "start, and see how wrong it is"
+    assert window.tab.locator(".curve.before").count() == 0
+    assert window.tab.is_disabled("#kinds [data-kind=learned]")
+    first = next(text for text in window.texts("#plots .label") if text.startswith("now "))
+    window.tab.click("#epoch")
+    window.trained(32)
+    assert window.tab.get_attribute("#kinds [data-kind=learned]", "aria-pressed") == "true"
+    assert "".join(window.texts("#plots .empty")) == ""
+    cost = next(text for text in window.texts("#plots .label") if text.startswith("now "))
+    window.tab.select_option("#preset", label="momentum, 2: η 0.1 with μ 0.9")
+    window.trained(0)
+    assert window.texts("#before") == ["before: μ 0.0"]
+    assert window.tab.locator(".curve.before").count() == 2
+    assert first.replace("now", "before") in window.texts("#plots .label")  # at the same step
+    window.tab.click("#epoch")
+    window.trained(32)
+    labels = window.texts("#plots .label")
+    assert cost.replace("now", "before") in labels
+    assert any("velocity: " in text for text in window.texts("#plots figcaption"))
+    window.tab.click("#restart")
+    window.trained(0)
+    assert window.texts("#before") == ["before: the same settings"]
+    window.tab.reload()
+    window.tab.wait_for_selector(".curve.before", state="attached")
+
+
+def test_small_gradients_do_not_stretch_the_axis(opened: Any) -> None:
+    window = opened()
+    figure = window.tab.evaluate(
+        """async () => { const { curves } = await import('/curves.js');
+        const other = { cost: 1, validation: 0, velocity: null, saturated: {} };
+        const point = (step, norm) => ({ ...other, step, norms: { w: norm } });
+        const points = [point(0, null), point(1, 0.5), point(2, 3e-9), point(3, 0)];
+        return curves({ points, step: 3, records: [], began: 0, total: 1, former: null }).at(-1).outerHTML }"""
+    )
+    assert "edge: ≤ 1e−4" in figure
+    assert ">w 0<" in figure
+    places = [place.split(",") for place in re.findall(r'points="([^"]*)"', figure)[0].split()]
+    assert len(places) == 3
+    assert places[1][1] == places[2][1] > places[0][1]
+
+
+def test_being_right_by_chance_is_not_called_right_alone(opened: Any, data: mnist.Dataset) -> None:
+    subject = ZooSubject(data, Network())
+    network: Any = subject.training.model
+    output = network.layers[2]
+    output.weight.data[:], output.bias.data[:] = 0, -8  # a dead network: it says 0.0003 to all ten
+    output.bias.data[3] = -7
+    window = opened(subject)
+    split = data.test
+    assert split is not None
+    three = int(np.flatnonzero(split.labels == 3)[0])
+    window.tab.click("#example")
+    for i in range(three):
+        window.until(f"document.querySelector('#note').textContent.startsWith('Test digit {i},')")
+        window.tab.click("#example")
+    window.until("document.querySelector('#verdict').textContent.startsWith('a 3? Right')")
+    verdict = window.texts("#verdict")[0]
+    share = np.mean(data.validation.labels == 3)
+    assert "a 3? Right, by chance: by 0.001 to 3e-4 for 0. No output reaches 0.5." in verdict
+    assert f"When it says 3, it is right in {100 * share:.0f} %." in verdict
+    assert window.texts("#lost")[0].startswith("⚑ Never recognized: 0, 1, 2, 4, 5, 6, 7, 8, 9;")
+
+
+def test_what_a_hidden_neuron_looks_for(opened: Any, data: mnist.Dataset) -> None:
+    subject = ZooSubject(data, Network1())
+    window = opened(subject)
+    window.tab.focus("#tiles .tile")
+    window.tab.keyboard.press("ArrowRight")
+    window.tab.keyboard.press("Enter")
+    window.tab.wait_for_selector("#neuron", state="visible")
+    network: Any = subject.training.model
+    said = network.layers[1](network.layers[0](data.validation.images)).numpy()[:, 1]
+    means = [said[data.validation.labels == c].mean() for c in range(10)]
+    assert [float(text) for text in window.texts("#neuron-bars .number")] == pytest.approx(means, abs=0.0051)
+    assert re.search(rf"on average \S+ of an? {np.argmax(means)},", window.texts("#neuron-text")[0])
+    np.testing.assert_array_equal(window.pixels("#neuron-image"), window.pixels("#tiles .tile:nth-child(2) canvas"))
+    window.tab.click("#tiles .tile:nth-child(2)")
+    window.tab.wait_for_selector("#neuron", state="hidden")
+
+
 def test_settings_and_the_address(opened: Any, data: mnist.Dataset) -> None:
     subject: Any = ZooSubject(data, Network())
     window = opened(subject, "#network=network1&momentum=0.25&seed=4")
     assert subject.network == Network1(momentum=0.25, seed=4)
     window.tab.click("#step")
     window.trained(1)
+    window.tab.click("#all-settings summary")
     window.tab.fill("#settings [name=lr]", "0.5")
     window.tab.keyboard.press("Enter")
     window.until("location.hash.includes('lr=0.5')")
@@ -284,9 +352,19 @@ def test_settings_and_the_address(opened: Any, data: mnist.Dataset) -> None:
     assert subject.network == Network1(momentum=0.25, seed=4, lr=0.5, cost="cross-entropy")
     command = "python -m zoo.network1 --cost cross-entropy --seed 4 --momentum 0.25"
     assert window.texts("#command") == [command]  # 0.5 is that cost's own rate
+    assert window.preset() == "settings of your own"
     window.tab.select_option("#preset", label="the digit that seed 17 loses")
     window.until("location.hash === '#network=network&seed=17'")
     assert subject.network == Network(seed=17)
+    assert window.preset() == "the digit that seed 17 loses"
+    assert "output for 8" in window.texts("#watch")[0]
+    window.tab.click("#step")
+    window.trained(1)
+    for rate, said in (("2.5", "lr 2.5"), ("3.0", "lr default")):  # the preset's own, but not from the first step on
+        window.tab.fill("#settings [name=lr]", rate)
+        window.tab.keyboard.press("Enter")
+        window.until(f"document.querySelector('#deviations').textContent.includes('{said} from step 2')")
+        assert window.preset() == "settings of your own"
     window.tab.select_option("#settings [name=network]", "network3")
     window.tab.wait_for_selector("#settings [name=lmbda]")
     window.tab.fill("#settings [name=lmbda]", "-1")
@@ -336,6 +414,8 @@ def test_any_module(opened: Any, data: mnist.Dataset) -> None:
     window.draw(TWO)
     assert len(window.texts("#tiles .tile")) == 20
     assert len(window.texts("#layers .tile")) == 15
+    rows = {tile.bounding_box()["y"] for tile in window.tab.locator("#layers .tile").all()}
+    assert len(rows) < 5  # not one below the other
     window.tab.click("#step")
     window.trained(1)
     assert window.tab.is_hidden("#command")

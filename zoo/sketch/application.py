@@ -113,7 +113,7 @@ def application(session: Session, hosts: set[str], ending: Callable[[], bool] = 
         settings = given.get("settings")
         if not isinstance(settings, dict) or not all(isinstance(x, str) for x in settings.values()):
             raise RequestError("expected settings, texts by name")
-        session.change(_text(given, "network"), settings)
+        session.change(_text(given, "network"), settings, given.get("anew") is True)
         return {}
 
     def look(given: dict[str, Any]) -> Any:
@@ -129,6 +129,9 @@ def application(session: Session, hosts: set[str], ending: Callable[[], bool] = 
 
     def next_wrong(given: dict[str, Any]) -> Any:
         return {"example": session.wrong_after(_number(given, "example"))}
+
+    def neuron(given: dict[str, Any]) -> Any:
+        return session.neuron(_number(given, "neuron"))
 
     def break_it(given: dict[str, Any]) -> Any:
         if not one_at_a_time.acquire(blocking=False):
@@ -148,6 +151,7 @@ def application(session: Session, hosts: set[str], ending: Callable[[], bool] = 
         asked(look, "/look"),
         asked(learn, "/learn"),
         asked(next_wrong, "/wrong"),
+        asked(neuron, "/neuron"),
         asked(break_it, "/break"),
     ]
     return Guarded(Starlette(routes=routes), hosts)

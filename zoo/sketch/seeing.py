@@ -103,6 +103,13 @@ def layer(name: str, node: Tensor, activations: Array | None = None) -> Numbers:
     }
 
 
+def layers_of(outputs: Tensor) -> list[tuple[str, Tensor]]:
+    """The layers between which weights are applied, by name: the activations of hidden ones, then the outputs."""
+    before = list({id(node.inputs[0]): node.inputs[0] for node, _ in weighted(outputs)[1:]}.values())
+    hidden = [("hidden layer" if len(before) == 1 else f"layer {i}", a) for i, a in enumerate(before, 1)]
+    return [*hidden, ("outputs", outputs)]
+
+
 def look(
     model: nn.Module,
     cost: Callable[[Any, Any], Tensor],
@@ -132,9 +139,7 @@ def look(
         answer = int(np.nan_to_num(shown[0], nan=-np.inf).argmax())
         target = answer if label is None else label
         loss = cost(outputs, Tensor(row(target, n_classes)))
-        before = list({id(node.inputs[0]): node.inputs[0] for node, _ in weighted(outputs)[1:]}.values())
-        hidden = [layer("hidden layer" if len(before) == 1 else f"layer {i}", a) for i, a in enumerate(before, 1)]
-        layers = [*hidden, layer("outputs", outputs, shown)]
+        layers = [layer(name, a, shown if a is outputs else None) for name, a in layers_of(outputs)]
         gradient = grad(loss, x).data
     return {
         "pixels": listed(pixels),

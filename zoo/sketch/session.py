@@ -18,16 +18,14 @@ import numpy as np
 
 from tinygrad_mnist import train
 from tinygrad_mnist.command import one_line
-from tinygrad_mnist.tensor import Array, Tensor, leaf
+from tinygrad_mnist.tensor import Array, leaf
 
+from .measuring import SAMPLE, measured, neuron, norms
 from .seeing import evaluation, finite, first_weights, look, moved, row, tiles
 from .subjects import Subject
 
-SAMPLE = 1000
-"""On how many validation digits, the first ones, cost and accuracy are measured while the network trains."""
-
 SECONDS = 0.1
-"""How often they are measured."""
+"""How often cost, accuracy and gradients are measured."""
 
 POINTS = 300
 """How many measurements are kept; of more, every second of the older half is left out."""
@@ -56,22 +54,26 @@ class Session:
         self.version = 0
         self.thread: threading.Thread | None = None
         self.generation = 0
+        self.former: dict[str, Any] | None = None  # the training before this one, to compare with
         self._begin()
 
     # --- The thread that trains ---
 
-    def _begin(self) -> None:
-        """Forget what was measured, and have a thread wait for its first step."""
-        self.steps, self.in_epoch, self.total, self.target = 0, 0, 0, 0.0
-        self.points: list[dict[str, Any]] = []
-        self.fault, self.own_steps, self.changes = "", 0, list[str]()
-        self.began = len(self.subject.training.history)
-        self.ready = threading.Event()
-        data = self.subject.data
-        self.weights = first_weights(self.subject.training.model, data.train.images[0], data.image_shape)
-        self.first = None if self.weights is None else self.weights.data.copy()
-        self._measure()
-        self.thread = threading.Thread(target=self._train, args=(self.generation,), daemon=True)
+    def _begin(self, begin: Callable[[], None] = lambda: None) -> None:
+        """Begin, forget what was measured, and have a thread wait for its first step; nobody sees half of that."""
+        with self.lock:
+            begin()
+            self.steps, self.in_epoch, self.total, self.target = 0, 0, 0, 0.0
+            self.points: list[dict[str, Any]] = []
+            self.fault, self.own_steps, self.changes = "", 0, list[str]()
+            self.began = len(self.subject.training.history)
+            self.ready = threading.Event()
+            data = self.subject.data
+            self.weights = first_weights(self.subject.training.model, data.train.images[0], data.image_shape)
+            self.first = None if self.weights is None else self.weights.data.copy()
+            self.settings = self._settings()
+            self._measure()
+            self.thread = threading.Thread(target=self._train, args=(self.generation,), daemon=True)
         self.thread.start()
         self.ready.wait(60)
         self.version += 1
@@ -127,27 +129,11 @@ class Session:
                 return
 
     def _measure(self) -> None:
-        """Note the cost, the accuracy, and the norms of the last step's gradients."""
-        training, data = self.subject.training, self.subject.data
-        split = data.validation if len(data.validation) else data.train
-        images, labels = split.images[:SAMPLE], split.labels[:SAMPLE]
-        targets = np.eye(data.n_classes, dtype=np.float32)[labels]
-        with np.errstate(all="ignore"), evaluation(training.model):
-            outputs = train.evaluate(training.model, images)
-            cost = self.subject.cost(leaf(outputs), leaf(targets)).item()
-            shown = self.subject.probabilities(outputs)
-            right = shown.argmax(1) == labels
-        recall = [finite(right[labels == c].mean()) if (labels == c).any() else None for c in range(data.n_classes)]
-        point = {
-            "step": self.steps,
-            "cost": finite(cost),
-            "validation": float(right.mean()),
-            "norms": _norms(training.model),
-        }
-        saturated = float(np.mean((shown < 0.01) | (shown > 0.99))) if shown.min() >= 0 and shown.max() <= 1 else None
+        """Note how the training stands."""
+        point, self.classes = measured(self.subject, self.steps)
         if self.points and self.points[-1]["step"] == self.steps:
             self.points.pop()
-        self.points.append({**point, "recall": recall, "saturated": saturated})
+        self.points.append(point)
         if len(self.points) > POINTS:
             half = POINTS // 2
             self.points = [*self.points[:half:2], *self.points[half:]]
@@ -189,35 +175,53 @@ class Session:
         with self.order:
             running = self.running
             self.end()
-            begin()
-            self._begin()
+            if self.steps:  # of which `settings` still tells, whatever the subject was changed to
+                self.former = {"settings": self.settings, "changes": self.changes, "points": self.points}
+            self._begin(begin)
             if running:
                 self.go("run")
+
+    def _settings(self) -> dict[str, str]:
+        """The settings as the page writes them: the network's name, and by their flags what its form has."""
+        described = self.subject.described()
+        name = {"network": described["address"]["network"]} if described["address"] else {}
+        return {**name, **{field["flag"].removeprefix("--"): field["value"] for field in described["fields"]}}
 
     @property
     def running(self) -> bool:
         """Whether steps are being taken."""
         return self.steps < self.target and not self.fault
 
-    def change(self, network: str, given: dict[str, str]) -> None:
-        """Take other settings over: between two steps, or in a new training. A ValueError if they cannot be."""
-        with self.order:
-            self._change(network, given)
+    def change(self, network: str, given: dict[str, str], anew: bool = False) -> None:
+        """Take other settings over: between two steps, or in a new training. A ValueError if they cannot be.
 
-    def _change(self, network: str, given: dict[str, str]) -> None:
+        Args:
+            network: its name.
+            given: settings that are not its defaults, as texts by name.
+            anew: whether the training begins anew in any case.
+        """
+        with self.order:
+            self._change(network, given, anew)
+
+    def _change(self, network: str, given: dict[str, str], restart: bool) -> None:
         before = self.subject.training
         with self.still():
             described = self.subject.described()["address"]
             anew = self.subject.change(network, given)
-            if not anew and described != (now := self.subject.described()["address"]) and self.steps:
+            now = self.subject.described()["address"]
+            if not (anew or restart) and described != now and self.steps:
                 said = [
                     f"{key} {now.get(key, 'default')}"
                     for key in {**described, **now}
                     if described.get(key) != now.get(key)
                 ]
                 self.changes.append(f"{', '.join(said)} from step {self.steps + 1:,} on")
+            if not (anew or restart):
+                self.settings = self._settings()
             self.version += 1
-        if anew:
+        if not anew and restart:
+            self._anew(self.subject.begin)
+        elif anew:
             made, self.subject.training = self.subject.training, before  # the thread ends with its own
             self._anew(lambda: setattr(self.subject, "training", made))
 
@@ -239,11 +243,19 @@ class Session:
     def look(self, pixels: Array, label: int | None) -> dict[str, Any]:
         """What the network makes of a digit now."""
         with self.still():
-            return {"step": self.steps, **self._look(pixels, label)}
+            return {"step": self.steps, "own_steps": self.own_steps, **self._look(pixels, label)}
 
     def _look(self, pixels: Array, label: int | None) -> dict[str, Any]:
         subject = self.subject
         return look(subject.training.model, subject.cost, subject.probabilities, pixels, subject.data.n_classes, label)
+
+    def neuron(self, number: int) -> dict[str, Any]:
+        """What a hidden neuron says of each class now."""
+        with self.still():
+            count = 0 if self.weights is None else tiles(self.weights.data, self.subject.data.image_shape)["count"]
+            if number >= count:
+                raise ValueError(f"neuron: expected a number below {count}, got {number}")
+            return neuron(self.subject, number)
 
     def learn(self, pixels: Array, label: int) -> dict[str, Any]:
         """Take one step of the training's own optimizer with this digit alone; what it changed."""
@@ -266,7 +278,7 @@ class Session:
                 "before": before,
                 "after": self._look(pixels, label),
                 **moved(weights, after),
-                "norms": _norms(training.model),
+                "norms": norms(training.model),
                 "tiles": None,
             }
             if self.weights is not None:
@@ -283,6 +295,7 @@ class Session:
             status = "stopped" if self.fault else "running" if self.running else "paused"
             return {
                 "version": self.version,
+                "run": self.generation,
                 "status": status,
                 "fault": self.fault,
                 "step": self.steps,
@@ -298,6 +311,9 @@ class Session:
                     for e in training.history[-POINTS:]
                 ],
                 "points": self.points,
+                "settings": self.settings,
+                "former": self.former,
+                **self.classes,
                 "tiles": None if self.weights is None else tiles(self.weights.data, shape),
                 "learned": None if self.weights is None else tiles(self.weights.data - self.first, shape),
                 "data": {
@@ -309,12 +325,3 @@ class Session:
                 },
                 **self.subject.described(),
             }
-
-
-def _norms(model: Any) -> dict[str, float | None]:
-    """The norms of the gradients of the last step, by parameter; None before the first."""
-    with np.errstate(all="ignore"):
-        return {
-            name: finite(np.linalg.norm(p.grad.data)) if isinstance(p.grad, Tensor) else None
-            for name, p in model.named_parameters()
-        }

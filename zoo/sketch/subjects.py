@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -31,15 +31,58 @@ ENDLESS = 1_000_000
 AT_ONCE = ("lr", "momentum", "lmbda", "weight_decay")
 """Settings that a training takes over between two steps; all others begin it anew."""
 
-PRESETS: dict[str, tuple[str, str, dict[str, str]]] = {
-    "network": ("network: gradient descent", "network", {}),
-    "network1": ("network1: momentum", "network1", {}),
-    "network2": ("network2: Nesterov, η steps down", "network2", {}),
-    "network3": ("network3: weight decay", "network3", {}),
-    "lost": ("the digit that seed 17 loses", "network", {"seed": "17"}),
-    "saturating": ("momentum that saturates", "network1", {"momentum": "0.9"}),
-}
-"""Settings worth looking at: in words, the network, and what is not its default."""
+
+class Preset(NamedTuple):
+    """Settings worth looking at.
+
+    Attributes:
+        text: what they are, in words.
+        network: its name.
+        settings: what is not that network's default, as the page's address has it.
+        watch: what to look at.
+    """
+
+    text: str
+    network: str
+    settings: dict[str, str]
+    watch: str
+
+
+PRESETS = (
+    Preset(
+        "network: gradient descent", "network", {},
+        "What the book begins with. Draw a digit, train an epoch, and see what is learned.",
+    ),
+    Preset(
+        "network1: momentum", "network1", {},
+        "Small first weights, and momentum. After an epoch its images show strokes and loops.",
+    ),
+    Preset(
+        "network2: Nesterov, η steps down", "network2", {},
+        "As network1, but it looks ahead; every ten epochs η becomes smaller, and the curves smoother.",
+    ),
+    Preset("network3: weight decay", "network3", {}, "Each step makes the weights a little smaller, by λ."),
+    Preset(
+        "momentum, 1: η 0.1 without it", "network1", {"lr": "0.1", "momentum": "0.0"},
+        "Train an epoch, and choose 2: this run's curves stay, faint, behind the new ones.",
+    ),
+    Preset(
+        "momentum, 2: η 0.1 with μ 0.9", "network1", {"lr": "0.1", "momentum": "0.9"},
+        "As 1, but for μ: where gradients agree, steps add up to 1 / (1 − μ) = 10 of them.",
+    ),
+    Preset(
+        "momentum that saturates", "network1", {"momentum": "0.9"},
+        "Steps add up to η / (1 − μ) = 30. Watch the saturated outputs, and the gradients.",
+    ),
+    Preset(
+        "the digit that seed 17 loses", "network", {"seed": "17"},
+        "Its first steps throw the output for 8 far down the sigmoid, where it is flat: it stays there.",
+    ),
+    Preset(
+        "five layers, where gradients vanish", "network", {"hidden": "30 30 30 30", "init": "scaled"},
+        "Take one step, and compare the norms of the gradient, from the last layer back to the first.",
+    ),
+)  # fmt: skip
 
 
 class Trainable(Protocol):
@@ -205,7 +248,10 @@ class ZooSubject:
         if self.size is not None:
             given += ["--train-size", str(self.size)]
         command = told(shlex.join(["python", "-m", f"zoo.{name}", *given]))
-        presets = [{"text": text, "settings": {"network": n, **more}} for text, n, more in PRESETS.values()]
+        presets = [
+            {"text": preset.text, "watch": preset.watch, "settings": {"network": preset.network, **preset.settings}}
+            for preset in PRESETS
+        ]
         names = [*NAMES, *([name] if name not in NAMES else [])]
         return {"networks": names, "fields": form, "presets": presets, "address": address, "command": command}
 

@@ -2,7 +2,8 @@
 
 import { element, percent, text } from "./dom.js";
 
-const NS = "http://www.w3.org/2000/svg", W = 380, H = 92, LEFT = 40, RIGHT = 92, TOP = 8, BOTTOM = 16;
+const NS = "http://www.w3.org/2000/svg", W = 380, LEFT = 40, RIGHT = 96, TOP = 8, BOTTOM = 16;
+let H = 72; // more where the window is higher
 
 function svg(name, attributes, label) {
   const made = document.createElementNS(NS, name);
@@ -29,24 +30,39 @@ function apart(ends) {
   return ends;
 }
 
-/** A picture of curves [{name, class, points: [[x, y], ...], dots}], y over x; `log` for a logarithmic y. */
-function plot(title, curves, { log = false, format = text, last = 1 }) {
+const DECADES = 4;
+
+/** Where a logarithmic axis begins and ends: at powers of ten, and at most so many of them below the largest value. */
+function decades(values) {
+  const positive = values.filter((v) => v > 0);
+  if (!positive.length) return [-DECADES, 0];
+  const high = Math.ceil(Math.log10(Math.max(...positive))), low = Math.floor(Math.log10(Math.min(...positive)));
+  return [Math.min(high - 1, Math.max(low, high - DECADES)), high];
+}
+
+const power = (exponent) => `1e${exponent}`.replace("-", "−");
+
+/**
+ * A picture of curves [{name, class, points: [[x, y], ...], dots, until}], y over x, to `right`. A curve is labelled
+ * with its last value, one that has `until` with its last one up to there. `axis` is [lowest, highest], of which null is
+ * found; `log` makes it logarithmic. `empty` says what will appear.
+ */
+function plot(title, curves, { log = false, axis = [null, null], format = text, right = 1, empty = "" }) {
   const known = curves.map((curve) => ({
-    ...curve, points: curve.points.filter(([, y]) => y !== null && y !== undefined && (!log || y > 0)),
+    ...curve, points: curve.points.filter(([at, y]) => y !== null && y !== undefined && at <= right),
   }));
-  const all = known.flatMap((curve) => curve.points), scale = log ? Math.log10 : (y) => y;
+  const values = known.flatMap((curve) => curve.points.map(([, y]) => y)), scale = log ? Math.log10 : (y) => y;
   const picture = svg("svg", { viewBox: `0 0 ${W} ${H}`, role: "img" });
   picture.append(svg("title", {}, title));
-  const right = Math.max(1, last, ...all.map(([x]) => x));
-  let low = Math.min(...all.map(([, y]) => scale(y))), high = Math.max(...all.map(([, y]) => scale(y)));
-  if (!all.length) [low, high] = [0, 1];
-  if (high - low < 1e-9) [low, high] = [low - 0.5, high + 0.5];
+  let [low, high] = log ? decades(values) : [axis[0] ?? Math.min(...values), axis[1] ?? Math.max(...values)];
+  if (!values.length && !log) [low, high] = [axis[0] ?? 0, axis[1] ?? 1];
+  if (high - low < 1e-9) high = low + 1;
   const x = (v) => LEFT + (W - LEFT - RIGHT) * v / right;
-  const y = (v) => H - BOTTOM - (H - TOP - BOTTOM) * (scale(v) - low) / (high - low);
+  const y = (v) => H - BOTTOM - (H - TOP - BOTTOM) * Math.min(1, Math.max(0, (scale(v) - low) / (high - low)));
   const marks = log ? ticks(low, high).filter(Number.isInteger).map((v) => 10 ** v) : ticks(low, high);
   for (const value of marks) {
     picture.append(svg("line", { x1: LEFT, x2: W - RIGHT, y1: y(value), y2: y(value), class: "grid" }));
-    const label = log ? `1e${Math.log10(value).toFixed(0)}`.replace("-", "−") : format === percent ? `${Math.round(100 * value)} %` : +value.toPrecision(3);
+    const label = log ? power(Math.round(Math.log10(value))) : format === percent ? `${Math.round(100 * value)} %` : +value.toPrecision(3);
     picture.append(svg("text", { x: LEFT - 4, y: y(value) + 3.5, class: "tick end" }, label));
   }
   picture.append(svg("text", { x: LEFT, y: H - 3, class: "tick" }, "step 0"));
@@ -56,37 +72,53 @@ function plot(title, curves, { log = false, format = text, last = 1 }) {
     const places = curve.points.map(([a, b]) => `${x(a).toFixed(1)},${y(b).toFixed(1)}`);
     if (curve.dots) {
       curve.points.forEach(([a, b]) => picture.append(svg("circle", { cx: x(a), cy: y(b), r: 2.4, class: `dot ${curve.class}` })));
-    } else if (places.length) picture.append(svg("polyline", { points: places.join(" "), class: `curve ${curve.class}` }));
-    if (places.length) ends.push({ y: y(curve.points.at(-1)[1]), curve, value: curve.points.at(-1)[1] });
+    } else if (places.length === 1) picture.append(svg("circle", { cx: x(curve.points[0][0]), cy: y(curve.points[0][1]), r: 2.4, class: `dot ${curve.class}` }));
+    else if (places.length) picture.append(svg("polyline", { points: places.join(" "), class: `curve ${curve.class}` }));
+    const last = curve.points.findLast(([at]) => at <= (curve.until ?? right));
+    if (last) ends.push({ y: y(last[1]), curve, value: last[1] });
   }
   for (const end of apart(ends)) {
     picture.append(svg("text", { x: W - RIGHT + 5, y: end.y + 3.5, class: `label ${end.curve.class}` }, `${end.curve.name} ${format(end.value)}`));
   }
-  return element("figure", {}, element("figcaption", {}, title), picture);
+  if (empty) {
+    picture.append(svg("text", { x: (LEFT + W - RIGHT) / 2, y: (H - BOTTOM + TOP) / 2 + 4, class: "tick empty" }, empty));
+  }
+  const below = log && values.some((v) => v < 10 ** low) ? `; edge: ≤ ${power(low)}` : "";
+  return element("figure", {}, element("figcaption", {}, title + below), picture);
 }
 
-/** The curves of a training. */
+/** The curves of a training; those of the former one are behind, for an epoch more than there is of the present one. */
 export function curves(state) {
-  const { points, records, began, total } = state, last = state.step;
+  const { points, records, began, total, former } = state, last = state.step, { velocity } = points.at(-1);
+  const until = (words) => (last || former ? "" : `start, and see ${words}`); // what there will be to see
+  H = innerHeight < 850 ? 72 : 92;
+  const own = Math.max(1, last), right = Math.max(own, Math.min(former?.points.at(-1).step ?? 0, last + (total || 1)));
+  const before = (of) => (former ? [{ name: "before", class: "before", points: former.points.map((p) => [p.step, of(p)]), until: last }] : []);
   const at = (record) => (record.epoch - began) * (total || 1);
   const epochs = records.filter((record) => record.epoch > began);
   const over = (name) => epochs.map((record) => [at(record), record[name]]);
-  const sample = points.map((p) => [p.step, p.cost]);
+  const now = (of) => points.map((p) => [p.step, of(p)]);
   const weights = Object.keys(points[0]?.norms ?? {}).filter((name) => !name.endsWith("bias")).slice(0, 5);
   const short = (name) => name.replace(/^layers\.(\d+)\.weight$/, (_, n) => `layer ${1 + weights.indexOf(name)}`).slice(0, 9);
+  const layers = Object.keys(points[0]?.saturated ?? {}).slice(-5);
   return [
     plot("cost C", [
-      { name: "now", class: "a", points: sample },
+      ...before((p) => p.cost),
+      { name: "now", class: "a", points: now((p) => p.cost) },
       { name: "epoch", class: "b", points: over("cost"), dots: true },
-    ], { last }),
+    ], { right, axis: [0, null], empty: until("how wrong it is") }),
     plot("accuracy", [
-      { name: "now", class: "a", points: points.map((p) => [p.step, p.validation]) },
+      ...before((p) => p.validation),
+      { name: "now", class: "a", points: now((p) => p.validation) },
       { name: "train", class: "b", points: over("training"), dots: true },
       { name: "valid.", class: "c", points: over("validation"), dots: true },
       { name: "test", class: "d", points: over("test"), dots: true },
-    ], { last, format: percent }),
-    plot("norm of the gradient, by layer", weights.map((name, i) => (
-      { name: short(name), class: "abcde"[i], points: points.map((p) => [p.step, p.norms[name]]) }
-    )), { last, log: true, format: (value) => text(value, value < 0.01 ? 3 : 2) }),
+    ], { right, axis: [0, 1], format: percent, empty: until("what it recognizes") }),
+    ...(layers.length ? [plot("saturated neurons, slope below 0.01", layers.map((name, i) => (
+      { name: name.replace("hidden layer", "hidden"), class: "abcde"[i], points: now((p) => p.saturated[name]) }
+    )), { right: own, axis: [0, 1], format: percent, empty: until("how many hardly learn") })] : []),
+    plot(`norm of the gradient by layer${velocity === null ? "" : `; velocity: ${text(velocity, 1)} of it`}`, weights.map((name, i) => (
+      { name: short(name), class: "abcde"[i], points: now((p) => p.norms[name]) }
+    )), { right: own, log: true, format: (value) => (value ? text(value, value < 0.01 ? 3 : 2) : "0"), empty: until("what layers are to change") }),
   ];
 }

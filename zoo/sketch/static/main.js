@@ -7,12 +7,15 @@ import * as network from "./network.js";
 import { Pad } from "./pad.js";
 import * as training from "./training.js";
 
-let state = null, example = null, label = null, change = null, kind = "weights", looked = -1;
-const tiles = new network.Tiles($("tiles"));
+let state = null, example = null, label = null, change = null, kind = null, looked = "";
+let neuron = null; // which is shown large
+const tiles = new network.Tiles($("tiles"), (i) => { neuron = i === neuron ? null : i; large(); });
 const pad = new Pad($("pad"), () => { example = null; tell(""); chosen(); look(); });
 
 const tell = (words) => { $("note").textContent = words || "\u00a0"; };
 const digit = () => (example === null ? { drawing: pad.bytes(), label } : { example, label });
+
+const steps = ({ step, own_steps: own }) => `${step} + ${own}`;
 
 /** Ask what the network makes of the digit, and show it. */
 const look = latest(async () => {
@@ -20,8 +23,8 @@ const look = latest(async () => {
   try {
     const seen = await ask("/look", digit());
     if (pad.empty) return;
-    looked = seen.step;
-    network.show(seen, label, tiles, state.tiles, state.data.shape);
+    looked = steps(seen);
+    network.show(seen, label, tiles, state);
     if (seen.several) tell("There seem to be several digits, of which one was read.");
   } catch (error) {
     tell(error.message);
@@ -35,6 +38,19 @@ function clear() {
   tell("");
   network.showNothing(tiles, state.data.classes, state.data.shape);
 }
+
+/** Show the neuron that was chosen, or none. */
+const large = latest(async () => {
+  if (neuron === null) { $("neuron").hidden = true; tiles.mark(null); return; }
+  try {
+    const about = await ask("/neuron", { neuron });
+    if (neuron === about.neuron) network.showNeuron(tiles, neuron, about);
+  } catch (error) {
+    neuron = null;
+    large();
+    $("fault").textContent = error.message;
+  }
+});
 
 /** Take a digit of the data in place of a drawing. */
 async function take(number) {
@@ -62,25 +78,27 @@ async function learn() {
   await look();
 }
 
-/** Show the weights, or what a step changed. */
+/** Show the weights, what was learned, or what a step changed; null is what there is to see: once it learns, that. */
 function select(which) {
   kind = which;
+  const pictures = { learned: state.step || state.own_steps ? state.learned : null, weights: state.tiles, change };
+  const chosen = pictures[kind] ? kind : pictures.learned ? "learned" : "weights", shown = pictures[chosen];
   for (const button of $("kinds").querySelectorAll("button")) {
-    button.setAttribute("aria-pressed", button.dataset.kind === kind);
-    button.disabled = button.dataset.kind === "change" && !change;
+    button.setAttribute("aria-pressed", button.dataset.kind === chosen);
+    button.disabled = !pictures[button.dataset.kind];
   }
-  const shown = { weights: state.tiles, learned: state.learned, change }[kind];
   $("kinds").hidden = !shown;
   if (!shown) return;
   tiles.draw(shown);
+  if (neuron !== null) tiles.one(neuron, $("neuron-image"));
   $("scale").replaceChildren("full colour: ", element("b", { class: "minus" }, `−${text(shown.scale)}`), " ", element("b", { class: "plus" }, `+${text(shown.scale)}`));
 }
 
 function show(fresh) {
   const first = !state;
-  if (state && fresh.step < state.step) { change = null; kind = "weights"; $("moved").replaceChildren(); }
+  if (state && (fresh.run !== state.run || fresh.step < state.step)) { change = null; $("moved").replaceChildren(); }
   state = fresh;
-  if (kind !== "change") select(kind);
+  select(kind);
   training.show(state);
   if (first) {
     $("labels").replaceChildren(...Array.from({ length: state.data.classes }, (_, i) => {
@@ -90,7 +108,7 @@ function show(fresh) {
     }));
     clear();
     tell("Mouse, finger, or keys: arrows move the pen, space sets it down.");
-  } else if (state.step !== looked) look();
+  } else if (steps(state) !== looked) { look(); large(); }
   document.body.dataset.step = state.step;
 }
 

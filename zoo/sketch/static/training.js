@@ -2,7 +2,7 @@
 
 import { ask } from "./api.js";
 import { curves } from "./curves.js";
-import { $, element, percent, signed, text, whole } from "./dom.js";
+import { $, element, signed, text, whole } from "./dom.js";
 import { bars } from "./network.js";
 
 /** Ask, and show what goes wrong in a place of the page. */
@@ -24,12 +24,10 @@ export function connect() {
   for (const how of ["step", "epoch", "restart"]) $(how).onclick = () => attempt(() => ask("/go", { how }));
   $("run").onclick = () => attempt(() => ask("/go", { how: $("run").dataset.how }));
   $("preset").onchange = () => {
-    const { network, ...settings } = presets[$("preset").value].settings;
-    $("preset").value = "";
-    attempt(async () => {
-      await ask("/change", { network, settings });
-      return ask("/go", { how: "restart" }); // what it shows begins with the first weights, whatever was trained before
-    }, "settings-error");
+    const chosen = presets[$("preset").value];
+    if (!chosen) return;
+    const { network, ...settings } = chosen.settings; // what it shows begins with the first weights
+    attempt(() => ask("/change", { network, settings, anew: true }), "settings-error");
   };
   $("settings").onsubmit = (event) => { event.preventDefault(); document.activeElement?.blur(); };
   addEventListener("hashchange", fromAddress);
@@ -43,29 +41,59 @@ export function show(state) {
   for (const id of ["step", "epoch"]) $(id).disabled = running || Boolean(state.fault);
   $("run").disabled = Boolean(state.fault);
   $("count").textContent = whole(state.data.train);
-  const point = state.points.at(-1), epoch = state.epoch + (state.in_epoch ? 1 : 0);
-  $("status").textContent = `${state.status} · step ${whole(state.step)} · epoch ${epoch} · η ${state.rate.toPrecision(3).replace(/\.?0+$/, "")}`;
-  $("progress").textContent = `${percent(point.validation)} of ${whole(state.data.sample)} validation digits, cost ${text(point.cost)}` +
-    (point.saturated === null ? "" : `, ${percent(point.saturated)} of outputs within 0.01 of 0 or 1`);
+  $("sample").textContent = whole(state.data.sample);
+  const epoch = state.epoch + (state.in_epoch ? 1 : 0), own = state.own_steps ? ` + ${whole(state.own_steps)} of your own` : "";
+  $("status").textContent = `${state.status} · step ${whole(state.step)}${own} · epoch ${epoch} · η ${state.rate.toPrecision(3).replace(/\.?0+$/, "")}`;
   if (state.fault) $("fault").textContent = `${state.fault}; start anew`;
   else if ($("fault").textContent.endsWith("; start anew")) $("fault").textContent = "";
+  $("lost").textContent = lost(state.lost);
+  $("before").replaceChildren(...before(state));
   $("plots").replaceChildren(...curves(state));
-  const lost = Object.fromEntries(point.recall.map((r, i) => [i, r !== null && r < 0.01 && state.step > 500 ? "wanted" : "answer"]));
-  bars($("recall"), point.recall, lost, (x) => `${Math.round(100 * x)}%`);
+  bars($("recall"), state.recall, Object.fromEntries(state.recall.map((_, i) => [i, state.lost.some((each) => each.label === i) ? "wanted" : "answer"])),
+    (x) => `${Math.round(100 * x)}%`);
   form(state);
-  presets = state.presets;
-  if ($("preset").options.length !== presets.length + 1) {
-    $("preset").append(...presets.map((each, i) => element("option", { value: i }, each.text)));
-  }
-  $("preset").parentElement.hidden = presets.length === 0;
+  preset(state);
   $("command").textContent = state.command;
   $("command").title = "the same training on the command line, to the same bits";
-  const own = state.own_steps ? [`${state.own_steps} step${state.own_steps > 1 ? "s" : ""} of your own`] : [];
-  const deviations = [...state.changes, ...own];
+  const steps = state.own_steps ? [`${state.own_steps} step${state.own_steps > 1 ? "s" : ""} of your own`] : [];
+  const deviations = [...state.changes, ...steps];
   $("deviations").textContent = state.command === "" ? "" : deviations.length
     ? `The command line would come to other weights: ${deviations.join("; ")}.` : "The command line comes to the same bits.";
   const address = `#${asText(state.address)}`;
   if (state.command && location.hash !== address) history.replaceState(null, "", address);
+}
+
+/** Show which of the settings worth looking at these are; none, once one was changed. */
+function preset(state) {
+  const select = $("preset");
+  if (!presets.length && state.presets.length) {
+    presets = state.presets;
+    select.append(element("option", { value: "" }, "settings of your own"), ...presets.map((each, i) => element("option", { value: i }, each.text)));
+  }
+  select.parentElement.hidden = presets.length === 0;
+  const sorted = (settings) => JSON.stringify(Object.entries(settings).sort());
+  const which = state.changes.length ? -1 : presets.findIndex((each) => sorted(each.settings) === sorted(state.address));
+  select.value = which < 0 ? "" : which;
+  $("watch").textContent = which < 0 ? "" : presets[which].watch;
+}
+
+const SYMBOLS = { eta: "η", mu: "μ", lmbda: "λ", lambda: "λ", lr: "η", momentum: "μ" };
+const setting = ([key, value]) => (key === "network" ? value : `${SYMBOLS[key] ?? key} ${value || "none"}`);
+
+/** In what the training before this one was another. */
+function before({ former, settings }) {
+  if (!former) return [];
+  const other = Object.entries(former.settings).filter(([key, value]) => settings[key] !== value).map(setting);
+  return [element("b", { class: "before" }, "before"), `: ${[...(other.length ? other : ["the same settings"]), ...former.changes].join(", ")}`];
+}
+
+/** What is said of digits that are never recognized, as their outputs are saturated. */
+function lost(all) {
+  if (!all.length) return "";
+  const labels = all.map((each) => each.label).join(", "), slopes = all.map((each) => each.slope);
+  const outputs = all.length === 1 ? `its output is ${text(all[0].output)} on images of it, its slope σ′ ${text(slopes[0])}`
+    : `on images of their own their outputs have slopes σ′ from ${text(Math.min(...slopes))} to ${text(Math.max(...slopes))}`;
+  return `⚑ Never recognized: ${labels}; ${outputs}. No more of the gradient gets through.`;
 }
 
 /** The settings as a form, made again only where there are others. */
@@ -77,6 +105,8 @@ function form(state) {
     const network = state.networks.length ? [field({ name: "network", flag: "network", help: "which of the zoo's networks", choices: state.networks })] : [];
     box.replaceChildren(...network, ...state.fields.map(field));
   }
+  $("settings-now").textContent = Object.entries(state.settings)
+    .sort(([one], [other]) => (other in SYMBOLS) - (one in SYMBOLS)).map(setting).join(", ");
   const values = { network: state.address.network, ...Object.fromEntries(state.fields.map((f) => [f.name, f.value])) };
   for (const input of box.elements) if (input !== document.activeElement) input.value = values[input.name];
   box.onchange = (event) => {
