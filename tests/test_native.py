@@ -27,7 +27,7 @@ from tinygrad_mnist.testing import Composition, compositions, operands
 from zoo.custom import Adam
 
 from . import random_training
-from .helpers import needs_compiler, training_step
+from .helpers import descent, needs_compiler, training_step
 
 F = np.float32
 
@@ -283,6 +283,29 @@ def test_tensors_and_arguments_may_be_views_of_parameters() -> None:
 
     agrees_with_numpy(make)
     agrees_with_numpy(make, lambda w: (w.data[:],))
+
+
+@pytest.mark.parametrize("name", ["weight", "velocity"])
+def test_what_is_laid_out_in_another_way_is_read_as_it_lies(name: str) -> None:
+    """Where elements lie is part of the text: another program reads them, or they are put back into their order."""
+    courses = []
+    for backend in ("eager", "c"):
+        w = Tensor(square(), requires_grad=True)
+        optimizer = optim.Momentum([w], lr=0.5, momentum=0.5)
+        step: Compiled = compile(descent(optimizer, lambda x, w=w: (w * w * x).sum()), backend=backend)
+        for _ in range(8):
+            step(square())
+        if name == "weight":
+            w.data = np.asfortranarray(w.data)
+        else:
+            optimizer.state[w][name] = np.asfortranarray(optimizer.state[w][name])
+        before = step.replays
+        for _ in range(8):
+            step(square())
+        courses.append(w.data)
+    assert step.replays - before >= 4
+    assert in_c(step)
+    close(courses[1], courses[0])
 
 
 def test_memory_that_c_takes_to_be_aligned_is() -> None:
