@@ -341,11 +341,27 @@ def test_what_is_written_twice_is_so_in_order() -> None:
     agrees_with_numpy(lambda: make((3,)))
 
 
+@pytest.mark.parametrize("n", [1, 4])
+def test_a_row_whose_numbers_lie_apart_is_multiplied_with_a_column(n: int) -> None:
+    row = Tensor(np.arange(12, dtype=F).reshape(4, 3)[:n, :1].T)
+    assert row.data.strides[1] == 12
+    step = lambda x: (tg.exp(x @ row) * 2 + 1,)  # noqa: E731
+    agrees_with_numpy(lambda: (step, row), lambda _: (square()[:, :1] / 8,))
+
+
 # --- values, names and texts ---
 
 
 def test_truths_add_up_to_a_truth() -> None:
-    check_agrees(lambda x, y: ((x > 0) + (y > 0)) * ((x == x) + (x < y)), [square(), square()])
+    """As a number it is 1: a truth of 2 would be equal to one of 1."""
+    check_agrees(lambda x, y: (((x > 0) + (y > 0)) * ((x == x) + (x < y))).astype(F), [square(), square()])
+
+
+@pytest.mark.parametrize("name", ["minimum", "maximum"])
+def test_what_is_not_a_number_is_the_smaller_and_the_larger(name: str) -> None:
+    x, y = np.array([[np.nan, 1, np.nan, 1, 2], [2, np.nan, np.nan, 2, 1]], F)
+    compiled = check_agrees(lambda x, y: getattr(tg, name)(x * 1, y * 1) * 2, [x, y])
+    assert in_c(compiled)
 
 
 def test_what_is_equal_differs_by_nothing() -> None:
