@@ -370,6 +370,14 @@ def test_gradients_that_are_zero_infinite_or_missing_are_marked():
     assert "orange: not finite" in picture.legend
 
 
+def test_what_is_orange_is_told_also_if_it_is_no_number():
+    with np.errstate(divide="ignore", invalid="ignore"):
+        picture = Picture(visualize.graph((named([0.0], "v").sqrt() * 0).sum(), gradients=True))
+    assert picture.attributes[picture.called("v")]["fillcolor"] == "#d55e00"
+    assert "nan" in " ".join(picture.labels[picture.called("v")])
+    assert "orange: not finite" in picture.legend
+
+
 def test_the_chain_rule_with_numbers():
     picture = Picture(visualize.graph(toy(), gradients=True, values=True))
     assert picture.labels[picture.called("b")] == ["b", "parameter scalar float32", "= -1", "∂ = 0.2983"]
