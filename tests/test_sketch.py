@@ -289,6 +289,13 @@ def test_what_is_shown_of_a_digit_is_what_python_computes(label: int, session: S
     assert all(p.grad is None for p in network.parameters())
 
 
+def test_a_few_digits_without_others_are_looked_at_themselves(data: mnist.Dataset, sessions: Any) -> None:
+    few = mnist.Dataset(data.train[:4], data.train[:0], None, data.n_classes, data.image_shape, data.source)
+    session = sessions(OwnSubject(Convolution(np.random.default_rng(0)), few))
+    assert session.state()["data"]["digits"] == 4  # of which the page counts through all
+    assert session.pixels_of(5)[1] == few.train.labels[1]
+
+
 def test_weights_are_shown_as_images(session: Session) -> None:
     weights = session.subject.training.model.layers[0].weight.numpy()
     picture = session.state()["tiles"]
