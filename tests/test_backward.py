@@ -433,6 +433,17 @@ def test_changed_result_is_refused():
         y.sum().backward()
 
 
+def test_a_change_of_what_an_own_op_hands_on_is_refused(table):
+    """It returns its operand, and is no view by its own account."""
+    handed_on = unary("handed_on", lambda x: x, lambda g, out, x: g)
+    x, w = constant([1.0, 2.0]), variable([3.0, 4.0])
+    loss = (handed_on(x) * w).sum()
+    x.data += 1
+    with refused(RuntimeError, "changed in place"):
+        loss.backward()
+    assert w.grad is None
+
+
 def test_change_of_a_copy_made_by_the_copy_module_or_the_constructor_is_refused_or_harmless():
     """These share the array with the original, so they must share the knowledge of its changes."""
     p = constant([1.0, 2.0])

@@ -174,7 +174,10 @@ def test_shapes_dtypes_and_grad_mode():
     single = X.astype(np.float32)
     for out in (jacobian(ops.tanh, single), value_and_grad(quadratic, single)[1], hessian(quadratic, single)):
         assert out.dtype == np.float32
-    assert jvp(ops.tanh, single, tangent=X)[1].dtype == np.float32
+    for tangent in (X, X.astype(np.float32), tuple(X.tolist()), np.array([1, -2, 3])):
+        moved = jvp(ops.tanh, single, tangent=tangent)[1]
+        assert moved.dtype == np.float32
+        assert moved.tolist() == jvp(ops.tanh, single, tangent=np.asarray(tangent, np.float32))[1].tolist()
     assert jacobian(lambda x: x.sum(), X).shape == (3,)
     assert jacobian(lambda x: x[:0], X).shape == (0, 3)
     assert jacobian(lambda x: x * M, np.array(2.0)).shape == (2, 3)

@@ -476,6 +476,22 @@ def test_a_learning_rate_that_steps_down_is_no_change() -> None:
     assert len(compiled._variants) == 1
 
 
+def test_a_learning_rate_is_a_number_of_whatever_type() -> None:
+    """It is read at each call: 1 and 1.0 are no two programs, and give the same bits as the step itself."""
+    courses = []
+    for backend in ("eager", "numpy"):
+        w = parameter()
+        optimizer = optim.Momentum([w], lr=1, momentum=0.5)
+        step: Compiled = compile(descent(optimizer, lambda x, w=w: (w * w * x).sum()), backend=backend)
+        for lr in (1, 1, 1, 1, 1.0, 0.25, 1, 0, 0.5):
+            optimizer.groups[0]["lr"] = lr
+            step(np.full(2, 0.125, F))
+        courses.append(w.data.tobytes())
+    assert courses[0] == courses[1]
+    assert len(step._variants) == 1
+    assert step.replays >= 4
+
+
 def test_a_copy_of_a_compiled_step_is_one_too() -> None:
     network = Scaled()
     network.step = compile(len)

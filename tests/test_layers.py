@@ -262,6 +262,34 @@ def test_indices_and_masks_may_be_lists_and_numbers():
         assert_allclose(nn.scaled_dot_product_attention(x, x, x, rows, causal=causal), x)
 
 
+def test_a_causal_mask_lets_nothing_through_that_another_mask_does():
+    q, k, v = rng().normal(size=(3, 4, 4))
+    given = np.array([[1, 1, 1, 1], [0, 1, 1, 1], [1, 0, 1, 1], [1, 1, 0, 1]], bool)
+    both = nn.scaled_dot_product_attention(q, k, v, given & np.tri(4, dtype=bool))
+    assert_allclose(nn.scaled_dot_product_attention(q, k, v, given, causal=True), both)
+    attention = nn.MultiheadAttention(4, 2, causal=True, rng=rng())
+    x = variable(rng(1).normal(size=(1, 4, 4)))
+    for mask in (None, np.ones((4, 4), bool)):
+        assert not grad(attention(x, mask=mask)[:, 1].sum(), x).data[:, 2:].any()
+
+
+@pytest.mark.parametrize("padding_idx", [0, 2, 5])
+def test_a_row_that_stands_for_nothing_stays_0(padding_idx):
+    embedding = nn.Embedding(6, 3, padding_idx=padding_idx, rng=rng())
+    gradient = grad(embedding(INDICES).sum(), embedding.weight).data
+    assert not gradient[padding_idx].any()
+    assert gradient[2 if padding_idx != 2 else 5].any()
+
+
+def test_dropout_of_nothing_draws_no_random_numbers():
+    generator = rng()
+    before = str(generator.bit_generator.state)
+    x = Tensor(np.ones((2, 3), F))
+    assert nn.Dropout(0.0, rng=generator)(x) is x
+    assert nn.Dropout(0.5, rng=generator).eval()(x) is x
+    assert str(generator.bit_generator.state) == before
+
+
 # ---- What is refused
 
 

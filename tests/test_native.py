@@ -27,7 +27,7 @@ from tinygrad_mnist.testing import Composition, compositions, operands
 from zoo.custom import Adam
 
 from . import random_training
-from .helpers import needs_compiler, training_step
+from .helpers import descent, needs_compiler, training_step
 
 F = np.float32
 
@@ -285,6 +285,29 @@ def test_tensors_and_arguments_may_be_views_of_parameters() -> None:
     agrees_with_numpy(make, lambda w: (w.data[:],))
 
 
+@pytest.mark.parametrize("name", ["weight", "velocity"])
+def test_what_is_laid_out_in_another_way_is_read_as_it_lies(name: str) -> None:
+    """Where elements lie is part of the text: another program reads them, or they are put back into their order."""
+    courses = []
+    for backend in ("eager", "c"):
+        w = Tensor(square(), requires_grad=True)
+        optimizer = optim.Momentum([w], lr=0.5, momentum=0.5)
+        step: Compiled = compile(descent(optimizer, lambda x, w=w: (w * w * x).sum()), backend=backend)
+        for _ in range(8):
+            step(square())
+        if name == "weight":
+            w.data = np.asfortranarray(w.data)
+        else:
+            optimizer.state[w][name] = np.asfortranarray(optimizer.state[w][name])
+        before = step.replays
+        for _ in range(8):
+            step(square())
+        courses.append(w.data)
+    assert step.replays - before >= 4
+    assert in_c(step)
+    close(courses[1], courses[0])
+
+
 def test_memory_that_c_takes_to_be_aligned_is() -> None:
     packed = np.ones((3, 3), [("a", F), ("b", np.uint8)])["a"]
     odd = np.ones(37, np.uint8)[1:].view(F).reshape(3, 3)
@@ -318,11 +341,27 @@ def test_what_is_written_twice_is_so_in_order() -> None:
     agrees_with_numpy(lambda: make((3,)))
 
 
+@pytest.mark.parametrize("n", [1, 4])
+def test_a_row_whose_numbers_lie_apart_is_multiplied_with_a_column(n: int) -> None:
+    row = Tensor(np.arange(12, dtype=F).reshape(4, 3)[:n, :1].T)
+    assert row.data.strides[1] == 12
+    step = lambda x: (tg.exp(x @ row) * 2 + 1,)  # noqa: E731
+    agrees_with_numpy(lambda: (step, row), lambda _: (square()[:, :1] / 8,))
+
+
 # --- values, names and texts ---
 
 
 def test_truths_add_up_to_a_truth() -> None:
-    check_agrees(lambda x, y: ((x > 0) + (y > 0)) * ((x == x) + (x < y)), [square(), square()])
+    """As a number it is 1: a truth of 2 would be equal to one of 1."""
+    check_agrees(lambda x, y: (((x > 0) + (y > 0)) * ((x == x) + (x < y))).astype(F), [square(), square()])
+
+
+@pytest.mark.parametrize("name", ["minimum", "maximum"])
+def test_what_is_not_a_number_is_the_smaller_and_the_larger(name: str) -> None:
+    x, y = np.array([[np.nan, 1, np.nan, 1, 2], [2, np.nan, np.nan, 2, 1]], F)
+    compiled = check_agrees(lambda x, y: getattr(tg, name)(x * 1, y * 1) * 2, [x, y])
+    assert in_c(compiled)
 
 
 def test_what_is_equal_differs_by_nothing() -> None:

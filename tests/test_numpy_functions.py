@@ -490,6 +490,10 @@ def test_values_of_equal_eigenvalues_and_singular_values_have_derivatives():
     """Only vectors have none."""
     assert_array_equal(slope(np.linalg.eigvalsh, np.eye(3)), np.eye(3))
     assert_allclose(slope(lambda x: np.linalg.eigh(x)[0], np.eye(3)), np.eye(3))
+    for part in "lu":  # as LAPACK has it, which does not ask for capitals
+        for function in (lambda x, part: np.linalg.eigh(x, part)[1] ** 2, np.linalg.eigvalsh):
+            small, large = (slope(lambda x, f=function, p=p: f(x, p), OPERANDS["p"]) for p in (part, part.upper()))
+            assert_allclose(small, large)
     assert_allclose(slope(np.linalg.svdvals, np.eye(3)), np.eye(3), atol=1e-15)
     assert_allclose(slope(lambda x: np.linalg.norm(x, "nuc"), 2 * np.eye(3)), np.eye(3), atol=1e-15)
     with np.errstate(all="ignore"):

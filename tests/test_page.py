@@ -135,7 +135,17 @@ def test_values_and_gradients_are_those_that_python_computes():
         assert t.grad is None
 
 
-@pytest.mark.parametrize("rule", [optim.SGD, optim.Momentum, optim.Nesterov])
+class InPlace(optim.SGD):
+    """A formula that goes on in the array that it keeps."""
+
+    def direction(self, gradient: Any, state: Any, options: Any) -> Any:
+        velocity = state.setdefault("velocity", 0 * gradient)
+        velocity *= 0.5
+        velocity += gradient
+        return velocity
+
+
+@pytest.mark.parametrize("rule", [optim.SGD, optim.Momentum, optim.Nesterov, InPlace])
 def test_the_update_is_that_of_the_optimizer_to_the_bit_and_nothing_is_changed(rule: Any):
     _, model, optimizer = step_of((6, 4, 3), rule)
     x, y = np.ones((2, 6), "f"), np.ones((2, 3), "f")

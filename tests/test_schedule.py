@@ -120,6 +120,15 @@ def test_the_rate_is_lowered_when_validation_no_longer_improves() -> None:
     assert found == [8.0, 8.0, 8.0, 4.0, 4.0, 4.0, 2.0, 2.0, 2.0, 2.0, 2.0]
 
 
+def test_a_rate_that_begins_below_the_lowest_one_is_not_raised() -> None:
+    optimizer = optimizer_of(1.0)
+    schedule = ReduceLROnPlateau(optimizer, factor=0.5, patience=0, min_lr=2.0)
+    for k in range(1, 5):
+        schedule.step(record(k, 0.5))
+        assert rates_of(optimizer) == [1.0]
+    assert schedule.reductions == 3
+
+
 def test_for_the_cost_smaller_is_better() -> None:
     optimizer = optimizer_of(8.0)
     schedule = ReduceLROnPlateau(optimizer, patience=0, factor=0.5, metric="cost")

@@ -23,6 +23,7 @@ from zoo.network1 import Network1
 from zoo.network2 import Network2
 from zoo.network3 import Network3
 from zoo.sketch import breaking, measuring, seeing, serving
+from zoo.sketch import session as sketch_session
 from zoo.sketch.__main__ import main
 from zoo.sketch.application import HEADERS, MOST, SIDE, application, news
 from zoo.sketch.session import Session
@@ -150,6 +151,16 @@ def test_one_step_is_one_step_and_pause_is_pause(session: Session) -> None:
     session.go("restart")
     assert session.state()["step"] == 0
     assert parameters(session.subject.training.model) == parameters(Training(Network(), session.subject.data).model)
+
+
+def test_of_many_measurements_the_older_ones_are_thinned_out(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sketch_session, "POINTS", 6)
+    for _ in range(9):
+        trained(session, "step")
+    steps = [point["step"] for point in session.points]
+    assert len(steps) == 6
+    assert (steps[0], steps[-4:]) == (0, [6, 7, 8, 9])
+    assert steps == sorted(steps)
 
 
 def test_no_step_comes_after_a_pause(session: Session) -> None:
@@ -295,24 +306,33 @@ def test_what_diverges_is_said_and_can_begin_anew(session: Session) -> None:
 # --- What is seen ---
 
 
-def test_what_is_shown_of_a_digit_is_what_python_computes(session: Session) -> None:
+@pytest.mark.parametrize("label", [0, 7])
+def test_what_is_shown_of_a_digit_is_what_python_computes(label: int, session: Session) -> None:
     network, image = session.subject.training.model, session.subject.data.validation.images[4]
-    seen = session.look(image, 7)
+    seen = session.look(image, label)
     x = Tensor(image[None], requires_grad=True)
     outputs = network(x)
     hidden = network.layers[1](network.layers[0](x)).numpy()[0]
-    loss = COSTS["quadratic"](outputs, seeing.row(7, 10))
+    loss = COSTS["quadratic"](outputs, seeing.row(label, 10))
     assert [layer["name"] for layer in seen["layers"]] == ["hidden layer", "outputs"]
     assert seen["layers"][0]["activations"] == hidden.tolist()
     np.testing.assert_allclose(seen["layers"][0]["slopes"], hidden * (1 - hidden), rtol=1e-6)
     assert seen["layers"][1]["activations"] == outputs.numpy()[0].tolist()
     assert (seen["answer"], seen["cost"]) == (outputs.numpy().argmax(), loss.item())
+    assert seen["answer"] not in (0, 7)  # else any label would do
     gradient = grad(loss, x).numpy()[0]
     picture = seen["gradient"]
     levels = np.frombuffer(base64.b64decode(picture["bytes"]), np.int8)
     assert picture["scale"] == np.abs(gradient).max()
     np.testing.assert_allclose(levels / 127 * picture["scale"], gradient, atol=picture["scale"] / 253)
     assert all(p.grad is None for p in network.parameters())
+
+
+def test_a_few_digits_without_others_are_looked_at_themselves(data: mnist.Dataset, sessions: Any) -> None:
+    few = mnist.Dataset(data.train[:4], data.train[:0], None, data.n_classes, data.image_shape, data.source)
+    session = sessions(OwnSubject(Convolution(np.random.default_rng(0)), few))
+    assert session.state()["data"]["digits"] == 4  # of which the page counts through all
+    assert session.pixels_of(5)[1] == few.train.labels[1]
 
 
 def test_weights_are_shown_as_images(session: Session) -> None:
@@ -455,6 +475,15 @@ def test_any_module_can_be_shown_and_trained(data: mnist.Dataset, sessions: Any)
         assert optimizer.groups[0]["lr"] == 0.02
     session.go("restart")
     assert parameters(model) == first
+
+
+def test_a_step_of_ones_own_leaves_each_part_in_its_mode(data: mnist.Dataset, sessions: Any) -> None:
+    model = Convolution(np.random.default_rng(0))
+    session = sessions(OwnSubject(model, data.head(40)))
+    model.drop.eval()  # as in a cell of the notebook that shows the page
+    session.learn(data.train.images[0], 5)
+    assert model.training
+    assert not model.drop.training
 
 
 def test_looking_leaves_dropout_in_the_training(data: mnist.Dataset, sessions: Any) -> None:

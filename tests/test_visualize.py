@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tinygrad_mnist import OPS, Tensor, exp, grad, nn, relu, sigmoid, tanh, unary, visualize, where
+from tinygrad_mnist import OPS, Tensor, cos, exp, grad, nn, relu, sigmoid, sin, tanh, unary, visualize, where
 from tinygrad_mnist.losses import quadratic_cost
 from tinygrad_mnist.visualize.picture import RAMP
 from tinygrad_mnist.visualize.render import rendered
@@ -270,6 +270,38 @@ def test_layers_that_repeat_are_drawn_once():
     ]
 
 
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_only_layers_that_repeat_three_times_are_drawn_once(times):
+    picture = Picture(visualize.graph(deep(times), collapse=1))
+    drawn = [label[0] for label in picture.labels.values() if label[0].startswith("layers.")]
+    assert drawn == (["layers.0", "layers.1"] if times > 2 else [f"layers.{i}" for i in range(2 * times)])
+    frames = [text for text in picture.frames[picture.called("layers.0")] if "×" in text]
+    assert frames == ["× 3: layers.0 … layers.4"] * (times > 2)
+
+
+@pytest.mark.parametrize(
+    ("chain", "drawn"),
+    [
+        ("eetses", "eetses"),  # twice is not often, also where more follows
+        ("eetetetss", "e3(et)ss"),  # and does not hide what begins inside of it
+        ("eeetseeetstests", "3(e)ts3(e)tstests"),  # nor does a longer part that comes twice
+        ("etetete", "3(et)e"),
+        ("ssssss", "6(s)"),
+    ],
+)
+def test_what_repeats_in_a_row_is_drawn_once_if_it_does_so_three_times(chain, drawn):
+    x = cos(named(np.ones(3), "x"))
+    for letter in chain:
+        x = {"e": exp, "t": tanh, "s": sin}[letter](x)
+    picture = Picture(visualize.graph(x, collapse=0))
+    found, within = "", ""
+    for node in list(picture.labels)[2:]:
+        times = "".join(text.removeprefix("× ") for text in picture.frames[node])
+        found += ")" * (within not in ("", times)) + f"{times}(" * (times not in ("", within))
+        found, within = found + picture.labels[node][0][0], times
+    assert found + ")" * bool(within) == drawn
+
+
 def test_a_loop_without_modules_is_rolled_up_too_and_what_differs_is_not():
     x = exp(named(np.ones(3), "x"))
     for i in range(200):
@@ -335,6 +367,14 @@ def test_gradients_that_are_zero_infinite_or_missing_are_marked():
     assert picture.attributes[picture.called("v")]["fillcolor"] == "#d55e00"
     assert picture.attributes[picture.called("x")]["fillcolor"] == "#ffffff"
     assert "dashed: 0" in picture.legend
+    assert "orange: not finite" in picture.legend
+
+
+def test_what_is_orange_is_told_also_if_it_is_no_number():
+    with np.errstate(divide="ignore", invalid="ignore"):
+        picture = Picture(visualize.graph((named([0.0], "v").sqrt() * 0).sum(), gradients=True))
+    assert picture.attributes[picture.called("v")]["fillcolor"] == "#d55e00"
+    assert "nan" in " ".join(picture.labels[picture.called("v")])
     assert "orange: not finite" in picture.legend
 
 

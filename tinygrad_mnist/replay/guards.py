@@ -27,7 +27,7 @@ class Guards:
     def __init__(self, recorder: Recorder) -> None:
         self.sources = [b for b in recorder.sources if isinstance(b.source, Tensor | Slot)]
         self.states, self.reads = recorder.states, recorder.reads
-        self.numbers, self.options = list(recorder.numbers.values()), list(recorder.guards)
+        self.options = list(recorder.guards)
         self.groups = [(o, o._groups, [group["params"] for group in o._groups]) for o in recorder.optimizers]
         self.attributes = [(o, items(_attributes(o))) for o in recorder.optimizers]
         self.ops = list(recorder.ops)
@@ -57,7 +57,6 @@ class Guards:
             and all(o._groups is groups for o, groups, _ in self.groups)
             and all(same_items(g["params"], p) for _, gs, ps in self.groups for g, p in zip(gs, ps, strict=True))
             and all(same_items(_attributes(o), were) for o, were in self.attributes)
-            and all(type(n.now) is type(n.value) for n in self.numbers)
             and all(_same_option(number, truth) for number, truth in self.options)
             and all(same_items(d, were) for d, were in self.dicts)
             and all(OPS.get(op.name) is op for op in self.ops)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_mnist import train
+from tinygrad_mnist import mnist, train
 from tinygrad_mnist.command import one_line
 from tinygrad_mnist.tensor import Array, leaf
 
@@ -225,16 +225,20 @@ class Session:
             made, self.subject.training = self.subject.training, before  # the thread ends with its own
             self._anew(lambda: setattr(self.subject, "training", made))
 
-    def pixels_of(self, example: int) -> tuple[Array, int]:
-        """A digit to look at, which the network was not trained on, and what it is."""
+    @property
+    def digits(self) -> mnist.Split:
+        """Those to look at: which the network was not trained on, if there are any."""
         data = self.subject.data
-        split = data.test if data.test is not None else data.validation if len(data.validation) else data.train
+        return data.test if data.test is not None else data.validation if len(data.validation) else data.train
+
+    def pixels_of(self, example: int) -> tuple[Array, int]:
+        """A digit to look at, one of `digits`, and what it is."""
+        split = self.digits
         return split.images[example % len(split)], int(split.labels[example % len(split)])
 
     def wrong_after(self, example: int) -> int:
         """The next digit after this one that the network gets wrong; itself if there is none."""
-        data = self.subject.data
-        split = data.test if data.test is not None else data.validation if len(data.validation) else data.train
+        split = self.digits
         with self.still(), np.errstate(all="ignore"), evaluation(self.subject.training.model):
             answers = train.evaluate(self.subject.training.model, split.images).argmax(1)
         wrong = np.flatnonzero(answers != split.labels)
@@ -321,7 +325,7 @@ class Session:
                     "classes": data.n_classes,
                     "train": len(data.train),
                     "sample": min(SAMPLE, len(data.validation) or len(data.train)),
-                    "digits": len(data.test if data.test is not None else data.validation),
+                    "digits": len(self.digits),
                 },
                 **self.subject.described(),
             }
