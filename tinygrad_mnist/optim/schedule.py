@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tinygrad_mnist.convert import in_one_line
+from tinygrad_mnist.convert import in_one_line, is_real
 
 from .optimizer import Optimizer
 
@@ -298,11 +298,6 @@ def _unscheduled(group: Any) -> float:
 
 def _shown(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else repr(value)
-
-
-def is_real(x: Any) -> bool:
-    """Whether it is a real number."""
-    return isinstance(x, int | float | np.integer | np.floating) and not isinstance(x, bool)
 
 
 def is_rate(x: Any) -> bool:
