@@ -21,7 +21,7 @@ from tinygrad_mnist.files import claimed
 from tinygrad_mnist.installation import folder_of
 
 from .figure import DIGITS, Figure, holds_more, picture, record_of, write
-from .networks import describe, whole_number, wrapped
+from .networks import counted, describe, whole_number, wrapped
 from .panel import Results
 from .runs import digits
 from .sweep import Setting, SweepError, forget, processes, sweep
@@ -133,8 +133,8 @@ def _refuse_to_lose(file: Path, drawing: Path, settings: Mapping[str, Setting], 
 
 def _trial(changed: Mapping[str, Any]) -> str:
     """What is smaller than in the figure."""
-    parts = {"epochs": "{:,} epochs", "train_size": "{:,} digits"}
-    return " of ".join(text.format(changed[key]) for key, text in parts.items() if key in changed)
+    parts = {"epochs": "epoch", "train_size": "digit"}
+    return " of ".join(counted(changed[key], what) for key, what in parts.items() if key in changed)
 
 
 @contextlib.contextmanager
