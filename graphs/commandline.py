@@ -216,14 +216,15 @@ def last_accuracies(record: Any) -> str:
     spreads, gradients, told = list[str](), list[str](), list[str]()
     for label in dict.fromkeys(run["label"] for run in record["runs"]):
         runs = [run["result"] for run in record["runs"] if run["label"] == label]
-        last = [run["epochs"][-1] for run in runs if run.get("epochs")]
+        trained = [run for run in runs if run.get("epochs")]
+        last = [run["epochs"][-1] for run in trained]
         for key in ("validation", "test"):
             values = [100 * epoch[key] for epoch in last if epoch.get(key) is not None]
             if values:
                 spread = f"{min(values):.2f} / {statistics.median(values):.2f} / {max(values):.2f} %"
                 spreads.append(f"{label:<34} {key:<10} {spread}")
         for when, at in (("before", 0), ("after", -1)):
-            if norms := [run["gradients"][at] for run in runs if run.get("gradients")]:
+            if norms := [run["gradients"][at] for run in trained if run.get("gradients")]:
                 means = " ".join(f"{statistics.fmean(layer):.2g}" for layer in zip(*norms, strict=True))
                 gradients.append(f"{label:<34} {when:<10} {means}")
         notes = [f"seed {seed} {text}" for seed, run in zip(record["seeds"], runs, strict=True) for text in _notes(run)]

@@ -1,5 +1,6 @@
 """What commands show: in 80 columns all of it, in every command that there is."""
 
+import json
 import pkgutil
 import runpy
 import sys
@@ -24,6 +25,10 @@ COMMANDS = [
     "tinygrad_mnist",
     "tinygrad_mnist.mnist",
 ]
+
+
+UNTRAINED = ("neuron",)
+"""Figures that tell of validation images in words of their own."""
 
 
 @pytest.fixture
@@ -93,6 +98,13 @@ def test_what_a_figure_found_is_told_under_what_it_is():
         told,
     ]
     assert last_accuracies({"seeds": [0], "runs": [{"label": "nothing", "result": {}}]}) == ""
+
+
+@pytest.mark.parametrize("file", sorted(Path(graphs.__path__[0]).glob("*.json")), ids=lambda file: file.stem)
+def test_what_every_published_figure_found_can_be_told(file):
+    text = last_accuracies(json.loads(file.read_text(encoding="utf-8")))
+    assert text.startswith("lowest / median") == (" validation " in text and file.stem not in UNTRAINED)
+    assert ("norm of dC/db" in text) == (file.stem in ("saturation", "vanishing"))
 
 
 def test_the_zoo_lists_every_command_that_it_has(shown):

@@ -369,6 +369,13 @@ def test_history_plot_and_graph_are_written(zoo, tmp_path):
     assert "layers.2.weight" in graph
 
 
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere a display is always there")
+def test_a_plot_needs_no_window(zoo_process, tmp_path, monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", "none-that-there-is")
+    zoo_process("zoo.network", "--epochs", 1, "--quiet", "--plot", "p.png")
+    assert (tmp_path / "p.png").stat().st_size > 10_000
+
+
 def test_what_cannot_be_written_is_said_before_training(here, tmp_path):
     for option in ("--save", "--plot", "--graph", "--history"):
         status, output, error = here("zoo.network", option, "missing/file.png")

@@ -111,6 +111,8 @@ def refuse_unwritable(file: Path | None, remedy: str = "name another file") -> N
 
 def require(module: str) -> Any:
     """Import a package; raise now if one is missing that is needed after the training."""
+    if module == "matplotlib":
+        os.environ["MPLBACKEND"] = "agg"  # files are all that is drawn: a window's back end may be no one's here
     logging.getLogger(module).setLevel(logging.ERROR)  # of a HOME that it cannot write to matplotlib says two lines
     try:
         return importlib.import_module(module)
