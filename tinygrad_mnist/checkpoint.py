@@ -217,9 +217,10 @@ def save(
     for name, array in arrays.items():
         if array.dtype.kind not in "biuf":
             raise TypeError(f"save: {name}: expected an array of real numbers, got dtype {array.dtype}")
+    members: dict[str, Any] = {"notes": np.array(json.dumps(notes, default=_as_lists)), **arrays}
     with whole(path) as part, open(part, "wb") as file:
         # Without allow_pickle=False, of which NumPy 2.0 makes an array of that name: no array here has objects.
-        np.savez(file, notes=np.array(json.dumps(notes, default=_as_lists)), **arrays)
+        np.savez(file, **members)
 
 
 def _as_lists(value: Any) -> Any:
