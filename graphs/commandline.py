@@ -21,7 +21,7 @@ from tinygrad_mnist.files import claimed
 from tinygrad_mnist.installation import folder_of
 
 from .figure import DIGITS, Figure, holds_more, picture, record_of, write
-from .networks import describe, whole_number, wrapped
+from .networks import counted, describe, whole_number, wrapped
 from .panel import Results
 from .runs import digits
 from .sweep import Setting, SweepError, forget, processes, sweep
@@ -133,8 +133,8 @@ def _refuse_to_lose(file: Path, drawing: Path, settings: Mapping[str, Setting], 
 
 def _trial(changed: Mapping[str, Any]) -> str:
     """What is smaller than in the figure."""
-    parts = {"epochs": "{:,} epochs", "train_size": "{:,} digits"}
-    return " of ".join(text.format(changed[key]) for key, text in parts.items() if key in changed)
+    parts = {"epochs": "epoch", "train_size": "digit"}
+    return " of ".join(counted(changed[key], what) for key, what in parts.items() if key in changed)
 
 
 @contextlib.contextmanager
@@ -210,20 +210,32 @@ def on_cluster(address: str) -> Iterator[tuple[Callable[[], Any], int]]:
 def last_accuracies(record: Any) -> str:
     """A line for each setting: the accuracies after the last epoch, lowest, median and highest of the seeds.
 
-    Below it what is to be told of a run besides: digits never answered, that it diverged, and the lines of its "told".
+    Below them, of runs that have them, the gradients by layer, and what is to be told of a run besides: digits never
+    answered, that it diverged, and the lines of its "told".
     """
-    lines = ["lowest / median / highest of the seeds, after the last epoch:"]
+    spreads, gradients, told = list[str](), list[str](), list[str]()
     for label in dict.fromkeys(run["label"] for run in record["runs"]):
         runs = [run["result"] for run in record["runs"] if run["label"] == label]
-        last = [run["epochs"][-1] for run in runs if run.get("epochs")]
+        trained = [run for run in runs if run.get("epochs")]
+        last = [run["epochs"][-1] for run in trained]
         for key in ("validation", "test"):
             values = [100 * epoch[key] for epoch in last if epoch.get(key) is not None]
             if values:
                 spread = f"{min(values):.2f} / {statistics.median(values):.2f} / {max(values):.2f} %"
-                lines.append(f"{label:<34} {key:<10} {spread}")
+                spreads.append(f"{label:<34} {key:<10} {spread}")
+        for when, at in (("before", 0), ("after", -1)):
+            if norms := [run["gradients"][at] for run in trained if run.get("gradients")]:
+                means = " ".join(f"{statistics.fmean(layer):.2g}" for layer in zip(*norms, strict=True))
+                gradients.append(f"{label:<34} {when:<10} {means}")
         notes = [f"seed {seed} {text}" for seed, run in zip(record["seeds"], runs, strict=True) for text in _notes(run)]
-        lines += [f"{label:<34} {note}" for note in notes]
-    return "\n".join(map(wrapped, lines) if len(lines) > 1 else [])
+        told += [f"{label:<34} {note}" for note in notes]
+    parts = {
+        "lowest / median / highest of the seeds, after the last epoch:": spreads,
+        "norm of dC/db by layer, before and after training (mean of the seeds):": gradients,
+        "": told,
+    }
+    lines = [line for title, part in parts.items() if part for line in ([title] if title else []) + part]
+    return "\n".join(map(wrapped, lines))
 
 
 def _notes(run: Any) -> list[str]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING or __name__ == "graphs.networks":
     from zoo.training import Training as Training
     from zoo.training import describe as describe
     from zoo.training import network_class as network_class
+    from zoo.words import counted as counted
     from zoo.words import wrapped as wrapped
     from zoo.writer_measures import Reader as Reader
     from zoo.writer_measures import written as written
@@ -36,6 +37,6 @@ else:
     from ..zoo.sketch.serving import served
     from ..zoo.sketch.subjects import ZooSubject
     from ..zoo.training import Training, describe, network_class
-    from ..zoo.words import wrapped
+    from ..zoo.words import counted, wrapped
     from ..zoo.writer_measures import Reader, written
     from ..zoo.writer_training import WriterSettings, WriterTraining

@@ -13,7 +13,7 @@ import pytest
 
 from tinygrad_mnist import Tensor, compile, mnist, nn, sigmoid, train
 from tinygrad_mnist.losses import quadratic_cost
-from tinygrad_mnist.optim import SGD, Adagrad, Adam, AdamW, Momentum, Optimizer, RMSProp, clip_grad_norm
+from tinygrad_mnist.optim import SGD, Adagrad, Adam, AdamW, Momentum, Optimizer, RMSProp, StepLR, clip_grad_norm
 
 from .helpers import needs_compiler, refused
 
@@ -251,6 +251,9 @@ def test_what_an_optimizer_is_made_of_is_shown() -> None:
         "  group 1: lr=0.5, weight_decay=0.0, momentum=0.9, 1 parameter",
         ")",
     ]
+    schedule = StepLR(Momentum(groups, lr=0.1), 2)
+    for shown in (schedule, schedule.optimizer):
+        assert str(shown) == repr(shown)
 
 
 # ---- Clipping

@@ -1,6 +1,8 @@
 """The three networks in tests/examples: at most 40 lines each, they train and compile; on the real digits, how well."""
 
 import importlib
+import runpy
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +82,17 @@ def test_it_learns_the_real_digits(name):
     *_, last = train.fit(model, mnist.load(ROOT / "data").head(6000), rng=rng, backend="numpy", **settings)
     assert last.test is not None
     assert last.test > wanted
+
+
+@EACH
+@pytest.mark.parametrize(("arguments", "status"), [(["--help"], 0), (["--epochs", "1"], 2)])
+def test_what_is_no_training_is_none(name, arguments, status, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [name, *arguments])
+    monkeypatch.delitem(sys.modules, f"tests.examples.{name}", raising=False)
+    with pytest.raises(SystemExit) as end:
+        runpy.run_module(f"tests.examples.{name}", run_name="__main__")
+    assert end.value.code == status
+    assert f"python -m tests.examples.{name}" in "".join(capsys.readouterr())
 
 
 def test_all_can_be_run_as_programs():

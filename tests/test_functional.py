@@ -1,5 +1,8 @@
 """functional.py: what it computes, by hand and by other ways; of every op jvp and vjp agree; what is refused."""
 
+from collections import OrderedDict
+from typing import Any, NamedTuple
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -139,6 +142,25 @@ def test_several_arguments_lists_and_dicts():
     blocks = hessian(cost, parts, np.array([3]), np.array(0.5))
     assert_allclose(blocks["w"]["rest"][0].data, np.eye(3) / 2)
     assert not blocks["w"]["w"].data.any()
+
+
+class Line(NamedTuple):
+    slope: Any
+    offset: Any
+
+
+def test_what_is_made_up_in_a_kind_of_its_own_stays_so():
+    def cost(line, kept):
+        return (line.slope * X + line.offset[0] + kept["c"]).sum()
+
+    line, kept = Line(2.0, [np.float64(3.0)]), OrderedDict(c=X)
+    _, (of_line, of_kept) = value_and_grad(cost, line, kept, argnums=(0, 1))
+    assert (type(of_line), type(of_line.offset), type(of_kept)) == (Line, list, OrderedDict)
+    assert (of_line.slope.item(), of_line.offset[0].item(), of_kept["c"].numpy().tolist()) == (X.sum(), 3, [1, 1, 1])
+    assert jvp(cost, line, kept, tangent=Line(1.0, [2.0]))[1].item() == X.sum() + 6
+    of = hessian(lambda line: (line.slope * line.offset[0]).sum(), line)
+    assert (of.slope.offset[0].item(), of.slope.slope.item()) == (1, 0)
+    assert (type(line.offset), kept["c"] is X) == (list, True)
 
 
 def test_modules_as_arguments_and_as_functions():

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import tinygrad_mnist as tg
+from tinygrad_mnist import __main__ as listing
 from tinygrad_mnist import installation
 from tinygrad_mnist.installation import PROGRAMS, folder_of, module_of, told
 
@@ -161,6 +162,7 @@ class Nothing:
             raise ImportError(f"{name} is not there")
 sys.meta_path.insert(0, Nothing())
 import tinygrad_mnist as tg
+from tinygrad_mnist import __main__ as listing
 assert not {"tinygrad_mnist.train", "tinygrad_mnist.visualize"} & {*sys.modules}
 w = tg.Tensor([1.0], requires_grad=True)
 optimizer = tg.optim.SGD([w], lr=0.25)
@@ -206,3 +208,16 @@ def test_a_star_brings_what_one_computes_with():
     assert {"Tensor", "grad", "no_grad", "sigmoid", "where", "unary", "OPS"} <= {*names}
     assert not [name for name, value in names.items() if isinstance(value, types.ModuleType)]
     assert not {"sum", "max", "abs", "compile"} & {*names}
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("zoo.netwrk2", "zoo.network2"), ("zoo.network3", "zoo.network3"), ("skecth", "zoo.sketch"), ("mnits", "mnist")],
+)
+def test_who_gives_a_program_to_the_package_is_told_how_it_is_called(name, meant, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["tinygrad_mnist", name])
+    with pytest.raises(SystemExit) as usage:
+        listing.main()
+    assert usage.value.code == 2
+    module = "tinygrad_mnist.mnist" if meant == "mnist" else meant
+    assert f"unrecognized arguments: {name}; did you mean python -m {module}? (" in capsys.readouterr().err

@@ -34,7 +34,7 @@ def test_a_finished_model_is_not_overwritten_unasked(here, name, option):
     assert (status, output, error.count("\n")) == (1, "", 1)
     if (name, option) == ("network1", "--save"):
         assert error == (
-            "error: m.npz: holds a finished network1 of 1 epochs; `python -m zoo.network1 --resume m.npz --epochs N` "
+            "error: m.npz: holds a finished network1 of 1 epoch; `python -m zoo.network1 --resume m.npz --epochs N` "
             "goes on to N; to begin anew, name another file or add --overwrite\n"
         )
     assert Path("m.npz").read_bytes() == before
@@ -49,7 +49,7 @@ def test_going_on_in_another_file_keeps_what_is_there(here):
     before = Path("b.npz").read_bytes()
     common = ("zoo.network1", "--resume", "a.npz", "--epochs", 2, "--quiet", "--save")
     for name in ("b.npz", "link.npz"):
-        assert here(*common, name)[2].startswith(f"error: {name}: holds a finished network1 of 1 epochs; ")
+        assert here(*common, name)[2].startswith(f"error: {name}: holds a finished network1 of 1 epoch; ")
         assert Path("b.npz").read_bytes() == before
     assert here(*common, "link.npz", "--overwrite")[0] == 0
     assert (len(train.load("a.npz").history), len(train.load("b.npz").history)) == (1, 2)

@@ -6,6 +6,7 @@ import copy
 import itertools
 import os
 import re
+import shlex
 import stat
 import subprocess
 import sys
@@ -27,7 +28,7 @@ from tinygrad_mnist.testing import Composition, compositions, operands
 from zoo.custom import Adam
 
 from . import random_training
-from .helpers import descent, needs_compiler, training_step
+from .helpers import ROOT, descent, needs_compiler, training_step
 
 F = np.float32
 
@@ -576,9 +577,15 @@ def test_each_step_of_random_trainings_agrees(said: pytest.LogCaptureFixture) ->
 def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     """A cache of its own, and no compiler known yet."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    native.tried.cache_clear()
+    forget()
     yield tmp_path
+    forget()
+
+
+def forget() -> None:
+    """Let native.py know no more than a new process."""
     native.tried.cache_clear()
+    native._load.cache_clear()
 
 
 def script(path: Path, text: str) -> str:
@@ -618,6 +625,7 @@ def test_what_was_compiled_is_found_again(elsewhere: Path, monkeypatch: pytest.M
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
     made = {path.name for path in directory.iterdir()}
     assert len(made) == 2  # the probe is one
+    forget()
     monkeypatch.setattr(native, "_compile", None)
     assert native.load(text).two() == 2
     assert {path.name for path in directory.iterdir()} == made
@@ -632,7 +640,7 @@ def test_what_was_cut_off_is_compiled_again(size: int, elsewhere: Path) -> None:
         whole = path.read_bytes()
         path.unlink()  # what is loaded would change under this process
         path.write_bytes(whole[:size])
-    native.tried.cache_clear()
+    forget()
     assert native.load(text).two() == 2
     assert sorted(native.cache_directory().iterdir()) == made
 
@@ -663,6 +671,73 @@ def test_where_nothing_may_be_executed_or_written_is_no_place(elsewhere: Path, m
         native.load("int three(void) { return 3; }\n")
 
 
+def test_a_cache_without_room_is_no_place_either(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch, said: pytest.LogCaptureFixture
+) -> None:
+    full = f'case "$*" in *{elsewhere}/cache/*) echo "error: No space left on device" >&2; exit 1;; esac'
+    monkeypatch.setenv("CC", script(elsewhere / "wrapped", f'{full}\nexec {shlex.join(native._commands()[0])} "$@"'))
+    assert native.load("int two(void) { return 2; }\n").two() == 2
+    monkeypatch.setattr(native, "_temporary", raiser(OSError("No space left on device")))
+    step, _, _ = network(MAKES["SGD"], losses.quadratic_cost)
+    compiled: Compiled = compile(step, backend="c")
+    for k in range(3):
+        compiled(*batch(k))
+    assert compiled.replays
+    assert not in_c(compiled)
+    assert "uses NumPy in place of C: " in said.messages[0]
+    assert "No space left on device" in said.messages[0]
+
+
+def test_a_program_is_compiled_once(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = elsewhere / "told"
+    monkeypatch.setenv(
+        "CC", script(elsewhere / "wrapped", f'echo "$$" >> {told}\nexec {shlex.join(native._commands()[0])} "$@"')
+    )
+    step, _, _ = network(MAKES["SGD"], losses.quadratic_cost)
+    compiled: Compiled = compile(step, backend="c")
+    for k in range(3):
+        compiled(*batch(k))
+    assert compiled.replays
+    assert in_c(compiled)
+    assert len(told.read_text().split()) == 2  # the probe, and the program, which is made and bound
+
+
+def test_what_nobody_uses_is_removed_from_the_cache(elsewhere: Path) -> None:
+    native.load("int two(void) { return 2; }\n")
+    directory = native.cache_directory()
+    used = {path.name for path in directory.iterdir()}
+    (directory / "new.so").touch()
+    (directory / "tmpnew").mkdir()
+    (directory / "old.so").touch()
+    (directory / "tmpold").mkdir()
+    (directory / "tmpold" / "step.c").touch()
+    for path in directory.iterdir():
+        if "new" not in path.name:
+            os.utime(path, (0, 0))
+    forget()
+    assert native.load("int two(void) { return 2; }\n").two() == 2  # and so it is used, the probe too
+    native.load("int three(void) { return 3; }\n")
+    now = {path.name for path in directory.iterdir()}
+    assert used < now
+    assert now & {"new.so", "tmpnew", "old.so", "tmpold"} == {"new.so", "tmpnew"}
+
+
+@pytest.mark.parametrize("cache", ["relative", "", "a file"])
+def test_a_process_leaves_no_warning_and_no_directory(cache: str, tmp_path: Path) -> None:
+    (tmp_path / "a file").touch()
+    (tmp_path / "for a while").mkdir()
+    directory = str(tmp_path / cache) if cache == "a file" else cache
+    named = {"XDG_CACHE_HOME": directory, "HOME": str(tmp_path / "home"), "TMPDIR": str(tmp_path / "for a while")}
+    named["PYTHONPATH"] = str(ROOT)
+    program = "from tinygrad_mnist import native; print(native.load('int two(void) { return 2; }').two())"
+    line = [sys.executable, "-W", "error", "-c", program]
+    done = subprocess.run(line, cwd=tmp_path, env={**os.environ, **named}, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "2\n", "")
+    assert not list((tmp_path / "for a while").iterdir())
+    assert not (tmp_path / "relative").exists()
+    assert (tmp_path / "home").exists() == (cache != "a file")
+
+
 def test_a_compiler_that_cannot_be_read_is_told(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CC", 'gcc "-O1')
     with pytest.raises(native.NativeError, match=r"^CC: No closing quotation$"):
@@ -685,6 +760,7 @@ def test_what_others_could_write_is_not_loaded(elsewhere: Path) -> None:
         assert not native._is_mine(path)
     directory.chmod(0o777)
     assert native.cache_directory() != directory
+    forget()
     assert native.load(text).two() == 2
 
 

@@ -12,9 +12,14 @@ from hypothesis import strategies as st
 from tinygrad_mnist import OPS, Tensor, grad, no_grad, ops
 from tinygrad_mnist.nn import (
     INITIALIZERS,
+    AvgPool2d,
+    BatchNorm1d,
+    BatchNorm2d,
     Conv2d,
     Dropout,
     Flatten,
+    LayerNorm,
+    LeakyReLU,
     Linear,
     MaxPool2d,
     Module,
@@ -340,6 +345,8 @@ def test_nothing_is_recorded_without_gradients():
 
 
 HALF: Any = 2.5
+TEXT: Any = "1"
+THREE: Any = [1, 2, 3]
 
 
 @pytest.mark.parametrize(
@@ -347,13 +354,30 @@ HALF: Any = 2.5
     [
         (lambda rng: Linear(0, 2, rng=rng), r"expected sizes that are whole numbers of at least 1, got \(0, 2\)"),
         (lambda rng: Linear(HALF, 2, rng=rng), r"whole numbers of at least 1, got \(2\.5, 2\)"),
-        (lambda rng: Conv2d(1, 2, HALF, rng=rng), r"whole numbers of at least 1, got \(2, 1, 2\.5, 2\.5\)"),
+        (lambda rng: Conv2d(1, 2, HALF, rng=rng), r"expected a size of one or two whole numbers .*, got 2\.5"),
+        (lambda rng: Conv2d(1, 2, THREE, rng=rng), r"size of one or two whole numbers of at least 1, got \(1, 2, 3\)"),
+        (lambda rng: Conv2d(0, 2, 3, rng=rng), r"sizes that are whole numbers of at least 1, got \(2, 0, 3, 3\)"),
+        (lambda rng: Conv2d(1, 2, 3, stride=0, rng=rng), "stride of one or two whole numbers of at least 1, got 0"),
+        (lambda rng: Conv2d(1, 2, 3, padding=-1, rng=rng), "padding of one or two whole numbers of at least 0, got -1"),
+        (lambda rng: MaxPool2d(0), "size of one or two whole numbers of at least 1, got 0"),
+        (lambda rng: AvgPool2d(2, (1, 0)), r"stride of one or two whole numbers of at least 1, got \(1, 0\)"),
+        (lambda rng: Dropout(TEXT, rng=rng), "expected a probability 0 <= p < 1, got '1'"),
+        (lambda rng: LayerNorm(3, eps=-1.0), r"LayerNorm: expected a number eps >= 0, got -1\.0"),
+        (lambda rng: BatchNorm2d(3, eps=TEXT), "BatchNorm2d: expected a number eps >= 0, got '1'"),
+        (lambda rng: BatchNorm1d(3, momentum=TEXT), "BatchNorm1d: expected a momentum from 0 to 1, or None, got '1'"),
+        (lambda rng: LeakyReLU(TEXT), "LeakyReLU: expected a number as slope, got '1'"),
         (lambda rng: Sequential(HALF), r"expected Modules or functions, got 2\.5; unpack a list with \*"),
     ],
 )
 def test_impossible_layers_are_refused_when_they_are_made(make, message):
     with pytest.raises((ValueError, TypeError), match=message):
         make(np.random.default_rng(0))
+
+
+def test_pixels_are_whole_numbers_of_any_kind():
+    layer = Conv2d(1, 2, np.int64(3), stride=[2, 2], padding=np.int8(1), rng=np.random.default_rng(0))  # type: ignore[arg-type]
+    assert repr(layer) == "Conv2d(1, 2, 3, stride=2, padding=1)"
+    assert layer(np.ones((1, 1, 5, 5), np.float32)).shape == (1, 2, 3, 3)
 
 
 def test_a_result_that_a_module_keeps_is_no_part_of_its_state():

@@ -9,7 +9,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import tinygrad_mnist as tg
-from tinygrad_mnist import Tensor, grad
+from tinygrad_mnist import Tensor, grad, interop
 from tinygrad_mnist.gradcheck import check_gradients
 
 from .helpers import refused, variable
@@ -664,8 +664,11 @@ def test_numbers_and_lists_beside_float32_leave_it_as_it_is():
         (ValueError, "np.quantile(m, 0.5, method='middle')", ["quantile", "middle"]),
         (ValueError, "np.nanquantile(m, 0.5, method='lower')", ["nanquantile", "'linear'", "'lower'"]),
         (ValueError, "np.nanpercentile(m, 101)", ["nanpercentile", "0 to 100"]),
-        (ValueError, "np.matvec(v, v)", ["matvec", "(3,)"]),
-        (ValueError, "np.vecmat(v, v)", ["vecmat", "(3,)"]),
+        *(
+            (ValueError, f"{name}(v, v)", [name[3:], "(3,)"])
+            for name in ("np.matvec", "np.vecmat")
+            if hasattr(np, name[3:])
+        ),
         (TypeError, "np.linalg.eig(s)", ["np.linalg.eig is not in the table"]),
     ],
 )
@@ -673,6 +676,15 @@ def test_what_cannot_be_is_one_line(kind, call, words):
     operands = {name: variable(x) for name, x in operands_of(call).items()}
     with refused(kind, *words):
         called(call, operands)
+
+
+def test_an_argument_may_have_its_name_of_numpy_2_0():
+    def reshape(a: Any, newshape: Any, order: str = "C") -> None:
+        """As it is there; what is given in its place has that name too."""
+
+    t = variable(OPERANDS["v"])
+    for args, kwargs in (((t, (3, 1)), {}), ((t,), {"newshape": (3, 1)})):
+        assert interop._translated(reshape, tg.reshape, args, kwargs) == ([t], {"shape": (3, 1)})
 
 
 def test_places_may_be_tensors_of_integers():

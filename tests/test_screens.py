@@ -1,5 +1,6 @@
 """What commands show: in 80 columns all of it, in every command that there is."""
 
+import json
 import pkgutil
 import runpy
 import sys
@@ -24,6 +25,10 @@ COMMANDS = [
     "tinygrad_mnist",
     "tinygrad_mnist.mnist",
 ]
+
+
+UNTRAINED = ("neuron",)
+"""Figures that tell of validation images in words of their own."""
 
 
 @pytest.fixture
@@ -72,6 +77,34 @@ def test_what_an_image_shows_and_a_figure_found_fits_80_columns(shown, monkeypat
     lines += last_accuracies(record).splitlines()
     assert lines[-2].startswith("quadratic  ")
     assert [line for line in lines if len(line) > 80 and "two.png" not in line] == []
+
+
+def test_what_a_figure_found_is_told_under_what_it_is():
+    epochs = [{"validation": 0.9, "test": None}]
+    results = {
+        "told alone": {"told": ["crosses 0 twice"]},
+        "trained": {"epochs": epochs, "lost_classes": [5], "gradients": [[0.001, 0.25], [0.5, 0.75]]},
+    }
+    runs = {label: [{"label": label, "result": result}] for label, result in results.items()}
+    told = last_accuracies({"seeds": [0], "runs": runs["told alone"]})
+    assert told == f"{'told alone':<34} seed 0 crosses 0 twice"
+    assert last_accuracies({"seeds": [0], "runs": [*runs["trained"], *runs["told alone"]]}).splitlines() == [
+        "lowest / median / highest of the seeds, after the last epoch:",
+        f"{'trained':<34} validation 90.00 / 90.00 / 90.00 %",
+        "norm of dC/db by layer, before and after training (mean of the seeds):",
+        f"{'trained':<34} before     0.001 0.25",
+        f"{'trained':<34} after      0.5 0.75",
+        f"{'trained':<34} seed 0 never answers 5",
+        told,
+    ]
+    assert last_accuracies({"seeds": [0], "runs": [{"label": "nothing", "result": {}}]}) == ""
+
+
+@pytest.mark.parametrize("file", sorted(Path(graphs.__path__[0]).glob("*.json")), ids=lambda file: file.stem)
+def test_what_every_published_figure_found_can_be_told(file):
+    text = last_accuracies(json.loads(file.read_text(encoding="utf-8")))
+    assert text.startswith("lowest / median") == (" validation " in text and file.stem not in UNTRAINED)
+    assert ("norm of dC/db" in text) == (file.stem in ("saturation", "vanishing"))
 
 
 def test_the_zoo_lists_every_command_that_it_has(shown):

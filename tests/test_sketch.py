@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
+import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -604,6 +606,7 @@ def test_another_page_is_refused(method: str, headers: dict[str, str], client: C
         ("/go", {}, "how: expected a text"),
         ("/go", [], "expected a JSON object"),
         ("/look", {"drawing": "?"}, "base64"),
+        ("/look", {"drawing": "é"}, "drawing: expected base64"),
         ("/look", {"drawing": "AAAA"}, "280 x 280"),
         ("/look", {"drawing": as_sent(np.zeros((SIDE, SIDE), np.uint8))}, "nothing on this image"),
         ("/look", {"example": -1}, "example"),
@@ -706,6 +709,23 @@ def test_the_server_is_on_this_machine_alone_at_another_port_if_one_is_taken(dat
         with serving._listening(taken[1]) as second:
             assert taken[0] == second.getsockname()[0] == "127.0.0.1"
             assert second.getsockname()[1] != taken[1]
+
+
+def test_who_never_ends_a_request_holds_up_nobody_and_ends_without_a_word(
+    data: mnist.Dataset, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(serving, "GRACE", 0)
+    with contextlib.ExitStack() as clients:
+        with serving.served(ZooSubject(data, Network()), 0) as address:
+            host = address.removeprefix("http://").rstrip("/")
+            name, port = host.split(":")
+            head = f"POST /go HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\nContent-Type: application/json\r\n"
+            for sent in (f"{head}Content-Length: 50\r\n\r\n{{", head, ""):
+                client = clients.enter_context(socket.create_connection((name, int(port))))
+                client.sendall(sent.encode())
+            assert httpx.get(f"{address}state").json()["step"] == 0
+        assert not [thread for thread in threading.enumerate() if "run" in thread.name]
+    assert capfd.readouterr() == ("", "")
 
 
 def test_without_the_extra_the_command_says_how_to_install_it(

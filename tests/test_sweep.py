@@ -216,7 +216,7 @@ def test_a_figure_is_run_drawn_and_told(tmp_path, capsys, monkeypatch):
     record = json.loads((tmp_path / "L2_graph-quick.json").read_text())
     assert [(run["label"], run["seed"]) for run in record["runs"]][:3] == [("λ 0.1", 3), ("λ 0.1", 5), ("λ 1.5", 3)]
     assert record["versions"]["numpy"] == np.__version__
-    assert record["trial"] == "1 epochs of 1,000 digits"
+    assert record["trial"] == "1 epoch of 1,000 digits"
     assert not [*(tmp_path / ".runs").glob("*")]
 
 

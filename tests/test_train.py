@@ -19,7 +19,7 @@ from tinygrad_mnist import Tensor, mnist, no_grad, sigmoid, train
 from tinygrad_mnist.losses import cross_entropy_cost, quadratic_cost, softmax_cross_entropy
 from tinygrad_mnist.mnist import Dataset, Split
 from tinygrad_mnist.mode import mode
-from tinygrad_mnist.nn import Dropout, Linear, Module, Sequential
+from tinygrad_mnist.nn import Buffer, Dropout, Linear, Module, Sequential
 from tinygrad_mnist.optim import SGD, Momentum, Nesterov, Optimizer, StepLR
 from tinygrad_mnist.train import CheckpointError, DivergedError, Epoch
 from zoo.custom import Adam
@@ -586,6 +586,30 @@ def test_a_record_of_any_numbers_goes_round(tmp_path):
         assert again.random() == rng.random()
 
     check()
+
+
+def test_a_checkpoint_holds_what_was_given_to_it_whatever_numpy_makes_of_options(tmp_path, monkeypatch):
+    made, savez = [], np.savez
+
+    def noted(file, **arrays):
+        made.append({*arrays})
+        savez(file, **arrays)
+
+    monkeypatch.setattr(np, "savez", noted)
+    model = Linear(2, 1, rng=np.random.default_rng(0))
+    train.save(tmp_path / "m.npz", model, SGD(model.parameters(), lr=1.0))
+    assert made == [{"notes", "model/weight", "model/bias"}]  # of options that it has not NumPy 2.0 makes arrays
+    with zipfile.ZipFile(tmp_path / "m.npz", "a") as archive, archive.open("allow_pickle.npy", "w") as member:
+        np.save(member, np.array(False))  # as it made one of `allow_pickle=False`
+    assert train.load(tmp_path / "m.npz").model.keys() == {"weight", "bias"}
+
+
+def test_what_a_checkpoint_could_not_be_loaded_with_is_not_saved(tmp_path):
+    model = Linear(2, 1, rng=np.random.default_rng(0))
+    model.phase = Buffer(np.zeros(1, np.complex64))
+    with refused(TypeError, "save: model/phase: expected an array of real numbers, got dtype complex64"):
+        train.save(tmp_path / "m.npz", model, SGD([model.weight], lr=1.0))
+    assert not list(tmp_path.iterdir())
 
 
 def test_nothing_but_the_file_is_left_and_an_older_one_is_replaced(tmp_path):

@@ -1,6 +1,7 @@
 """zoo/: the networks, and their real command lines on a small real subset of the digits."""
 
 import dataclasses
+import io
 import json
 import os
 import re
@@ -27,7 +28,7 @@ from zoo.network1 import Network1
 from zoo.network2 import Network2
 from zoo.network3 import Network3
 from zoo.training import NAMES, Training, describe, network_class, settings_of
-from zoo.words import in_words, line, rate
+from zoo.words import in_words, line, rate, wrapped
 
 from .helpers import environment, needs_compiler, read_until, start, write_data
 
@@ -368,12 +369,39 @@ def test_history_plot_and_graph_are_written(zoo, tmp_path):
     assert "layers.2.weight" in graph
 
 
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere a display is always there")
+def test_a_plot_needs_no_window(zoo_process, tmp_path, monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", "none-that-there-is")
+    zoo_process("zoo.network", "--epochs", 1, "--quiet", "--plot", "p.png")
+    assert (tmp_path / "p.png").stat().st_size > 10_000
+
+
 def test_what_cannot_be_written_is_said_before_training(here, tmp_path):
     for option in ("--save", "--plot", "--graph", "--history"):
         status, output, error = here("zoo.network", option, "missing/file.png")
         assert (status, output) == (1, "")
         assert re.match(r"error: missing/file.png: .*missing is not a directory that can be written to.*\n\Z", error)
     assert "is a directory" in here("zoo.network", "--save", tmp_path)[2]
+
+
+@pytest.mark.parametrize(
+    "command", ["zoo.network --save", "zoo.network2 --history", "zoo.writer --save", "zoo --history"]
+)
+@pytest.mark.parametrize("directory", ["/", "."])
+def test_a_directory_is_no_file_to_write(here, command, directory):
+    done = here(*command.split(), directory)
+    assert (done.status, done.stdout, done.stderr) == (1, "", f"error: {directory}: is a directory; name a file\n")
+
+
+def test_what_is_interrupted_is_told_in_lines_that_fit_the_terminal(monkeypatch):
+    command = "`python -m zoo.network1 --resume model.npz`"
+    text = f"interrupted in epoch 3 of 30; model.npz holds the first 2 epochs; {command} goes on"
+    assert wrapped(text, io.StringIO()) == text
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = wrapped(text, io.StringIO()).split("\n")
+    assert len(lines) == 2
+    assert max(map(len, lines)) <= 80
+    assert command in lines[1]
 
 
 def test_digits_are_drawn_with_what_the_network_says(zoo):

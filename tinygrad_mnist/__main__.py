@@ -3,7 +3,7 @@
 import sys
 
 from .command import Parser, guarded
-from .installation import told
+from .installation import PROGRAMS, told
 
 TEXT = """\
 Automatic differentiation on NumPy, and the MNIST networks of Nielsen's book.
@@ -30,7 +30,8 @@ Automatic differentiation on NumPy, and the MNIST networks of Nielsen's book.
 
 def main() -> int:
     """Print it. Wrong usage exits with 2."""
-    Parser("python -m tinygrad_mnist", __doc__).parse_args()
+    programs = [name if name != "mnist" else "tinygrad_mnist.mnist" for name in PROGRAMS]
+    Parser("python -m tinygrad_mnist", __doc__, commands=programs).parse_args()
     print(told(TEXT), end="")
     return 0
 

@@ -214,8 +214,13 @@ def save(
             raise ValueError(f"save: a parameter cannot be named {name!r}; name it without .npy and control characters")
     for i, kept in entries.items():  # numbered, as their names may be any text
         arrays |= {f"state/{i}/{k}": array for k, array in enumerate(kept.values())}
+    for name, array in arrays.items():
+        if array.dtype.kind not in "biuf":
+            raise TypeError(f"save: {name}: expected an array of real numbers, got dtype {array.dtype}")
+    members: dict[str, Any] = {"notes": np.array(json.dumps(notes, default=_as_lists)), **arrays}
     with whole(path) as part, open(part, "wb") as file:
-        np.savez(file, allow_pickle=False, notes=np.array(json.dumps(notes, default=_as_lists)), **arrays)
+        # Without allow_pickle=False, of which NumPy 2.0 makes an array of that name: no array here has objects.
+        np.savez(file, **members)
 
 
 def _as_lists(value: Any) -> Any:
@@ -283,6 +288,7 @@ def _read(file: BinaryIO) -> dict[str, Array]:
         ):
             raise ValueError(members)
         arrays = {member.filename.removesuffix(".npy"): _array(archive.read(member)) for member in members}
+    arrays.pop("allow_pickle", None)  # in files of a former version with NumPy 2.0
     if any(name != "notes" and name.partition("/")[0] not in ("model", "best", "state", "velocity") for name in arrays):
         raise ValueError(list(arrays))
     return arrays

@@ -82,7 +82,7 @@ class Parser(argparse.ArgumentParser):
         if word.startswith("-"):
             note = note or did_you_mean(word, self._option_string_actions)
         else:
-            names = {command.rpartition(".")[2]: f"python -m {command}" for command in self.commands}
+            names = {command.rpartition(".")[2]: told(f"python -m {command}") for command in self.commands}
             note = note or did_you_mean(word.rpartition(".")[2], names, names.__getitem__)
         self.error(f"unrecognized arguments: {' '.join(arguments)}{note}")
 

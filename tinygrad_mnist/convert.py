@@ -82,6 +82,11 @@ def kind_of(error: Exception) -> type[Exception]:
     return next((kind for kind in kinds if isinstance(error, kind)), type(error))
 
 
+def is_real(x: Any) -> bool:
+    """Whether it is a real number."""
+    return isinstance(x, int | float | np.integer | np.floating) and not isinstance(x, bool)
+
+
 def described(value: Any) -> str:
     """A value in a few words: its type, and its shape and dtype or the beginning of its text."""
     if hasattr(value, "shape") and hasattr(value, "dtype"):

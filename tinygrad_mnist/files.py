@@ -66,6 +66,8 @@ def claimed(*paths: str | os.PathLike[str]) -> Iterator[None]:
     with contextlib.ExitStack() as held:
         for path in paths:
             target = Path(os.path.realpath(path))
+            if target.is_dir():
+                raise IsADirectoryError(errno.EISDIR, "is a directory; name a file", os.fspath(path))
             try:
                 claim = _locked(_beside(target, "claim"), os.O_CREAT, held)
             except BlockingIOError:

@@ -4,7 +4,7 @@ Each takes a function, what to call it with, and `argnums`, the place (or a tupl
 differentiate with respect to: at first the first. Such an argument is
 
 - an array, a Tensor or a number, of floating dtype (a number and a list's numbers are float32, as in `Tensor`);
-- a list, tuple or dict of these, in which each is differentiated for itself;
+- a list, tuple (also a named one) or dict of these, in which each is differentiated for itself;
 - a Module: with respect to its parameters, as a dict by their names.
 
 Results are made up as the argument is; for several arguments there is a tuple of them. The other arguments are passed
@@ -16,6 +16,7 @@ Where one of these functions calls another, whatever it computes can be differen
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -213,12 +214,11 @@ class _Call:
         if isinstance(argument, Module):
             return argument, dict(argument.named_parameters())
         if isinstance(argument, dict):
-            pairs = {key: self._opened(x, f"{name}[{key!r}]") for key, x in argument.items()}
-            return {key: x for key, (x, _) in pairs.items()}, {key: t for key, (_, t) in pairs.items()}
+            both = [self._opened(x, f"{name}[{key!r}]") for key, x in argument.items()]
+            return _like(argument, [x for x, _ in both]), _like(argument, [t for _, t in both])
         if isinstance(argument, list | tuple):
             both = [self._opened(x, f"{name}[{i}]") for i, x in enumerate(argument)]
-            kind = type(argument) if type(argument) in (list, tuple) else list
-            return kind(x for x, _ in both), kind(t for _, t in both)
+            return _like(argument, [x for x, _ in both]), _like(argument, [t for _, t in both])
         if isinstance(argument, Tensor) and argument.requires_grad:
             t = ops.copy(argument)  # in the graph of the argument, but another than itself, which f may use besides
             return t, t
@@ -273,9 +273,19 @@ def _leaves(structure: Any) -> Iterator[Tensor]:
 def _filled(structure: Any, parts: Iterator[Any]) -> Any:
     if isinstance(structure, Tensor):
         return next(parts)
-    if isinstance(structure, dict):
-        return {key: _filled(x, parts) for key, x in structure.items()}
-    return type(structure)(_filled(x, parts) for x in structure)
+    inside = structure.values() if isinstance(structure, dict) else structure
+    return _like(structure, [_filled(x, parts) for x in inside])
+
+
+def _like(container: Any, parts: list[Any]) -> Any:
+    """A list, tuple, also a named one, or dict of a kind and of the same keys, with these parts."""
+    if isinstance(container, dict):
+        made = copy.copy(container)  # which keeps what an OrderedDict or a defaultdict is
+        made.update(zip(container, parts, strict=True))
+        return made
+    if hasattr(container, "_make"):
+        return container._make(parts)
+    return tuple(parts) if isinstance(container, tuple) else parts
 
 
 def _matched(name: str, structure: Any, given: Any, where: str) -> Iterator[Any]:

@@ -90,6 +90,10 @@ def _array_function(self: Tensor, function: Callable[..., Any], types: Any, args
     raise _no_derivative(_spelled(function), ())
 
 
+FORMER = {"newshape": "shape"}
+"""What arguments were named in NumPy 2.0: np.reshape's."""
+
+
 def _translated(function: Any, ours: Any, args: Any, kwargs: Any) -> tuple[list[Any], dict[str, Any]]:
     """The arguments of a function of NumPy as ours takes them: operands in their places, all else by name.
 
@@ -106,6 +110,7 @@ def _translated(function: Any, ours: Any, args: Any, kwargs: Any) -> tuple[list[
         arity = ours.op.arity if hasattr(ours, "op") else len(required)
         operands = [given.pop(name) for name in list(names)[:arity] if name in given]
     chosen = {name: x for name, x in given.items() if name not in names or not _is_default(x, names[name])}
+    chosen |= {FORMER[name]: chosen.pop(name) for name in FORMER.keys() & chosen.keys()}
     if unknown := chosen.keys() - (_parameters(ours) or {}):
         raise _no_derivative(_spelled(function), sorted(unknown))
     return operands, chosen

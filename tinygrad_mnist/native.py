@@ -2,11 +2,13 @@
 
 The compiler is the one that $CC names, else `cc`, else ziglang's from pip (`pip install tinygrad_mnist[native]`). What
 was compiled is kept in the user's cache directory, in a directory that belongs to the user alone, by its text, the
-flags, the compiler and the processor's features.
+flags, the compiler and the processor's features, until it was not used for three months.
 """
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -19,6 +21,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,6 +44,9 @@ TIMEOUT = 120
 
 PATIENCE = 20
 """Seconds for the few lines of the first one; but ziglang compiles a library of its own before it, for 10 to 60."""
+
+UNUSED = 90 * 24 * 3600
+"""Seconds after which what was compiled, and not loaded since, is removed; tests alone made 185 MB in two days."""
 
 PROBE = """
 #include <math.h>
@@ -120,7 +126,7 @@ def load(text: str) -> ctypes.CDLL:
     Raises:
         NativeError: there is no compiler, or it refuses the text.
     """
-    return _load(text, compiler())
+    return _load(text.strip("\n"), compiler())
 
 
 def pointers(*arrays: Array) -> Any:
@@ -167,6 +173,7 @@ def _run(command: list[str], timeout: float) -> None:
         raise NativeError(f"{command[0]}: {told[0]:.200}")
 
 
+@functools.cache  # what is loaded stays anyhow, and what a program was made with is there when it is bound
 def _load(text: str, by: Compiler) -> ctypes.CDLL:
     key = "\n".join([text, *by.command, by.files, _processor()])
     name = _digest(key.encode())
@@ -176,14 +183,20 @@ def _load(text: str, by: Compiler) -> ctypes.CDLL:
             directory = place()
             made = [directory / file for file in os.listdir(directory) if file.startswith(name)]  # glob is slow
             library = next(filter(_is_whole, made), None) or _compile(text, by, directory, name)
-            return ctypes.CDLL(str(library))
-        except OSError as error:  # where there is no room, or from where nothing may be executed
+            loaded = ctypes.CDLL(str(library))
+            with contextlib.suppress(OSError):
+                os.utime(library)  # used now
+            return loaded
+        except _SlowError:
+            raise
+        except (OSError, NativeError) as error:  # there may be no room, or nothing may be executed from there
             reason = reason or str(error)
     raise NativeError(reason.replace("\n", " "))
 
 
 def _compile(text: str, by: Compiler, directory: Path, name: str) -> Path:
     """Compile into a file that is then named by what it holds: whole or not at all, whoever else does the same."""
+    _tidy(directory)
     with tempfile.TemporaryDirectory(dir=directory) as place:
         source, made = Path(place) / "step.c", Path(place) / "step.so"
         source.write_text(text, encoding="utf-8")
@@ -193,6 +206,18 @@ def _compile(text: str, by: Compiler, directory: Path, name: str) -> Path:
         library = directory / f"{name}-{_digest(made.read_bytes())}.so"
         os.replace(made, library)
     return library
+
+
+def _tidy(directory: Path) -> None:
+    """Remove what was not used for long, and what a process that was killed had not finished."""
+    now = time.time()
+    for path in directory.iterdir():
+        with contextlib.suppress(OSError):
+            age = now - path.stat().st_mtime
+            if path.suffix == ".so" and age > UNUSED:
+                path.unlink()
+            elif path.name.startswith("tmp") and age > 10 * TIMEOUT:
+                shutil.rmtree(path)
 
 
 def _is_whole(library: Path) -> bool:
@@ -210,7 +235,8 @@ def cache_directory() -> Path:
         if sys.platform == "darwin":
             base = Path.home() / "Library" / "Caches"
         else:
-            base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+            named = os.environ.get("XDG_CACHE_HOME", "")
+            base = Path(named) if os.path.isabs(named) else Path.home() / ".cache"  # the standard ignores all others
         directory = base / "tinygrad_mnist"
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if _is_mine(directory) and os.access(directory, os.W_OK):
@@ -221,12 +247,20 @@ def cache_directory() -> Path:
 
 
 def _temporary() -> Path:
-    return Path(_kept_while_this_runs().name)
+    return _kept_by(os.getpid())
 
 
 @functools.cache
-def _kept_while_this_runs() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="tinygrad_mnist_", ignore_cleanup_errors=True)
+def _kept_by(process: int) -> Path:
+    """A directory that a process removes when it ends."""
+    directory = tempfile.mkdtemp(prefix="tinygrad_mnist_")
+    atexit.register(_remove, directory, process)
+    return Path(directory)
+
+
+def _remove(directory: str, process: int) -> None:
+    if os.getpid() == process:  # not a child of it, which ends before it does
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def _is_mine(path: Path) -> bool:

@@ -26,7 +26,7 @@ from .base import COSTS, BaseNetwork
 from .options import Run, flag, load_data, parse, parser_of
 from .stopping import stands_still, what_is_kept, why_stopped
 from .training import Training, network_class, network_name, settings_of
-from .words import in_words, line, never_said, shown, sizes, wrapped
+from .words import counted, in_words, line, never_said, shown, sizes, wrapped
 
 
 def main(network: type[BaseNetwork], arguments: list[str] | None = None) -> int:
@@ -79,7 +79,7 @@ def _run(network: type[BaseNetwork], run: Run) -> int:
     if training.history:
         for file, what in ((run.checkpoint, "the trained network"), (run.history, "settings and results")):
             if file:
-                print(f"{file}: {what}, {len(training.history)} epochs")
+                print(f"{file}: {what}, {counted(len(training.history), 'epoch')}")
     training.use_best()
     if lost := training.lost_classes():
         print(wrapped(never_said(lost, training.network)))
@@ -111,6 +111,8 @@ def refuse_unwritable(file: Path | None, remedy: str = "name another file") -> N
 
 def require(module: str) -> Any:
     """Import a package; raise now if one is missing that is needed after the training."""
+    if module == "matplotlib":
+        os.environ["MPLBACKEND"] = "agg"  # files are all that is drawn: a window's back end may be no one's here
     logging.getLogger(module).setLevel(logging.ERROR)  # of a HOME that it cannot write to matplotlib says two lines
     try:
         return importlib.import_module(module)
@@ -135,14 +137,15 @@ def refuse_to_lose(file: Path, name: str | None = None) -> None:
     anew = "to begin anew, name another file or add --overwrite"
     if done < saved.epochs and stands_still(checkpoint.history, _patience(checkpoint, None)):
         goes_on = f"`{_go_on(saved, file)} --patience N` goes on with a larger N"
-        raise CheckpointError(f"{file}: holds a {kind} that stopped after {done} epochs; {goes_on}; {anew}")
+        raise CheckpointError(f"{file}: holds a {kind} that stopped after {counted(done, 'epoch')}; {goes_on}; {anew}")
     if done < saved.epochs:
-        there = f"{done} of {saved.epochs} epochs of {kind}"
+        there = f"{done} of {counted(saved.epochs, 'epoch')} of {kind}"
         raise CheckpointError(f"{file}: holds {there}; `{_go_on(saved, file)}` goes on with them; {anew}")
     if name != kind:
         raise CheckpointError(f"{file}: already exists and holds a zoo.{kind}; name another file")
     raise CheckpointError(
-        f"{file}: holds a finished {kind} of {done} epochs; `{_go_on(saved, file)} --epochs N` goes on to N; {anew}"
+        f"{file}: holds a finished {kind} of {counted(done, 'epoch')}; `{_go_on(saved, file)} --epochs N` goes on to "
+        f"N; {anew}"
     )
 
 
@@ -252,7 +255,8 @@ def _train(training: Training, run: Run) -> int:
         raise OSError(f"{what}; {_saved(file, saved, training.network)}") from None
     except KeyboardInterrupt as interruption:
         doing = min(len(training.history) + 1, epochs)
-        print(f"interrupted in epoch {doing} of {epochs}; {_saved(file, saved, training.network)}", file=sys.stderr)
+        text = f"interrupted in epoch {doing} of {epochs}; {_saved(file, saved, training.network)}"
+        print(wrapped(text, sys.stderr), file=sys.stderr)
         return status_of(interruption)
     return 0
 
@@ -292,7 +296,7 @@ def _introduce(training: Training, run: Run) -> None:
     if data.test is None:
         print("there are no test files (t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte): the test column says none")
     if done >= network.epochs and run.resume:
-        print(f"{run.resume}: is already trained for {done} epochs; --epochs N continues up to N in total")
+        print(f"{run.resume}: is already trained for {counted(done, 'epoch')}; --epochs N continues up to N in total")
     elif training.stopped:
         print(f"{run.resume}: had stopped after epoch {done}; --patience N goes on with a larger N")
     elif done:

@@ -19,6 +19,7 @@ from tinygrad_mnist.train import Checkpoint, CheckpointError
 
 from .base import BaseNetwork
 from .stopping import best_of
+from .words import counted
 
 
 class _Frugal(np.random.Generator):
@@ -95,11 +96,12 @@ class Expected:
         if [epoch.epoch for epoch in checkpoint.history] != list(range(1, done + 1)):
             return "the epochs of its history are not numbered from 1 on"
         if _plain(checkpoint.schedule) != _plain(self.schedule):
-            return f"its schedule is not that of its settings after {done} epochs"
+            return f"its schedule is not that of its settings after {counted(done, 'epoch')}"
         for group, own in zip(optimizer.groups, self.groups, strict=True):
             for name, value in own.items():
                 if not np.allclose(group[name], value, rtol=1e-9, atol=0):
-                    return f"its optimizer has the {name} {group[name]}, not that of its settings after {done} epochs"
+                    after = f"not that of its settings after {counted(done, 'epoch')}"
+                    return f"its optimizer has the {name} {group[name]}, {after}"
         return self._of_best() or self._of_state(optimizer) or self._of_order(checkpoint)
 
     def _of_best(self) -> str | None:
@@ -140,7 +142,9 @@ class Expected:
             mnist.batches(split, 1, self.rng)  # 0.6 ms for 50,000 digits
         done = len(checkpoint.history)
         same = self.rng.bit_generator.state == checkpoint.rng
-        return None if same else f"its generator of orders is not where {done} epochs with its seed leave it"
+        return (
+            None if same else f"its generator of orders is not where its seed leaves it after {counted(done, 'epoch')}"
+        )
 
 
 def _plain(state: Any) -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from tinygrad_mnist import mnist
 from tinygrad_mnist.train import Epoch
 
-from .words import percent
+from .words import counted, percent
 
 
 def best_of(history: Sequence[Epoch]) -> Epoch | None:
@@ -35,8 +35,8 @@ def why_stopped(history: Sequence[Epoch], patience: int) -> str:
     best = best_of(history)
     assert best is not None
     return (
-        f"stopped after {len(history)} epochs: none of the last {patience} was better than epoch {best.epoch}, with "
-        f"{percent(best.validation)} of the validation images"
+        f"stopped after {counted(len(history), 'epoch')}: none of the last {patience} was better than epoch "
+        f"{best.epoch}, with {percent(best.validation)} of the validation images"
     )
 
 

@@ -1,11 +1,12 @@
 """What the networks' commands say: an epoch, a network, a data set in words."""
 
 import os
+import re
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import Any
+from typing import Any, TextIO
 
 from tinygrad_mnist import mnist
 from tinygrad_mnist.command import columns
@@ -29,11 +30,25 @@ def brief(epoch: Epoch) -> str:
     return f"epoch {epoch.epoch}  cost {epoch.cost:.4g}  {accuracies}"
 
 
-def wrapped(text: str) -> str:
-    """A text in lines as wide as the terminal; where there is none and no $COLUMNS, in one, for programs to read."""
-    if not (sys.stdout.isatty() or "COLUMNS" in os.environ):
+def wrapped(text: str, stream: TextIO | None = None) -> str:
+    """A text in lines as wide as the terminal; where there is none and no $COLUMNS, in one, for programs to read.
+
+    A command in `backquotes` stays in one line, to be copied. `stream` is where it is written: None is sys.stdout.
+    """
+    if not ((stream or sys.stdout).isatty() or "COLUMNS" in os.environ):
         return text
-    return textwrap.fill(text, columns(), subsequent_indent="  ", break_on_hyphens=False, break_long_words=False)
+    text = re.sub("`.*?`", lambda command: command[0].replace(" ", "\0"), text)
+    lines = textwrap.fill(text, columns(), subsequent_indent="  ", break_on_hyphens=False, break_long_words=False)
+    return lines.replace("\0", " ")
+
+
+def counted(n: int, what: str) -> str:
+    """A number of things.
+
+    >>> counted(1, "epoch"), counted(3126, "step")
+    ('1 epoch', '3,126 steps')
+    """
+    return f"{n:,} {what}{'s' * (n != 1)}"
 
 
 def percent(share: float | None) -> str:

@@ -48,6 +48,7 @@ from pathlib import Path
 from tinygrad_mnist import mnist, train
 from tinygrad_mnist.command import guarded, status_of, uninterrupted
 from tinygrad_mnist.files import claimed
+from tinygrad_mnist.installation import told
 from tinygrad_mnist.train import CheckpointError
 
 from .base import options_of
@@ -55,7 +56,7 @@ from .commandline import back_end, progress_bar, refuse_unwritable, require
 from .limits import file_name, number, whole_number
 from .models import NETWORK3, WRITER
 from .options import DATA, Run, add_backend, add_options, command_line, flag, load_data
-from .words import rate, sizes
+from .words import counted, rate, sizes, wrapped
 from .writer_actions import act, refuse_impossible
 from .writer_measures import MOST
 from .writer_training import Record, WriterSettings, WriterTraining, settings_of_writer, writer_of
@@ -237,7 +238,7 @@ def _train(training: WriterTraining, asked: argparse.Namespace) -> int:
         print(f"writer: {_in_words(training)}\n{sizes(training.data)}", flush=True)
         if training.done:
             over = "is already trained for" if training.done >= steps else "goes on after"
-            print(f"{asked.resume}: {over} {training.done} steps", flush=True)
+            print(f"{asked.resume}: {over} {counted(training.done, 'step')}", flush=True)
     progress = progress_bar(asked.quiet)
     try:
         for record in training.fit(progress):
@@ -255,7 +256,8 @@ def _train(training: WriterTraining, asked: argparse.Namespace) -> int:
         what = f"{error.filename or 'standard output'}: {error.strerror}" if error.strerror else str(error)
         raise OSError(f"{what}; {_saved(file, saved)}") from None
     except KeyboardInterrupt as interruption:
-        print(f"interrupted after step {training.done} of {steps}; {_saved(file, saved)}", file=sys.stderr)
+        text = f"interrupted after step {training.done} of {steps}; {_saved(file, saved)}"
+        print(wrapped(text, sys.stderr), file=sys.stderr)
         return status_of(interruption)
     if asked.quiet and training.records:
         print(_line(training.records[-1], steps))
@@ -291,11 +293,12 @@ def _saved(file: Path | None, steps: int, goes_on: bool = True) -> str:
         return "nothing was saved: --save FILE would have kept every hundred steps"
     if steps == 0:
         return f"nothing was saved in {file}: the first hundred steps were not finished"
-    return f"{file} holds the first {steps} steps" + (f"; `{_go_on(file)}` goes on" if goes_on else "")
+    done = "the first step" if steps == 1 else f"the first {steps} steps"
+    return f"{file} holds {done}" + (f"; `{_go_on(file)}` goes on" if goes_on else "")
 
 
 def _go_on(file: Path) -> str:
-    return f"python -m zoo.writer --resume {shlex.quote(str(file))}"
+    return told(f"python -m zoo.writer --resume {shlex.quote(str(file))}")
 
 
 def _there_already(file: Path) -> str:
@@ -308,8 +311,11 @@ def _there_already(file: Path) -> str:
     done, anew = checkpoint.settings["done"], "to begin anew, name another file or add --overwrite"
     if done >= settings.steps:
         more = "" if checkpoint.settings["weights_only"] else f"; `{_go_on(file)} --steps N` goes on to N"
-        return f"{file}: holds a finished writer of {done} steps{more}; {anew}"
-    return f"{file}: holds {done} of {settings.steps} steps of a writer; `{_go_on(file)}` goes on with them; {anew}"
+        return f"{file}: holds a finished writer of {counted(done, 'step')}{more}; {anew}"
+    return (
+        f"{file}: holds {done} of {counted(settings.steps, 'step')} of a writer; `{_go_on(file)}` goes on with "
+        f"them; {anew}"
+    )
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from tinygrad_mnist.train import CheckpointError
 from .models import NETWORK3
 from .patches import CODES, decode, grid_of
 from .transformer import Writer, attention_of, class_likelihoods, write
+from .words import counted
 from .writer_measures import MOST, Reader, report, written
 from .writer_pictures import attention_as_text, draw_attention, grid, in_rows
 
@@ -104,7 +105,7 @@ def _complete(
         grid(
             images[None], writer.image_shape, names, "the digit, what is seen of it, and how it goes on", asked.picture
         )
-        print(f"{asked.picture}: {count} completions")
+        print(f"{asked.picture}: {counted(count, 'completion')}")
     print(in_rows(images, writer.image_shape, captions))
     likely = [f"{at} {shares[at]:.0%}" for at in np.argsort(-shares, kind="stable")[:3].tolist()]
     print(f"the upper part is of class {', '.join(likely)}")

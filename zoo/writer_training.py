@@ -228,8 +228,8 @@ class WriterTraining:
         states = [dict(training.optimizer.state[p]) for p in training.writer.parameters()] if training.done else []
         if training.schedule.epoch != training.done or any(state.get("step") != training.done for state in states):
             raise CheckpointError(
-                f"{checkpoint.path}: contradicts itself: {training.done} steps are done, and its optimizer or schedule "
-                "has done others; name another, or train anew"
+                f"{checkpoint.path}: contradicts itself: {training.done} of its steps are done, and its optimizer or "
+                "schedule has done others; name another, or train anew"
             )
         training.records = [Record(**record) for record in saved["records"]]
         return training

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_mnist import mnist, nn, optim, train
+from tinygrad_mnist.command import Parser
 from tinygrad_mnist.losses import cross_entropy
 
 
@@ -31,4 +32,5 @@ def main(epochs=3):
 
 
 if __name__ == "__main__":
+    Parser("python -m tests.examples.normalized", __doc__).parse_args()
     main()

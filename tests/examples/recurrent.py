@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_mnist import mnist, nn, optim, stack, tanh, train
+from tinygrad_mnist.command import Parser
 from tinygrad_mnist.losses import cross_entropy
 
 
@@ -28,12 +29,12 @@ class Recurrent(nn.Module):
 
 
 def main(epochs=3):
-    rng = np.random.default_rng(0)
-    model = Recurrent(rng)
+    model = Recurrent(rng := np.random.default_rng(0))
     settings: Any = {"cost": cross_entropy, "optimizer": optim.Momentum(model.parameters(), lr=0.01), "batch_size": 32}
     for epoch in train.fit(model, mnist.load(), epochs=epochs, rng=rng, backend="numpy", **settings):
         print(f"epoch {epoch.epoch}  cost {epoch.cost:.3f}  test {epoch.test:.2%}", flush=True)
 
 
 if __name__ == "__main__":
+    Parser("python -m tests.examples.recurrent", __doc__).parse_args()
     main()

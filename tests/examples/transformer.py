@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_mnist import Tensor, mnist, nn, optim, train
+from tinygrad_mnist.command import Parser
 from tinygrad_mnist.losses import cross_entropy
 
 
@@ -32,8 +33,8 @@ class Transformer(nn.Module):
 
 
 if __name__ == "__main__":
-    rng = np.random.default_rng(0)
-    model = Transformer(rng)
+    Parser("python -m tests.examples.transformer", __doc__).parse_args()
+    model = Transformer(rng := np.random.default_rng(0))
     settings: Any = {"cost": cross_entropy, "optimizer": optim.Momentum(model.parameters(), lr=0.1), "batch_size": 32}
     for epoch in train.fit(model, mnist.load(), epochs=3, rng=rng, backend="numpy", **settings):
         print(f"epoch {epoch.epoch}  cost {epoch.cost:.3f}  test {epoch.test:.2%}", flush=True)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_mnist import ops
+from tinygrad_mnist.convert import in_one_line, is_real
 from tinygrad_mnist.op import unary
 from tinygrad_mnist.ops.elementary import floating
 from tinygrad_mnist.tensor import Array
@@ -113,6 +114,8 @@ class LeakyReLU(Module):
     """x for x > 0, else slope x."""
 
     def __init__(self, slope: float = 0.01) -> None:
+        if not is_real(slope):
+            raise TypeError(f"LeakyReLU: expected a number as slope, got {in_one_line(slope)}")
         self.slope = slope
 
     def forward(self, x: Any) -> Any:

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from tinygrad_mnist import ops
-from tinygrad_mnist.convert import in_one_line
+from tinygrad_mnist.convert import in_one_line, is_real, kept
 from tinygrad_mnist.op import binary, unary
+from tinygrad_mnist.ops.images import pair
 from tinygrad_mnist.ops.indexing import ARRAY
 from tinygrad_mnist.tensor import Array
 
@@ -86,11 +87,11 @@ class Conv2d(Module):
         rng: np.random.Generator,
         dtype: DTypeLike = np.float32,
     ) -> None:
-        height, width = size if isinstance(size, tuple) else (size, size)
+        height, width = pair("size", kept(size))
         shape, area = (n_out, n_in, height, width), height * width
         self.weight = initial(shape, n_in * area, n_out * area, init, rng, dtype)
         self.bias = initial_bias((n_out, 1, 1), bias, rng, dtype)
-        self.stride, self.padding = stride, padding
+        self.stride, self.padding = _pixels("stride", stride), _pixels("padding", padding, 0)
 
     def forward(self, x: Any) -> Any:
         """conv2d(x, weight) + bias."""
@@ -105,11 +106,17 @@ class Conv2d(Module):
         return f"{n_in}, {n_out}, {size}{options}"
 
 
+def _pixels(name: str, value: Any, least: int = 1) -> int | tuple[int, int]:
+    """A number of pixels, or (down, right) where these differ; a ValueError now, not when images come."""
+    down, right = pair(name, kept(value), least)
+    return down if down == right else (down, right)
+
+
 class _Pool2d(Module):
     """What the layers share that take windows of `size` pixels, `stride` apart (default: side by side)."""
 
     def __init__(self, size: int | tuple[int, int] = 2, stride: int | tuple[int, int] | None = None) -> None:
-        self.size, self.stride = size, stride
+        self.size, self.stride = _pixels("size", size), None if stride is None else _pixels("stride", stride)
 
     def extra_repr(self) -> str:
         """The window's size, and the stride if there is one."""
@@ -163,8 +170,8 @@ class Dropout(Module):
     """
 
     def __init__(self, p: float = 0.5, *, rng: np.random.Generator) -> None:
-        if not 0 <= p < 1:
-            raise ValueError(f"Dropout: expected a probability 0 <= p < 1, got {p}")
+        if not is_real(p) or not 0 <= p < 1:
+            raise ValueError(f"Dropout: expected a probability 0 <= p < 1, got {in_one_line(p)}")
         if not isinstance(rng, np.random.Generator):
             raise TypeError(f"rng: expected a numpy.random.Generator, as from np.random.default_rng(seed), got {rng!r}")
         self.p, self.rng = p, rng

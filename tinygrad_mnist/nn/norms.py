@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from tinygrad_mnist import ops
+from tinygrad_mnist.convert import in_one_line, is_real
 from tinygrad_mnist.tensor import Tensor
 
 from .buffer import Buffer
@@ -39,7 +41,7 @@ class LayerNorm(Module):
     ) -> None:
         self.shape = shape if isinstance(shape, tuple) else (shape,)
         self.eps = eps
-        self.weight, self.bias = _affine("LayerNorm", self.shape, affine, dtype)
+        self.weight, self.bias = _affine("LayerNorm", self.shape, eps, affine, dtype)
 
     def forward(self, x: Any) -> Any:
         """The normalized input, of its shape (..., *shape)."""
@@ -69,9 +71,11 @@ class _BatchNorm(Module):
         dtype: DTypeLike = np.float32,
     ) -> None:
         self.n, self.eps, self.momentum = n, eps, momentum
-        if momentum is not None and not 0 <= momentum <= 1:
-            raise ValueError(f"{type(self).__name__}: expected a momentum from 0 to 1, or None, got {momentum!r}")
-        self.weight, self.bias = _affine(type(self).__name__, (n,), affine, dtype)
+        if momentum is not None and not (is_real(momentum) and 0 <= momentum <= 1):
+            raise ValueError(
+                f"{type(self).__name__}: expected a momentum from 0 to 1, or None, got {in_one_line(momentum)}"
+            )
+        self.weight, self.bias = _affine(type(self).__name__, (n,), eps, affine, dtype)
         self.running_mean, self.running_var = Buffer(np.zeros(n, dtype)), Buffer(np.ones(n, dtype))
         self.num_batches_tracked = Buffer(0, dtype=np.int64)
 
@@ -148,8 +152,10 @@ class BatchNorm2d(_BatchNorm):
     dims = (4,)
 
 
-def _affine(name: str, shape: tuple[int, ...], affine: bool, dtype: DTypeLike) -> Any:
-    """A weight of ones and a bias of zeros, or None and None."""
+def _affine(name: str, shape: tuple[int, ...], eps: float, affine: bool, dtype: DTypeLike) -> Any:
+    """A weight of ones and a bias of zeros, or None and None; a ValueError for a norm that cannot be."""
+    if not is_real(eps) or not 0 <= eps < math.inf:
+        raise ValueError(f"{name}: expected a number eps >= 0, got {in_one_line(eps)}")
     if not shape or not all(isinstance(n, int | np.integer) and n >= 1 for n in shape):
         raise ValueError(f"{name}: expected sizes that are whole numbers of at least 1, got {shape}")
     if not affine:

@@ -16,27 +16,28 @@ from .choices import chosen
 from .reductions import sum
 
 
-def _pair(name: str, value: Any, least: int = 1) -> tuple[int, int]:
-    pair = value if isinstance(value, tuple) else (value, value)
-    if len(pair) != 2 or not all(isinstance(n, int) and n >= least for n in pair):
+def pair(name: str, value: Any, least: int = 1) -> tuple[int, int]:
+    """A number of pixels down and right, of one number or a tuple of two; a ValueError for what is neither."""
+    both = value if isinstance(value, tuple) else (value, value)
+    if len(both) != 2 or not all(isinstance(n, int) and n >= least for n in both):
         raise ValueError(f"expected a {name} of one or two whole numbers of at least {least}, got {value!r}")
-    return pair
+    return both
 
 
 def _windows(x: Array, size: Any, stride: Any = 1, padding: Any = 0) -> Array:
-    (down, right), (high, wide) = _pair("stride", stride), _pair("padding", padding, 0)
+    (down, right), (high, wide) = pair("stride", stride), pair("padding", padding, 0)
     if high or wide:
         x = np.pad(x, [(0, 0)] * (x.ndim - 2) + [(high, high), (wide, wide)])
-    return sliding_window_view(x, _pair("size", size), (-2, -1))[..., ::down, ::right, :, :]
+    return sliding_window_view(x, pair("size", size), (-2, -1))[..., ::down, ::right, :, :]
 
 
 def _fold(x: Array, shape: tuple[int, ...], size: Any, stride: Any = 1, padding: Any = 0) -> Array:
-    (down, right), (high, wide) = _pair("stride", stride), _pair("padding", padding, 0)
+    (down, right), (high, wide) = pair("stride", stride), pair("padding", padding, 0)
     *stack, height, width = shape
     rows, columns = x.shape[-4:-2]
     # In the layout of x: where neighbours are those of other images, long runs are added, in half the time.
     result = np.zeros_like(x[..., 0, 0], shape=(*stack, height + 2 * high, width + 2 * wide))
-    for i, j in np.ndindex(_pair("size", size)):
+    for i, j in np.ndindex(pair("size", size)):
         result[..., i : i + down * rows : down, j : j + right * columns : right] += x[..., i, j]
     return result[..., high : high + height, wide : wide + width]
 
@@ -83,7 +84,7 @@ def _max_pool2d(x: Array, size: Any = 2, stride: Any = None) -> Array:
 
 def _max_pool2d_dx(g: Any, out: Any, x: Any, size: Any, stride: Any) -> Any:
     step = size if stride is None else stride
-    (down, right), axes = _pair("size", size), range(x.ndim)
+    (down, right), axes = pair("size", size), range(x.ndim)
     elements = windows(x, size, step).transpose(x.ndim, x.ndim + 1, *axes)
     elements = elements.reshape(down * right, *out.shape)  # the first of all windows, the second of all, ...
     taken = astype(chosen(elements, out), g.dtype)

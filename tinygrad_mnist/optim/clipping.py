@@ -6,13 +6,12 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from tinygrad_mnist.convert import in_one_line
+from tinygrad_mnist.convert import in_one_line, is_real
 from tinygrad_mnist.mode import no_grad
 from tinygrad_mnist.ops import minimum, sqrt
 from tinygrad_mnist.tensor import Tensor, leaf
 
 from .group import in_order
-from .schedule import is_real
 
 
 def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> Tensor:

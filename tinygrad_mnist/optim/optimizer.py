@@ -67,17 +67,17 @@ class Optimizer:
     ) -> None:
         if unknown:
             raise TypeError(
-                f"{self}: takes lr and weight_decay, got {', '.join(unknown)}; momentum is an option of Momentum and "
-                "Nesterov, and a subclass passes its own as super().__init__(params, lr, options={...})"
+                f"{self._kind}: takes lr and weight_decay, got {', '.join(unknown)}; momentum is an option of Momentum "
+                "and Nesterov, and a subclass passes its own as super().__init__(params, lr, options={...})"
             )
-        given: list[Any] = in_order(str(self), params)
+        given: list[Any] = in_order(self._kind, params)
         if not any(isinstance(item, Mapping) for item in given):
             given = [{"params": given}]
         self._defaults = {"lr": lr, "weight_decay": weight_decay, **(options or {})}
         self._taken: set[Tensor] = set()
         self._groups = tuple(map(self._group, given))
         if not self._taken:
-            raise ValueError(no_parameters(str(self)))
+            raise ValueError(no_parameters(self._kind))
         self.state: dict[Tensor, State] = States()
 
     @property
@@ -94,16 +94,16 @@ class Optimizer:
         """
         added = self._group(group)
         if not added["params"]:
-            raise ValueError(no_parameters(str(self)))
+            raise ValueError(no_parameters(self._kind))
         self._groups = (*self._groups, added)
 
     def _group(self, given: Any) -> Group:
         defaults = self._defaults
         if not isinstance(given, Mapping) or "params" not in given or given.keys() - defaults.keys() != {"params"}:
             got = f"one of {', '.join(map(str, given))}" if isinstance(given, Mapping) else type(given).__name__
-            raise TypeError(f"{self}: a group is a dict of {names(defaults)}; got {got}")
+            raise TypeError(f"{self._kind}: a group is a dict of {names(defaults)}; got {got}")
         options = {name: given.get(name, default) for name, default in defaults.items()}
-        return Group(str(self), self._taken, self.kinds, options, given["params"])
+        return Group(self._kind, self._taken, self.kinds, options, given["params"])
 
     def __setattr__(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
@@ -112,8 +112,9 @@ class Optimizer:
     def _members(self) -> list[Tensor]:
         return [p for group in self._groups for p in group["params"]]
 
-    def __str__(self) -> str:
-        return type(self).__name__
+    @property
+    def _kind(self) -> str:
+        return type(self).__name__  # errors begin with it: `str` would show all options
 
     def __repr__(self) -> str:
         groups = [
@@ -121,8 +122,8 @@ class Optimizer:
             for group in self._groups
         ]
         if len(groups) == 1:
-            return f"{self}({groups[0]})"
-        return "\n".join([f"{self}(", *(f"  group {i}: {text}" for i, text in enumerate(groups)), ")"])
+            return f"{self._kind}({groups[0]})"
+        return "\n".join([f"{self._kind}(", *(f"  group {i}: {text}" for i, text in enumerate(groups)), ")"])
 
     def direction(self, gradient: Array, state: State, options: Mapping[str, Any]) -> Array:
         """Return the direction d of the step w <- w - lr d, for one parameter.
@@ -130,7 +131,7 @@ class Optimizer:
         It is called once a step with the gradient, weight decay included, which it leaves as it is; with the state,
         empty at first, where it may keep arrays and numbers; and with the options of the parameter's group.
         """
-        raise TypeError(f"{self}: define direction(), or use SGD, Momentum, Adam or another of optim")
+        raise TypeError(f"{self._kind}: define direction(), or use SGD, Momentum, Adam or another of optim")
 
     def change(self, p: Any, gradient: Any, state: State, options: Mapping[str, Any]) -> Any:
         """Return what a step takes from the parameter, lr d: a formula, of arrays or of Tensors."""
@@ -142,11 +143,11 @@ class Optimizer:
         except Exception as error:
             if list(inspect.signature(self.direction).parameters)[1:2] != ["velocity"]:
                 raise
-            raise TypeError(f"{self}: {_SIGNATURE}; this one takes a velocity ({error})") from None
+            raise TypeError(f"{self._kind}: {_SIGNATURE}; this one takes a velocity ({error})") from None
         if getattr(direction, "shape", None) != p.shape:
             shape = getattr(direction, "shape", None)
             got = f"a {type(direction).__name__}" if shape is None else f"one of shape {shape} for {p.shape}"
-            raise TypeError(f"{self}: {_SIGNATURE}; got {got}")
+            raise TypeError(f"{self._kind}: {_SIGNATURE}; got {got}")
         for name, kept in state.items():
             if kept is gradient:  # a formula that goes on in place would write into p.grad
                 state[name] = gradient.copy()
@@ -198,14 +199,18 @@ class Optimizer:
         """
         groups, members = state["groups"], self._members()
         if [set(g) for g in groups] != [set(g) - {"params"} for g in self._groups]:
-            raise ValueError(f"{self}: the saved groups have the options {groups}; they belong to another optimizer")
+            raise ValueError(
+                f"{self._kind}: the saved groups have the options {groups}; they belong to another optimizer"
+            )
         options = [
             {name: group.checked(name, value) for name, value in saved.items()}
             for group, saved in zip(self._groups, groups, strict=True)
         ]
         shapes = [list(p.shape) for p in members]
         if (saved := [list(shape) for shape in state.get("shapes", shapes)]) != shapes:
-            raise ValueError(f"{self}: the saved parameters have the shapes {saved}, these {shapes}; name the same")
+            raise ValueError(
+                f"{self._kind}: the saved parameters have the shapes {saved}, these {shapes}; name the same"
+            )
         restored = States()
         for i, arrays in (state["state"] if "state" in state else self._of_velocities(state["velocity"])).items():
             p = members[int(i)] if 0 <= int(i) < len(members) else None
@@ -213,7 +218,7 @@ class Optimizer:
                 unfit = p is None or (self.keeps_velocity and name == "velocity" and np.shape(array) != p.shape)
                 if unfit or type(array) is not np.ndarray or array.dtype.kind not in "biuf":
                     what = f"{getattr(array, 'dtype', type(array).__name__)} of shape {np.shape(array)}"
-                    raise ValueError(f"{self}: the saved {name} {i}, {what}, belongs to another network")
+                    raise ValueError(f"{self._kind}: the saved {name} {i}, {what}, belongs to another network")
                 restored[members[int(i)]][name] = array.astype(members[int(i)].dtype)
         for group, values in zip(self._groups, options, strict=True):
             group.update(values)
@@ -223,8 +228,8 @@ class Optimizer:
         """The state by name of a former one, in which each parameter had one array, its velocity."""
         if velocities and not self.keeps_velocity:
             raise ValueError(
-                f"{self}: the saved state is of a former version, one array for a parameter, and has no names; restore "
-                "the model alone, or set optimizer.state[parameter] = {name: array}"
+                f"{self._kind}: the saved state is of a former version, one array for a parameter, and has no names; "
+                "restore the model alone, or set optimizer.state[parameter] = {name: array}"
             )
         return {i: {"velocity": array} for i, array in velocities.items()}
 

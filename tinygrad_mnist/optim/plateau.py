@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from tinygrad_mnist.convert import in_one_line
+from tinygrad_mnist.convert import in_one_line, is_real
 
 from .optimizer import Optimizer
-from .schedule import Schedule, is_real, is_whole
+from .schedule import Schedule, is_whole
 
 
 class ReduceLROnPlateau(Schedule):
@@ -75,7 +75,9 @@ class ReduceLROnPlateau(Schedule):
         choices = {"mode": (None, "min", "max"), "threshold_mode": ("rel", "abs"), "metric": tuple(self.modes)}
         for name, known in choices.items():
             if settings[name] not in known:
-                raise ValueError(f"{self}: expected {name} to be one of {known}, got {in_one_line(settings[name])}")
+                raise ValueError(
+                    f"{self._kind}: expected {name} to be one of {known}, got {in_one_line(settings[name])}"
+                )
         return {
             **settings,
             "factor": self._number(settings, "factor", below=1),
@@ -118,18 +120,18 @@ class ReduceLROnPlateau(Schedule):
             value = record
         elif is_real(record):
             raise ValueError(
-                f"{self}: got the number {in_one_line(record)}; say mode='min' or 'max', or pass the Epoch record"
+                f"{self._kind}: got the number {in_one_line(record)}; say mode='min' or 'max', or pass the Epoch record"
             )
         elif not hasattr(record, self.metric):
             raise TypeError(
-                f"{self}: step() needs the record of the epoch, got {in_one_line(record)}; write step(epoch)"
+                f"{self._kind}: step() needs the record of the epoch, got {in_one_line(record)}; write step(epoch)"
             )
         if value is None:
             raise ValueError(
-                f"{self}: the epoch has no {self.metric}, as there is no data for it; choose metric='cost'"
+                f"{self._kind}: the epoch has no {self.metric}, as there is no data for it; choose metric='cost'"
             )
         if math.isnan(value):
-            raise ValueError(f"{self}: {'the value' if is_real(record) else self.metric} is not a number")
+            raise ValueError(f"{self._kind}: {'the value' if is_real(record) else self.metric} is not a number")
         return float(value)
 
     def _is_better(self, value: float, best: float) -> bool:
@@ -138,5 +140,5 @@ class ReduceLROnPlateau(Schedule):
 
     def _kept(self, name: str, value: Any) -> Any:
         if not is_real(value) if name == "best" and value is not None else name != "best" and not is_whole(value, 0):
-            raise ValueError(f"{self}: the saved schedule is damaged: {name} {in_one_line(value)}")
+            raise ValueError(f"{self._kind}: the saved schedule is damaged: {name} {in_one_line(value)}")
         return value

@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tinygrad_mnist.convert import in_one_line
+from tinygrad_mnist.convert import in_one_line, is_real
 
 from .optimizer import Optimizer
 
@@ -48,7 +48,7 @@ class Schedule:
 
     def __init__(self, optimizer: Optimizer, **settings: Any) -> None:
         if not isinstance(optimizer, Optimizer):
-            raise TypeError(f"{self}: expected an optimizer, got {in_one_line(optimizer)}")
+            raise TypeError(f"{self._kind}: expected an optimizer, got {in_one_line(optimizer)}")
         self.optimizer = optimizer
         self.settings = tuple(settings)
         vars(self).update(self.checked(settings))
@@ -65,7 +65,9 @@ class Schedule:
 
     def rate(self, first: float, epoch: int) -> float:
         """The learning rate of an epoch (counted from 0), from the first epoch's: to be defined by a subclass."""
-        raise TypeError(f"{self}: define rate(self, first, epoch), which returns the rate of an epoch, counted from 0")
+        raise TypeError(
+            f"{self._kind}: define rate(self, first, epoch), which returns the rate of an epoch, counted from 0"
+        )
 
     def step(self, record: Any = None) -> None:
         """Go on to the next epoch.
@@ -122,11 +124,15 @@ class Schedule:
     def _load(self, state: Mapping[str, Any], apply: bool) -> None:
         epoch, first, count = state["epoch"], list(state["first"]), len(self.optimizer._groups)
         if len(first) != count:
-            raise ValueError(f"{self}: the saved schedule has {len(first)} groups, expected {count}")
+            raise ValueError(f"{self._kind}: the saved schedule has {len(first)} groups, expected {count}")
         if not is_whole(epoch, 0) or not all(map(is_rate, first)):
-            raise ValueError(f"{self}: the saved schedule is damaged: epoch {in_one_line(epoch)}, first rates {first}")
+            raise ValueError(
+                f"{self._kind}: the saved schedule is damaged: epoch {in_one_line(epoch)}, first rates {first}"
+            )
         if unknown := state.keys() - self.state_dict().keys():
-            raise ValueError(f"{self}: the saved schedule has {', '.join(sorted(unknown))}; it is of another kind")
+            raise ValueError(
+                f"{self._kind}: the saved schedule has {', '.join(sorted(unknown))}; it is of another kind"
+            )
         settings = self.checked({name: state.get(name, getattr(self, name)) for name in self.settings})
         kept = {name: self._kept(name, state[name]) for name in self.keeps if name in state}
         self._change({**settings, **kept, "epoch": int(epoch), "first": list(map(float, first))}, apply)
@@ -137,7 +143,7 @@ class Schedule:
 
     def _whole(self, settings: Mapping[str, Any], name: str, least: int) -> int:
         if not is_whole(value := settings[name], least):
-            raise ValueError(f"{self}: expected a whole number {name} >= {least}, got {in_one_line(value)}")
+            raise ValueError(f"{self._kind}: expected a whole number {name} >= {least}, got {in_one_line(value)}")
         return int(value)
 
     def _number(
@@ -147,18 +153,19 @@ class Schedule:
         value = settings[name]
         if not is_real(value) or not (value > 0 if least is None else value >= least) or not value < below:
             limit = ("> 0" if least is None else f">= {least}") + (f" and < {below}" if below < math.inf else "")
-            raise ValueError(f"{self}: expected {name} {limit}, got {in_one_line(value)}")
+            raise ValueError(f"{self._kind}: expected {name} {limit}, got {in_one_line(value)}")
         return float(value)
 
-    def __str__(self) -> str:
-        return type(self).__name__
+    @property
+    def _kind(self) -> str:
+        return type(self).__name__  # errors begin with it: `str` would show all options
 
     def _words(self) -> list[str]:
         return [f"{name}={_shown(getattr(self, name))}" for name in self.settings]
 
     def __repr__(self) -> str:
         rates = ", ".join(f"{group['lr']:.6g}" for group in self.optimizer._groups)
-        return f"{self}({', '.join([str(self.optimizer), *self._words()])}; epoch {self.epoch}, lr {rates})"
+        return f"{self._kind}({', '.join([self.optimizer._kind, *self._words()])}; epoch {self.epoch}, lr {rates})"
 
 
 class StepLR(Schedule):
@@ -264,7 +271,9 @@ class LambdaLR(Schedule):
 
     def __init__(self, optimizer: Optimizer, lr_lambda: Callable[[int], float]) -> None:
         if not callable(lr_lambda):
-            raise TypeError(f"{self}: expected a function of the epoch as lr_lambda, got {in_one_line(lr_lambda)}")
+            raise TypeError(
+                f"{self._kind}: expected a function of the epoch as lr_lambda, got {in_one_line(lr_lambda)}"
+            )
         self.lr_lambda = lr_lambda
         super().__init__(optimizer)
 
@@ -272,7 +281,9 @@ class LambdaLR(Schedule):
         """The learning rate of an epoch (counted from 0), from the first epoch's."""
         factor = self.lr_lambda(epoch)
         if not is_rate(factor):
-            raise ValueError(f"{self}: expected lr_lambda({epoch}) to be a number >= 0, got {in_one_line(factor)}")
+            raise ValueError(
+                f"{self._kind}: expected lr_lambda({epoch}) to be a number >= 0, got {in_one_line(factor)}"
+            )
         return first * float(factor)
 
     def _words(self) -> list[str]:
@@ -287,11 +298,6 @@ def _unscheduled(group: Any) -> float:
 
 def _shown(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else repr(value)
-
-
-def is_real(x: Any) -> bool:
-    """Whether it is a real number."""
-    return isinstance(x, int | float | np.integer | np.floating) and not isinstance(x, bool)
 
 
 def is_rate(x: Any) -> bool:

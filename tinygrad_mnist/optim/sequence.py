@@ -36,12 +36,12 @@ class SequentialLR(Schedule):
         parts = list(schedulers)
         for part in parts:
             if not isinstance(part, Schedule) or isinstance(part, SequentialLR):
-                raise TypeError(f"{self}: expected schedules, and no sequence of them, got {in_one_line(part)}")
+                raise TypeError(f"{self._kind}: expected schedules, and no sequence of them, got {in_one_line(part)}")
             if part.optimizer is not optimizer or part.epoch:
                 why = "has gone on already" if part.epoch else "is of another optimizer"
-                raise ValueError(f"{self}: {part} {why}; make all its schedules anew, of one optimizer")
+                raise ValueError(f"{self._kind}: {part._kind} {why}; make all its schedules anew, of one optimizer")
         if not parts or len(set(map(id, parts))) < len(parts):
-            raise ValueError(f"{self}: expected one schedule or more, each once, got {len(parts)}")
+            raise ValueError(f"{self._kind}: expected one schedule or more, each once, got {len(parts)}")
         self.schedulers = parts
         super().__init__(optimizer, milestones=list(milestones))
 
@@ -49,11 +49,11 @@ class SequentialLR(Schedule):
         """The milestones, if there is one between any two schedules."""
         given = settings["milestones"]
         if not isinstance(given, list) or not all(is_whole(m, 1) for m in given):
-            raise ValueError(f"{self}: expected milestones >= 1, whole numbers, got {in_one_line(given)}")
+            raise ValueError(f"{self._kind}: expected milestones >= 1, whole numbers, got {in_one_line(given)}")
         if len(given) != len(self.schedulers) - 1 or any(a >= b for a, b in pairwise(given)):
             raise ValueError(
-                f"{self}: expected {len(self.schedulers) - 1} rising milestones for {len(self.schedulers)} schedules, "
-                f"got {given}"
+                f"{self._kind}: expected {len(self.schedulers) - 1} rising milestones for {len(self.schedulers)} "
+                f"schedules, got {given}"
             )
         return {"milestones": list(map(int, given))}
 
@@ -89,7 +89,9 @@ class SequentialLR(Schedule):
         """Take over what `state_dict()` returned, and set the rates in the optimizer; or after a ValueError nothing."""
         saved, before = list(state["schedulers"]), [dict(vars(part)) for part in self.schedulers]
         if len(saved) != len(self.schedulers):
-            raise ValueError(f"{self}: the saved schedule has {len(saved)} parts, expected {len(self.schedulers)}")
+            raise ValueError(
+                f"{self._kind}: the saved schedule has {len(saved)} parts, expected {len(self.schedulers)}"
+            )
         try:
             for part, values in zip(self.schedulers, saved, strict=True):
                 part._load(values, apply=False)

@@ -237,7 +237,7 @@ class Recorder(Observer):
             with no_grad():
                 change = optimizer.change(p, gradient, state, Options(group, self))
         except Exception as error:  # it is written for arrays alone; or wrong, and will say so of arrays too
-            self.stop(f"has an optimizer, {optimizer}, whose formula is not made of ops ({error})")
+            self.stop(f"has an optimizer, {type(optimizer).__name__}, whose formula is not made of ops ({error})")
             vars(optimizer).clear()
             vars(optimizer).update(attributes)
             change = optimizer.change(p._array, gradient._array, optimizer.state[p], group)

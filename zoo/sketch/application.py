@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import json
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
@@ -263,7 +262,7 @@ def _digit(session: Session, given: dict[str, Any]) -> tuple[Array, dict[str, An
         return pixels, {"example": example, "truth": label}
     try:
         drawn = base64.b64decode(_text(given, "drawing"), validate=True)
-    except binascii.Error:
+    except ValueError:  # binascii.Error is one, and so is what a letter beyond ASCII raises
         raise RequestError("drawing: expected base64") from None
     if len(drawn) != SIDE * SIDE:
         raise RequestError(f"drawing: expected {SIDE} x {SIDE} bytes, got {len(drawn)}")

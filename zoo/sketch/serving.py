@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 import sys
 import threading
@@ -21,6 +22,9 @@ from .subjects import OwnSubject, Subject
 
 PORT = 8765
 """Where the page is, if nobody else is there."""
+
+GRACE = 2
+"""Seconds that requests have to come to their end when the server does."""
 
 
 def require() -> None:
@@ -89,7 +93,9 @@ def served(subject: Subject, port: int = PORT) -> Iterator[str]:
         hosts = {f"127.0.0.1:{own}", f"localhost:{own}"}
         app = application(session, hosts, lambda: server.should_exit)
         options: dict[str, Any] = {"log_level": "error", "access_log": False, "ws": "none", "lifespan": "off"}
-        server = uvicorn.Server(uvicorn.Config(app, timeout_graceful_shutdown=2, server_header=False, **options))
+        server = uvicorn.Server(uvicorn.Config(app, timeout_graceful_shutdown=GRACE, server_header=False, **options))
+        said = logging.getLogger("uvicorn.error")
+        said.addFilter(lives := lambda record: not server.should_exit)  # whom it cuts off as it ends is no error
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
         try:
@@ -97,6 +103,7 @@ def served(subject: Subject, port: int = PORT) -> Iterator[str]:
         finally:
             server.should_exit = True
             thread.join(5)
+            said.removeFilter(lives)
             session.end()
 
 
