@@ -1,6 +1,7 @@
 """functional.py: what it computes, by hand and by other ways; of every op jvp and vjp agree; what is refused."""
 
 from collections import namedtuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from .helpers import refused, variable
 
 X = np.array([0.5, -1.0, 2.0])
 M = np.array([[1.0, 2.0, -1.0], [0.5, 0.0, 3.0]])
-ALL = [value_and_grad, jacobian, hessian, jvp, vjp, hvp]
+ALL: list[Any] = [value_and_grad, jacobian, hessian, jvp, vjp, hvp]
 EACH = pytest.mark.parametrize("transform", ALL, ids=lambda f: f.__name__)
 
 
@@ -108,7 +109,8 @@ def test_what_a_function_does_not_depend_on_has_zeros(transform, function):
 def test_places_of_arguments():
     """Lists and negative ones too, as in JAX; a list or tuple of them gives a tuple."""
     product = lambda a, b: (a**2 * b).sum()  # noqa: E731
-    for places in ([0, 1], (0, 1), [0, -1], (-2, np.int64(1))):
+    several: list[Any] = [[0, 1], (0, 1), [0, -1], (-2, np.int64(1))]
+    for places in several:
         slopes = value_and_grad(product, X, 2 * X, argnums=places)[1]
         assert isinstance(slopes, tuple)
         assert_allclose(slopes[0].data, 4 * X**2)
