@@ -185,7 +185,11 @@ def test_named_tuples_among_the_arguments_of_a_query():
     [
         (TypeError, "v + ['a']", ["add", "lists of numbers", "'a'"]),
         (TypeError, "v == [None]", ["eq", "lists of numbers"]),
-        (TypeError, "v + [v, v]", ["add", "stack()"]),
+        (TypeError, "v + [v, v]", ["add", "list of Tensors", "stack()"]),
+        (TypeError, "v + (1, 2, v[0])", ["add", "list of Tensors", "stack()"]),
+        (TypeError, "v + [v.detach()]", ["add", "list of Tensors", "stack()"]),
+        (TypeError, "np.stack([v, [v, v]])", ["stack: ", "list of Tensors"]),
+        (TypeError, "np.concatenate([v, [v[0]]], axis=None)", ["concatenate: ", "list of Tensors"]),
         (ValueError, "v + [1, 2]", ["add", "(3,) and (2,)"]),
         (ValueError, "v + [[1], [2, 3]]", ["add", "inhomogeneous"]),
         (TypeError, "np.exp(v, out=v)", ["np.exp", "out=", "use the result"]),

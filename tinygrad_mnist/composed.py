@@ -50,10 +50,15 @@ def plain(*parameters: Any) -> None:
         raise TypeError("places and counts are parameters, to which no gradient flows; pass integers, or t.numpy()")
 
 
-def together(*operands: Any) -> list[Any]:
-    """Operands as Tensors and arrays: Python's numbers, and lists of them, give way to the dtypes of the others."""
+def together(*operands: Any, caller: str = "") -> list[Any]:
+    """Operands as Tensors and arrays: Python's numbers, and lists of them, give way to the dtypes of the others.
+
+    Errors begin with the caller, if it is no composed function, whose errors do so anyway.
+    """
     if any(has_tensors(x) for x in operands):
-        raise TypeError("got a list of Tensors; join them with stack() or concatenate() first")
+        raise TypeError(
+            f"{caller and f'{caller}: '}got a list of Tensors; join them with stack() or concatenate() first"
+        )
     arrays: list[Any] = [x if isinstance(x, Tensor | np.ndarray) else np.asarray(x) for x in operands]
     known = [a.dtype for x, a in zip(operands, arrays, strict=True) if x is a]
     return [a if x is a else weak(a, known) for x, a in zip(operands, arrays, strict=True)]

@@ -47,6 +47,8 @@ def operand(op: str, x: Any, operands: Iterable[Any]) -> Any:
     if isinstance(x, float | int | complex):
         return x
     if isinstance(x, list | tuple):
+        if _holds_tensors(x):
+            raise TypeError(f"{op}: got a list of Tensors; join them with stack() or concatenate() first")
         try:
             array = np.asarray(x)
         except (TypeError, ValueError) as error:
@@ -61,6 +63,11 @@ def operand(op: str, x: Any, operands: Iterable[Any]) -> Any:
     elif type(x).__module__ not in ("builtins", "__main__"):
         kind = f"{type(x).__module__}.{kind}"  # others have a Tensor too: torch.Tensor
     raise TypeError(f"{op}: expected Tensors, numbers, or arrays or lists of numbers, got {kind} {str(x)[:40]!r}")
+
+
+def _holds_tensors(x: Any) -> bool:
+    """Whether there are Tensors in a list (of lists), of whatever library: NumPy would take their values."""
+    return any(map(_holds_tensors, x)) if isinstance(x, list | tuple) else hasattr(x, "requires_grad")
 
 
 def weak(array: Array, dtypes: Iterable[np.dtype[Any]]) -> Array:

@@ -68,7 +68,7 @@ pad = unary("pad", _pad,
 def concatenate(arrays: Sequence[Operand], axis: int | None = 0) -> Any:
     """Join arrays along an axis they have; with None, flat."""
     if axis is None:
-        arrays, axis = [reshape(x, -1) for x in together(*arrays)], 0
+        arrays, axis = [reshape(x, -1) for x in together(*arrays, caller="concatenate")], 0
     return _joined(_concatenate, arrays, axis)
 
 
@@ -86,7 +86,7 @@ def _joined(join: OpFunction, arrays: Sequence[Operand], axis: int) -> Any:
     (Each of its n rules is called with all of them, and each part of the gradient is put into a whole one when it is
     differentiated again.)
     """
-    arrays = together(*arrays)
+    arrays = together(*arrays, caller=join.__name__)
     if len(arrays) <= _MANY:
         return join(*arrays, axis=axis)
     groups = [arrays[i : i + _MANY] for i in range(0, len(arrays), _MANY)]
