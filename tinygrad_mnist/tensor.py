@@ -176,7 +176,7 @@ class Tensor:
 
     @property
     def grad(self) -> Tensor | None:
-        """The gradient that backward passes added up in this leaf; None before. Of a result None: use grad(out, x)."""
+        """What backward passes added up, of this shape and dtype; None before, and of results: use grad(out, x)."""
         return self._grad
 
     @grad.setter
