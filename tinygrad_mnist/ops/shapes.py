@@ -86,7 +86,9 @@ def _joined(join: OpFunction, arrays: Sequence[Operand], axis: int) -> Any:
     (Each of its n rules is called with all of them, and each part of the gradient is put into a whole one when it is
     differentiated again.)
     """
-    arrays = together(*arrays, caller=join.__name__)
+    given = list(arrays)
+    made = together(*given, caller=join.__name__)
+    arrays = [a if a.dtype.kind in "biufc" else x for x, a in zip(given, made, strict=True)]  # the op names the others
     if len(arrays) <= _MANY:
         return join(*arrays, axis=axis)
     groups = [arrays[i : i + _MANY] for i in range(0, len(arrays), _MANY)]
