@@ -1,7 +1,7 @@
 """functional.py: what it computes, by hand and by other ways; of every op jvp and vjp agree; what is refused."""
 
-from collections import namedtuple
-from typing import Any
+from collections import OrderedDict
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -147,19 +147,6 @@ def test_scalars_of_numpy_keep_their_dtype(dtype):
     assert value_and_grad(lambda x: x**3, 0.1)[1].dtype == np.float32
 
 
-Weights = namedtuple("Weights", "w b")
-
-
-def test_named_tuples_stay_what_they_are():
-    cost = lambda p, x: (p.w * x + p.b).sum()  # noqa: E731
-    slopes = value_and_grad(cost, Weights(X, 0.5), X)[1]
-    assert type(slopes) is Weights
-    assert_allclose(slopes.w.data, X)
-    assert slopes.b.item() == 3
-    assert hessian(cost, Weights(X, 0.5), X).w.b.shape == (3,)
-    assert_allclose(jvp(cost, Weights(X, 0.5), X, tangent=Weights(X, 1.0))[1].item(), (X * X).sum() + 3)
-
-
 @pytest.mark.parametrize("tracked", [False, True])
 def test_one_inside_another_loses_no_gradient(tracked):
     x = variable(X) if tracked else X
@@ -213,6 +200,25 @@ def test_several_arguments_lists_and_dicts():
     blocks = hessian(cost, parts, np.array([3]), np.array(0.5))
     assert_allclose(blocks["w"]["rest"][0].data, np.eye(3) / 2)
     assert not blocks["w"]["w"].data.any()
+
+
+class Line(NamedTuple):
+    slope: Any
+    offset: Any
+
+
+def test_what_is_made_up_in_a_kind_of_its_own_stays_so():
+    def cost(line, kept):
+        return (line.slope * X + line.offset[0] + kept["c"]).sum()
+
+    line, kept = Line(2.0, [np.float64(3.0)]), OrderedDict(c=X)
+    _, (of_line, of_kept) = value_and_grad(cost, line, kept, argnums=(0, 1))
+    assert (type(of_line), type(of_line.offset), type(of_kept)) == (Line, list, OrderedDict)
+    assert (of_line.slope.item(), of_line.offset[0].item(), of_kept["c"].numpy().tolist()) == (X.sum(), 3, [1, 1, 1])
+    assert jvp(cost, line, kept, tangent=Line(1.0, [2.0]))[1].item() == X.sum() + 6
+    of = hessian(lambda line: (line.slope * line.offset[0]).sum(), line)
+    assert (of.slope.offset[0].item(), of.slope.slope.item()) == (1, 0)
+    assert (type(line.offset), kept["c"] is X) == (list, True)
 
 
 def test_modules_as_arguments_and_as_functions():

@@ -212,6 +212,16 @@ def test_what_cannot_be_is_one_line_with_the_remedy(kind, call, words):
         called(call, variable(array_of(call)))
 
 
+def test_arrays_take_what_has_no_gradient_in_place():
+    w, g = np.ones(3), Tensor(V)
+    w -= 0.5 * g
+    np.multiply(g, 2, out=w)
+    assert_array_equal(w, 2 * V)
+    for lost in (variable(V), [variable(1.0)] * 3):
+        with refused(TypeError, "out="):
+            np.subtract(g, lost, out=w)
+
+
 def test_a_function_that_is_not_numpys_is_not_called_so():
     ours = np.frompyfunc(float, 1, 1)
     with refused(TypeError, "float"):

@@ -4,7 +4,7 @@ Each takes a function, what to call it with, and `argnums`, the place (or a tupl
 differentiate with respect to: at first the first; -1 is the last. Such an argument is
 
 - an array, a Tensor or a number, of floating dtype (Python's numbers are float32, as in `Tensor`);
-- a list, tuple or dict of these, in which each is differentiated for itself;
+- a list, tuple (also a named one) or dict of these, in which each is differentiated for itself;
 - a Module: with respect to its parameters, as a dict by their names.
 
 Results are made up as the argument is; for several arguments there is a tuple of them. The other arguments are passed
@@ -18,6 +18,7 @@ Where one of these functions calls another, whatever it computes can be differen
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -235,11 +236,11 @@ class _Call:
         if isinstance(argument, Module):
             return argument, dict(argument.named_parameters())
         if isinstance(argument, dict):
-            pairs = {key: self._opened(x, f"{name}[{key!r}]") for key, x in argument.items()}
-            return {key: x for key, (x, _) in pairs.items()}, {key: t for key, (_, t) in pairs.items()}
+            both = [self._opened(x, f"{name}[{key!r}]") for key, x in argument.items()]
+            return _like(argument, [x for x, _ in both]), _like(argument, [t for _, t in both])
         if isinstance(argument, list | tuple):
             both = [self._opened(x, f"{name}[{i}]") for i, x in enumerate(argument)]
-            return _made_as(argument, (x for x, _ in both)), _made_as(argument, (t for _, t in both))
+            return _like(argument, [x for x, _ in both]), _like(argument, [t for _, t in both])
         if isinstance(argument, Tensor) and argument.requires_grad:
             t = ops.copy(argument)  # in the graph of the argument, but another than itself, which f may use besides
             return t, t
@@ -300,13 +301,6 @@ def _gradients(out: Tensor, inputs: list[Tensor], gradient: Any, create_graph: b
     return [Tensor(np.zeros(x.shape, x.dtype), requires_grad=create_graph) for x in inputs]
 
 
-def _made_as(sequence: Any, parts: Iterator[Any]) -> Any:
-    """A list, a tuple, or a named tuple of the same kind, of other parts."""
-    if hasattr(sequence, "_make"):
-        return sequence._make(parts)
-    return tuple(parts) if isinstance(sequence, tuple) else list(parts)
-
-
 def _leaves(structure: Any) -> Iterator[Tensor]:
     if isinstance(structure, Tensor):
         yield structure
@@ -318,9 +312,19 @@ def _leaves(structure: Any) -> Iterator[Tensor]:
 def _filled(structure: Any, parts: Iterator[Any]) -> Any:
     if isinstance(structure, Tensor):
         return next(parts)
-    if isinstance(structure, dict):
-        return {key: _filled(x, parts) for key, x in structure.items()}
-    return _made_as(structure, (_filled(x, parts) for x in structure))
+    inside = structure.values() if isinstance(structure, dict) else structure
+    return _like(structure, [_filled(x, parts) for x in inside])
+
+
+def _like(container: Any, parts: list[Any]) -> Any:
+    """A list, tuple, also a named one, or dict of a kind and of the same keys, with these parts."""
+    if isinstance(container, dict):
+        made = copy.copy(container)  # which keeps what an OrderedDict or a defaultdict is
+        made.update(zip(container, parts, strict=True))
+        return made
+    if hasattr(container, "_make"):
+        return container._make(parts)
+    return tuple(parts) if isinstance(container, tuple) else parts
 
 
 def _matched(name: str, structure: Any, given: Any, where: str) -> Iterator[Any]:

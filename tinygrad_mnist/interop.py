@@ -15,7 +15,7 @@ from .convert import kind_of
 from .keywords import WITH_KEYWORDS
 from .op import NUMPY, serving
 from .ops.indexing import ARRAY
-from .tensor import Tensor, read_only, values
+from .tensor import Tensor, has_tensors, read_only, values
 
 QUERIES = frozenset(
     getattr(np, name)
@@ -73,6 +73,8 @@ def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **kwa
     """Serve `np.exp(t)`, `array * t` and other ufuncs, or refuse; never return an ndarray that lost its gradient."""
     if method == "__call__":
         if (ours := serving(ufunc)) is not None:
+            if kwargs.keys() == {"out"} and not _would_lose(inputs, kwargs["out"]):
+                return ufunc(*(values(x) if isinstance(x, Tensor) else x for x in inputs), **kwargs)
             if kwargs:
                 inputs = _of_dtype(_spelled(ufunc), inputs, kwargs)
             return ours(*inputs)
@@ -80,6 +82,12 @@ def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **kwa
             self._read()  # who watches must know
             return ufunc(*_arrays(inputs))
     raise _not_served(_spelled(ufunc) if method == "__call__" else f"{_spelled(ufunc)}.{method}")
+
+
+def _would_lose(inputs: Any, out: Any) -> bool:
+    """Whether a ufunc that writes into arrays would lose a gradient, as w.data -= lr * w.grad does not."""
+    tracked = any(has_tensors(x) or (isinstance(x, Tensor) and x.requires_grad) for x in inputs)
+    return tracked or any(isinstance(array, Tensor) for array in out)
 
 
 def _array_function(self: Tensor, function: Callable[..., Any], types: Any, args: Any, kwargs: Any) -> Any:
@@ -93,6 +101,10 @@ def _array_function(self: Tensor, function: Callable[..., Any], types: Any, args
             self._read()  # who watches must know
         return function(*_arrays(args), **_arrays(kwargs))
     raise _not_served(_spelled(function))
+
+
+FORMER = {"newshape": "shape"}
+"""What arguments were named in NumPy 2.0: np.reshape's."""
 
 
 def _translated(function: Any, ours: Any, args: Any, kwargs: Any) -> Any:
@@ -111,6 +123,7 @@ def _translated(function: Any, ours: Any, args: Any, kwargs: Any) -> Any:
         arity = ours.op.arity if hasattr(ours, "op") else len(required)
         operands = [given.pop(name) for name in list(names)[:arity] if name in given]
     chosen = {name: x for name, x in given.items() if name not in names or not _is_default(x, names[name])}
+    chosen |= {FORMER[name]: chosen.pop(name) for name in FORMER.keys() & chosen.keys()}
     if not (unknown := chosen.keys() - (_parameters(ours) or {})):
         return ours(*operands, **chosen)
     name, more = _spelled(function), WITH_KEYWORDS.get(function)

@@ -156,7 +156,7 @@ class Tensor:
         ):
             raise TypeError(
                 f"Tensor.data: expected an array of shape {self.shape} and dtype {self.dtype}, got {described(value)}; "
-                "make a new Tensor for other shapes or dtypes"
+                "of a Tensor take its .data; make a new Tensor for other shapes or dtypes"
             )
         self._read()
         self._array = value
