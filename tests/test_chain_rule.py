@@ -38,3 +38,8 @@ def test_the_chain_rule_as_told_gives_the_bits_of_the_real_one(composition, in_f
     for x, expected in zip(inputs, grad(output, inputs), strict=True):
         given_by_telling = gradients.get(x, np.zeros_like(x.data))
         assert (given_by_telling.dtype, given_by_telling.tobytes()) == (expected.dtype, expected.data.tobytes())
+
+
+def test_the_chain_rule_of_a_leaf_is_1():
+    x = Tensor([2.0], requires_grad=True)
+    assert told()(x)[x].tolist() == grad(x, x).tolist() == [1]

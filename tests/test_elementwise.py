@@ -216,3 +216,20 @@ def test_operands_that_do_not_broadcast_are_named():
             function(variable([1.0, 2.0]), variable([1.0, 2.0, 3.0]))
     with refused(TypeError, "sin", "str"):
         tg.arctan2(variable(1.0), "sin")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.longdouble])
+def test_the_sigmoid_never_overflows(dtype):
+    """In float16 too, whose largest number's logarithm has to be taken in more digits than it has."""
+    largest = np.log(np.longdouble(np.finfo(dtype).max))
+    x = np.concatenate([np.linspace(-largest - 1, -largest + 1, 41), [-np.inf, np.inf, 0]]).astype(dtype)
+    with np.errstate(all="raise", under="ignore"):
+        y = tg.sigmoid(x)
+    assert y.dtype == dtype
+    assert np.all((y >= 0) & (y <= 1))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.longdouble])
+@pytest.mark.parametrize("function", [tg.exp, tg.sigmoid, tg.softplus, tg.logsumexp])
+def test_scalars_of_numpy_keep_their_dtype(function, dtype):
+    assert function(dtype(0.5)).dtype == dtype

@@ -94,8 +94,19 @@ def test_formulas_of_compositions_are_right(function):
 def test_indices_are_written_as_in_python():
     x, rows = named(np.ones((3, 4)), "x"), np.array([0, 0, 1])
     text = explain((x[1:, ::2, None][..., 0] + x[rows, :2][0]).sum())
-    for formula in ("v1 = x[1:, ::2, None]", "v2 = v1[..., 0]", "v3 = x[x1, :2]", "scatter(∂v3, x1, [array, :2])"):
+    for formula in (
+        "v1 = x[1:, ::2, None]",
+        "v2 = v1[..., 0]",
+        "v3 = x[x1, :2]",
+        "scatter(∂v3, index=[x1, :2], shape=",
+    ):
         assert formula in text
+
+
+def test_parameters_that_are_texts_are_quoted():
+    assert "einsum(x, x, subscripts='ij,ij->i')" in explain(
+        np.einsum("ij,ij->i", x := named(np.ones((2, 2)), "x"), x).sum()
+    )
 
 
 def test_broadcasting_that_is_undone_is_said():

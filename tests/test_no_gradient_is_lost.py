@@ -533,6 +533,7 @@ def test_the_known_exits_of_a_number():
     """float(t), and what Python and NumPy make of it, leave the graph; so do .numpy(), .item(), .data and .detach()."""
     s, buffer = Tensor(0.6, requires_grad=True, dtype=np.float64), np.zeros(2)
     buffer[0] = s
+    assert complex(s) == 0.6
     buffer[1:].fill(s)
     assert buffer.tolist() == [0.6, 0.6]
     assert float(s) == np.float64(s) == s.item() == s.numpy() == s.data == s.detach().data == 0.6

@@ -228,7 +228,7 @@ def test_nothing_is_drawn_to_be_thrown_away():
 # --- operands and cases -----------------------------------------------------------------------------------------------
 
 
-OWN = ("pow", "where", "astype", "bitwise_and", "bitwise_or", "invert", "remainder", "fmod", "floor_divide")
+OWN = "pow where astype bitwise_and bitwise_or bitwise_xor invert remainder fmod floor_divide".split()
 
 
 @pytest.mark.parametrize("name", OPS)

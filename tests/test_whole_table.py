@@ -198,3 +198,14 @@ def test_parameters_that_are_required_are_asked_for():
         if op.arity is not None and missing(op.defaults):
             one_line(name, lambda op=op: op.function(*[variable(2, 2)] * op.arity))  # type: ignore[misc]
     assert inspect.signature(OPS["astype"].function).parameters["dtype"].default is inspect.Parameter.empty
+
+
+def test_help_names_the_operands():
+    assert [str(inspect.signature(f)) for f in (OPS[name].function for name in ("exp", "maximum", "leaky_relu"))] == [
+        "(x, /)",
+        "(x, y, /)",
+        "(x, slope=0.01)",
+    ]
+    for name, op in OPS.items():
+        if op.arity is not None:
+            assert len(inspect.signature(op.function).parameters) == op.arity + len(op.defaults), name

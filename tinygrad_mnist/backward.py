@@ -5,10 +5,11 @@ known comes next. Everything computed from it is younger and has already been ha
 rules of its op pass it on: d output / d input += rule(d output / d result). (Without that order, which is a topological
 one, a gradient could be passed on before it is complete, or once for each of exponentially many paths.)
 
-All of it in fourteen lines. What `backward` adds, below, is who owns which memory, and errors for what cannot be.
+All of it in fourteen lines. `propagate`, below, adds a heap (where `max` searches), who owns which memory, gradients of
+results in between, freeing the graph or making another of this pass, whoever watches, and errors for what cannot be.
 
     def chain_rule(output):
-        gradients, youngest_first = {output: np.ones(output.shape, output.dtype)}, {output}
+        gradients, youngest_first = {output: np.ones(output.shape, output.dtype)}, {output} if output.op else set()
         while youngest_first:
             node = max(youngest_first, key=lambda t: t._created)
             youngest_first.remove(node)
@@ -63,8 +64,8 @@ def backward(
         gradient: the gradient of a final scalar with respect to this Tensor, of this Tensor's shape; may be left out
             for a Tensor with one element, where it is 1.
         retain_graph: keep the graph for another backward pass; by default it is freed by this one.
-        create_graph: record this pass as a graph, so that the gradients can be differentiated again. (`.grad` then
-            refers to a graph that refers to its leaf: prefer `grad()`, which stores nothing.)
+        create_graph: record this pass as a graph, so that the gradients can be differentiated again; the first graph,
+            to which it refers, is kept too. (`.grad` then refers to its leaf: prefer `grad()`, which stores nothing.)
 
     Raises:
         RuntimeError: nothing here requires gradients, the graph has been freed, or a Tensor that a rule needs was
@@ -77,7 +78,7 @@ def backward(
             if x._grad is not None:
                 with GradMode(create_graph):
                     value = x._grad + value
-            x._grad = _kept(x, value, create_graph)
+            x._grad = _handed_out(x, value, create_graph)
 
 
 def grad(
@@ -121,11 +122,11 @@ def grad(
         if x in given:
             g = copy(g)
         given.add(x)
-        gradients.append(_kept(x, g, create_graph))
+        gradients.append(_handed_out(x, g, create_graph))
     return gradients[0] if isinstance(inputs, Tensor) else gradients
 
 
-def _kept(x: Tensor, gradient: Any, create_graph: bool) -> Tensor:
+def _handed_out(x: Tensor, gradient: Any, create_graph: bool) -> Tensor:
     """A gradient of x as a Tensor. One that can be differentiated requires gradients, even if it has become constant.
 
     Its derivatives are then zeros, as they should be: nothing tells a constant from what was computed in no_grad().

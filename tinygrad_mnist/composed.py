@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .convert import kind_of
+from .convert import kind_of, weak
 from .op import publish
 from .tensor import Tensor, has_tensors
 
@@ -50,18 +50,15 @@ def plain(*parameters: Any) -> None:
         raise TypeError("places and counts are parameters, to which no gradient flows; pass integers, or t.numpy()")
 
 
-def together(*operands: Any) -> list[Any]:
-    """Operands as Tensors and arrays: Python's numbers, and lists of them, take the dtype of the others."""
+def together(*operands: Any, caller: str = "") -> list[Any]:
+    """Operands as Tensors and arrays: Python's numbers, and lists of them, give way to the dtypes of the others.
+
+    Errors begin with the caller, if it is no composed function, whose errors do so anyway.
+    """
     if any(has_tensors(x) for x in operands):
-        raise TypeError("got a list of Tensors; join them with stack() or concatenate() first")
-    arrays = [x if isinstance(x, Tensor | np.ndarray) else np.asarray(x) for x in operands]
+        raise TypeError(
+            f"{caller and f'{caller}: '}got a list of Tensors; join them with stack() or concatenate() first"
+        )
+    arrays: list[Any] = [x if isinstance(x, Tensor | np.ndarray) else np.asarray(x) for x in operands]
     known = [a.dtype for x, a in zip(operands, arrays, strict=True) if x is a]
-    if not known:
-        return arrays
-    weak = [
-        a.dtype.type(0).item() for x, a in zip(operands, arrays, strict=True) if x is not a and a.dtype.kind in "biuf"
-    ]
-    dtype = np.result_type(*known, *weak)
-    return [
-        a if x is a or a.dtype.kind not in "biuf" else a.astype(dtype) for x, a in zip(operands, arrays, strict=True)
-    ]
+    return [a if x is a else weak(a, known) for x, a in zip(operands, arrays, strict=True)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from numbers import Number
 from typing import Any, TypeAlias
 
@@ -31,8 +32,11 @@ def as_array(data: Any, dtype: Any) -> Array:
     return array.astype(np.float32) if from_python else array
 
 
-def operand(op: str, x: Any) -> Any:
-    """An operand that is not a Tensor. NumPy scalars become Python numbers, so that float32 stays float32."""
+def operand(op: str, x: Any, operands: Iterable[Any]) -> Any:
+    """One of an op's operands, which is not a Tensor, as the op takes it beside the others.
+
+    NumPy scalars become Python numbers, and a list's numbers take the dtype of floating arrays: float32 stays float32.
+    """
     if isinstance(x, np.generic) and x.dtype.kind in "biufc":
         x = x.item()
         return float(x) if isinstance(x, np.floating) else x  # longdouble's item is a longdouble
@@ -42,6 +46,15 @@ def operand(op: str, x: Any) -> Any:
         return np.asarray(x)  # a subclass, as np.matrix, multiplies in its own way
     if isinstance(x, float | int | complex):
         return x
+    if isinstance(x, list | tuple):
+        if _holds_tensors(x):
+            raise TypeError(f"{op}: got a list of Tensors; join them with stack() or concatenate() first")
+        try:
+            array = np.asarray(x)
+        except (TypeError, ValueError) as error:
+            raise kind_of(error)(f"{op}: {error}") from None
+        if array.dtype.kind in "biufc":
+            return weak(array, [other.dtype for other in operands if isinstance(other, np.ndarray)])
     kind = type(x).__qualname__
     if isinstance(x, np.ma.MaskedArray):
         kind = "masked array, whose mask would be lost"
@@ -49,7 +62,19 @@ def operand(op: str, x: Any) -> Any:
         kind = f"array of dtype {x.dtype}"
     elif type(x).__module__ not in ("builtins", "__main__"):
         kind = f"{type(x).__module__}.{kind}"  # others have a Tensor too: torch.Tensor
-    raise TypeError(f"{op}: expected Tensors, arrays of numbers or numbers, got {kind} {str(x)[:40]!r}")
+    raise TypeError(f"{op}: expected Tensors, numbers, or arrays or lists of numbers, got {kind} {str(x)[:40]!r}")
+
+
+def _holds_tensors(x: Any) -> bool:
+    """Whether there are Tensors in a list (of lists), of whatever library: NumPy would take their values."""
+    return any(map(_holds_tensors, x)) if isinstance(x, list | tuple) else hasattr(x, "requires_grad")
+
+
+def weak(array: Array, dtypes: Iterable[np.dtype[Any]]) -> Array:
+    """A list's numbers beside arrays of these dtypes: if any is floating, they give way to it as a number does."""
+    if array.dtype.kind in "iuf" and any(dtype.kind in "fc" for dtype in dtypes):
+        return array.astype(np.result_type(*dtypes, 0.0 if array.dtype.kind == "f" else 0))
+    return array
 
 
 def numbers(op: str, data: Any) -> Array:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from . import ops
+from .convert import kind_of
+from .keywords import WITH_KEYWORDS
 from .op import NUMPY, serving
 from .ops.indexing import ARRAY
-from .tensor import Tensor, read_only, values
+from .tensor import Tensor, has_tensors, read_only, values
 
 QUERIES = frozenset(
     getattr(np, name)
@@ -68,40 +71,50 @@ NUMPY.update(
 
 def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
     """Serve `np.exp(t)`, `array * t` and other ufuncs, or refuse; never return an ndarray that lost its gradient."""
-    if method == "__call__" and not kwargs:
+    if method == "__call__":
         if (ours := serving(ufunc)) is not None:
+            if kwargs.keys() == {"out"} and not _would_lose(inputs, kwargs["out"]):
+                return ufunc(*(values(x) if isinstance(x, Tensor) else x for x in inputs), **kwargs)
+            if kwargs:
+                inputs = _of_dtype(_spelled(ufunc), inputs, kwargs)
             return ours(*inputs)
-        if ufunc in QUERIES:
-            self._values()  # who watches must know
+        if ufunc in QUERIES and not kwargs:
+            self._read()  # who watches must know
             return ufunc(*_arrays(inputs))
-    raise _no_derivative(ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}", kwargs)
+    raise _not_served(_spelled(ufunc) if method == "__call__" else f"{_spelled(ufunc)}.{method}")
+
+
+def _would_lose(inputs: Any, out: Any) -> bool:
+    """Whether a ufunc that writes into arrays would lose a gradient, as w.data -= lr * w.grad does not."""
+    tracked = any(has_tensors(x) or (isinstance(x, Tensor) and x.requires_grad) for x in inputs)
+    return tracked or any(isinstance(array, Tensor) for array in out)
 
 
 def _array_function(self: Tensor, function: Callable[..., Any], types: Any, args: Any, kwargs: Any) -> Any:
     """Serve `np.sum(t, axis=0)`, `np.where(c, t, u)` and NumPy's other functions, or refuse."""
     if (ours := serving(function)) is not None:
         if kwargs or len(args) > 1:
-            args, kwargs = _translated(function, ours, args, kwargs)
-        return ours(*args, **kwargs)
+            return _translated(function, ours, args, kwargs)
+        return ours(*args)
     if function in QUERIES:
         if function not in SHAPES:
-            self._values()  # who watches must know
+            self._read()  # who watches must know
         return function(*_arrays(args), **_arrays(kwargs))
-    raise _no_derivative(_spelled(function), ())
+    raise _not_served(_spelled(function))
 
 
 FORMER = {"newshape": "shape"}
 """What arguments were named in NumPy 2.0: np.reshape's."""
 
 
-def _translated(function: Any, ours: Any, args: Any, kwargs: Any) -> tuple[list[Any], dict[str, Any]]:
-    """The arguments of a function of NumPy as ours takes them: operands in their places, all else by name.
+def _translated(function: Any, ours: Any, args: Any, kwargs: Any) -> Any:
+    """Call ours with the arguments of a function of NumPy: operands in their places, all else by name.
 
     NumPy's third argument of np.sum(x, axis, dtype) is not our third; and its operands have names, as in np.sum(a=x).
     """
     names = _parameters(function)
     if names is None:
-        return args, kwargs
+        return ours(*args, **kwargs)
     if _takes_any_number(function):
         operands, given = list(args), dict(kwargs)
     else:
@@ -111,9 +124,37 @@ def _translated(function: Any, ours: Any, args: Any, kwargs: Any) -> tuple[list[
         operands = [given.pop(name) for name in list(names)[:arity] if name in given]
     chosen = {name: x for name, x in given.items() if name not in names or not _is_default(x, names[name])}
     chosen |= {FORMER[name]: chosen.pop(name) for name in FORMER.keys() & chosen.keys()}
-    if unknown := chosen.keys() - (_parameters(ours) or {}):
-        raise _no_derivative(_spelled(function), sorted(unknown))
-    return operands, chosen
+    if not (unknown := chosen.keys() - (_parameters(ours) or {})):
+        return ours(*operands, **chosen)
+    name, more = _spelled(function), WITH_KEYWORDS.get(function)
+    served = unknown & (_parameters(more) or {}).keys() if more is not None else set()
+    operands = _of_dtype(name, operands, {key: chosen.pop(key) for key in unknown - served})
+    if not served:
+        return ours(*operands, **chosen)
+    try:
+        return more(*operands, **chosen)  # type: ignore[misc]
+    except (TypeError, ValueError, IndexError) as error:
+        raise kind_of(error)(f"{name}: {error}").with_traceback(error.__traceback__) from None
+
+
+def _of_dtype(name: str, operands: Any, keywords: Mapping[str, Any]) -> Any:
+    """Operands in the dtype in which NumPy would compute, if that is what the keywords ask for; others are refused."""
+    for key, value in keywords.items():
+        if key != "dtype":
+            raise TypeError(f"{name}: {key}= is not taken with Tensors; {KEYWORD_REMEDIES.get(key, LEAVE_OUT)}")
+        if np.dtype(value).kind != "f":
+            raise TypeError(
+                f"{name}: expected a floating dtype=, through which gradients flow, got {np.dtype(value)}; "
+                "convert the result with .astype()"
+            )
+    dtype = keywords.get("dtype")
+    return operands if dtype is None else [_converted(x, np.dtype(dtype)) for x in operands]
+
+
+def _converted(x: Any, dtype: np.dtype[Any]) -> Any:
+    if isinstance(x, list | tuple):
+        return [_converted(item, dtype) for item in x]
+    return ops.astype(x, dtype=dtype) if isinstance(x, Tensor | np.ndarray) else x  # numbers give way
 
 
 def _is_default(value: Any, default: Any) -> bool:
@@ -136,7 +177,13 @@ def _takes_any_number(function: Any) -> bool:
 
 
 def _spelled(function: Callable[..., Any]) -> str:
-    return f"{function.__module__}.{function.__name__}".removeprefix("numpy.")
+    """A function's name as one calls it; that of a ufunc, which does not tell where it is, as SciPy has it or NumPy."""
+    if isinstance(function, np.ufunc):
+        for prefix, module in (("np.", np), ("scipy.special.", sys.modules.get("scipy.special"))):
+            if getattr(module, function.__name__, None) is function:
+                return prefix + function.__name__
+        return function.__name__
+    return f"{function.__module__}.{function.__name__}".replace("numpy.", "np.", 1)
 
 
 def _arrays(value: Any) -> Any:
@@ -144,24 +191,35 @@ def _arrays(value: Any) -> Any:
     if isinstance(value, Tensor):
         return read_only(value._array)  # as out= it would be changed unnoticed
     if isinstance(value, list | tuple):
-        return type(value)(map(_arrays, value))
+        arrays = map(_arrays, value)
+        return type(value)._make(arrays) if hasattr(value, "_make") else type(value)(arrays)  # of a named tuple
     if isinstance(value, dict):
         return {key: _arrays(item) for key, item in value.items()}
     return value
 
 
-REMEDIES = {"copyto": "fill with broadcast_to(), choose with where()"}
+LEAVE_OUT = "leave it out, or use t.numpy() for the values alone"
+KEYWORD_REMEDIES = {
+    "out": "nothing is written into a Tensor: use the result, or t.numpy() for the values alone",
+    "where": "choose afterwards, as in np.where(mask, np.exp(t), 0), or use t.numpy() for the values alone",
+}
+REMEDIES = {
+    "np.copyto": "fill with broadcast_to(), choose with where()",
+    "np.add.reduce": "use np.sum()",
+    "np.multiply.reduce": "use np.prod()",
+    "np.maximum.reduce": "use np.max()",
+    "np.minimum.reduce": "use np.min()",
+    "np.add.accumulate": "use np.cumsum()",
+    "np.multiply.accumulate": "use np.cumprod()",
+    "np.multiply.outer": "use np.multiply(t[..., None], u)",
+    "np.add.at": "use np.bincount(places, weights=t)",
+}
 
 
-def _no_derivative(what: str, kwargs: Iterable[str]) -> TypeError:
-    if kwargs:
-        return TypeError(
-            f"np.{what}: gradients cannot follow {', '.join(kwargs)}=; "
-            "use an operator that makes a new Tensor, or t.numpy() for the values alone"
-        )
-    remedy = f"{REMEDIES[what]}, " if what in REMEDIES else ""
+def _not_served(name: str) -> TypeError:
+    remedy = f"{REMEDIES[name]}, " if name in REMEDIES else ""
     return TypeError(
-        f"np.{what} is not in the table of derivatives; {remedy}"
+        f"{name} is not in the table of derivatives; {remedy}"
         f"{'or ' if remedy else 'use '}t.numpy() for the values alone, or define it as an op"
     )
 

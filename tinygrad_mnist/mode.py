@@ -13,7 +13,11 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class Observer:
-    """The interception point: what happens to Tensors in a thread is told to its `mode.observer`, if there is one."""
+    """The interception point: what happens to Tensors in a thread is told to its `mode.observer`, if there is one.
+
+    On the way of (x * y).sum().backward() are `applied`, `passing` and `arrived`; the others are for the rooms
+    beside it, which draw, check and replay.
+    """
 
     rules_take_tensors = False  # whether rules are called with Tensors, so that what they compute is told too
 

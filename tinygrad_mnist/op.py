@@ -14,7 +14,7 @@ import numpy as np
 
 from .convert import kept, kind_of, numbers, operand
 from .mode import changed, mode
-from .tensor import NO_PARAMS, PLACES, Tensor, has_tensors, last_change, leaf, tick
+from .tensor import ATTRIBUTES, NO_PARAMS, Tensor, has_tensors, last_change, leaf, tick
 
 Rule = Callable[..., Any]
 
@@ -114,7 +114,7 @@ def apply(op: Op, inputs: tuple[Any, ...], params: Mapping[str, Any] = NO_PARAMS
     if not tensors and any(map(has_tensors, inputs)):
         raise TypeError(f"{op.name}: got a list of Tensors; join them with stack() or concatenate() first")
     if tensors and not plain:
-        inputs = tuple(x if isinstance(x, Tensor) else operand(op.name, x) for x in inputs)
+        inputs = tuple(x if isinstance(x, Tensor) else operand(op.name, x, arrays) for x in inputs)
         arrays = [x._array if isinstance(x, Tensor) else x for x in inputs]
     try:
         data = op.forward(*arrays, **params)
@@ -267,7 +267,7 @@ def _define(
     hint: Callable[..., str] | None = None,
     c: str = "",
 ) -> OpFunction:
-    caller = sys._getframe(2).f_globals.get("__name__", "__main__")
+    caller = sys._getframe(2).f_globals.get("__name__", "__main__")  # the module whose row it is, past unary()
     taken: Any = OPS[name].function if name in OPS else FUNCTIONS.get(name)
     if (name in OPS or hasattr(taken, "__wrapped__")) and taken.__module__ != caller:  # the others are made of ops
         remedy = f"another name{f', or del OPS[{name!r}] first' if name in OPS else ''}"
@@ -282,8 +282,8 @@ def _define(
     op = Op(name, forward, rules, defaults, arity, sign or name, view, domains, hint, c)
     function = op.function = _function_of(op, caller)
     function.__doc__ = doc
-    if not is_ufunc:
-        function.__signature__ = inspect.signature(forward)
+    operands = [inspect.Parameter(x, inspect.Parameter.POSITIONAL_ONLY) for x in "xyz"[:arity]]
+    function.__signature__ = inspect.Signature(operands) if is_ufunc else inspect.signature(forward)
     OPS[name] = op
     publish(function, *numpy, *([forward] if is_ufunc else []))
     return function
@@ -311,7 +311,7 @@ FUNCTIONS: dict[str, Any] = {}
 def publish(function: Any, *numpy: Callable[..., Any]) -> None:
     """Put a function of the table into its places: Tensor's operators and methods, and NumPy's functions."""
     FUNCTIONS[function.__name__] = function
-    for attribute, wrap in PLACES.get(function.__name__, ()):
+    for attribute, wrap in ATTRIBUTES.get(function.__name__, ()):
         setattr(Tensor, attribute, wrap(function))
     for served in numpy:
         if serving(served) is None:

@@ -24,28 +24,28 @@ Operand: TypeAlias = "Tensor | Array | float"
 NO_PARAMS: Mapping[str, Any] = {}
 _new = object.__new__
 
-# One clock orders what happens: a Tensor notes when it was made, and when its data was last changed in place. So going
-# by age is a topological order of the graph (inputs are older than the result), and an input that was changed after
-# the result was made no longer holds what the derivative needs.
+# One clock orders what happens: a result in a graph notes when it was made, and every Tensor when its data was last
+# changed in place. So going by age is a topological order of the graph (inputs are older than the result), and an input
+# that was changed after the result was made no longer holds what the derivative needs.
 tick = itertools.count(1).__next__
 
-PLACES: dict[str, list[tuple[str, Callable[[Any], Any]]]] = {}
-"""For each function of the table its places among Tensor's operators and methods, which `op.py` fills."""
+ATTRIBUTES: dict[str, list[tuple[str, Callable[[Any], Any]]]] = {}
+"""For each function of the table the attributes of Tensor, operators and methods, that `op.py` makes of it."""
 
 
-class _Place:
+class _Attribute:
     """Stands in the class until the table is made."""
 
     def __init__(self, name: str, wrap: Callable[[Any], Any]) -> None:
         self.name, self.wrap = name, wrap
 
     def __set_name__(self, owner: type, attribute: str) -> None:
-        PLACES.setdefault(self.name, []).append((attribute, self.wrap))
+        ATTRIBUTES.setdefault(self.name, []).append((attribute, self.wrap))
 
 
 def table(name: str, wrap: Callable[[Any], Any] = lambda function: function) -> Any:
     """An operator or method that is the function of this name in the table."""
-    return _Place(name, wrap)
+    return _Attribute(name, wrap)
 
 
 def _swapped(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -54,7 +54,7 @@ def _swapped(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _comparable(function: Callable[..., Any]) -> Callable[..., Any]:
     """Leave comparisons with what is not numeric (`t == None`) to Python."""
-    known = (Tensor, np.ndarray, np.generic, float, int, complex)
+    known = (Tensor, np.ndarray, np.generic, float, int, complex, list, tuple)
     return lambda self, other: function(self, other) if isinstance(other, known) else NotImplemented
 
 
@@ -133,11 +133,7 @@ class Tensor:
         self.name = name
         self._requires_grad = False
         if requires_grad:
-            if not isinstance(requires_grad, bool | np.bool):
-                raise TypeError(
-                    f"Tensor: expected requires_grad to be True or False, got {requires_grad!r:.60}; name it dtype="
-                )
-            self._require()
+            self._require(requires_grad)
         if isinstance(data, Tensor):
             self._share_changes(data)
 
@@ -151,7 +147,7 @@ class Tensor:
         noticed, and a later backward pass that needed the former values is refused. Writing into elements
         (`t.data[0] = 1`) cannot be noticed.
         """
-        return self._values()
+        return self._read()
 
     @data.setter
     def data(self, value: Array) -> None:
@@ -160,13 +156,13 @@ class Tensor:
         ):
             raise TypeError(
                 f"Tensor.data: expected an array of shape {self.shape} and dtype {self.dtype}, got {described(value)}; "
-                "make a new Tensor for other shapes or dtypes"
+                "of a Tensor take its .data; make a new Tensor for other shapes or dtypes"
             )
-        self._values()
+        self._read()
         self._array = value
         last_change(self)[0] = tick()
 
-    def _values(self) -> Array:
+    def _read(self) -> Array:
         """The array, for whoever looks at the values."""
         if mode.observer is not None:
             mode.observer.read(self)
@@ -180,7 +176,7 @@ class Tensor:
 
     @property
     def grad(self) -> Tensor | None:
-        """The gradient that backward passes have added up so far, of this Tensor's shape and dtype; None before."""
+        """What backward passes added up, of this shape and dtype; None before, and of results: use grad(out, x)."""
         return self._grad
 
     @grad.setter
@@ -207,18 +203,20 @@ class Tensor:
             raise RuntimeError(
                 f"requires_grad = False: this Tensor is the result of {self.op.name}; use .detach() instead"
             )
-        if value and not self._requires_grad:
-            self._require()
+        if value:
+            self._require(value)
         self._requires_grad = bool(value)
         changed("sets requires_grad", self)
 
-    def _require(self) -> None:
+    def _require(self, wish: bool = True) -> None:
+        if not isinstance(wish, bool | np.bool):
+            raise TypeError(f"requires_grad: expected True or False, got {wish!r:.60}; a dtype goes to dtype=")
         if not (self.dtype.kind == "f" and self.dtype.isnative):
             raise TypeError(
                 f"requires_grad: only floating dtypes in native byte order have gradients, got {self.dtype}; "
                 "pass dtype=np.float32"
             )
-        self._created = tick()  # earlier results did not record it
+        self._created = self._created if self._requires_grad else tick()  # earlier results did not record it
         self._requires_grad = True
 
     @property
@@ -245,15 +243,15 @@ class Tensor:
         """The value of a Tensor with one element as a Python number; a ValueError for other sizes."""
         if self.size != 1:
             raise ValueError(f"item: expected one element, got shape {self.shape}; index it or reduce it first")
-        return self._values().item()
+        return self._read().item()
 
     def numpy(self) -> Array:
         """The values as a read-only view: no copy, and no way to change the Tensor unnoticed."""
-        return read_only(self._values())
+        return read_only(self._read())
 
     def tolist(self) -> Any:
         """The values as Python's numbers, in lists of lists."""
-        return self._values().tolist()
+        return self._read().tolist()
 
     def detach(self) -> Tensor:
         """The same values, sharing their memory, outside the graph: gradients stop here."""
@@ -267,7 +265,7 @@ class Tensor:
         self.grad = None
 
     def __repr__(self) -> str:
-        values = np.array2string(self._values(), separator=", ", prefix="Tensor(")
+        values = np.array2string(self._read(), separator=", ", prefix="Tensor(")
         notes = [f"dtype={self.dtype}"]
         if self.name is not None:
             notes.append(f"name={self.name!r}")
@@ -314,6 +312,8 @@ class Tensor:
     __rand__ = table("bitwise_and", _swapped)
     __or__ = table("bitwise_or")
     __ror__ = table("bitwise_or", _swapped)
+    __xor__ = table("bitwise_xor")
+    __rxor__ = table("bitwise_xor", _swapped)
     __invert__ = table("invert")
     __getitem__ = table("getitem")
     T = table("transpose", property)
@@ -354,7 +354,7 @@ class Tensor:
             raise ValueError(
                 f"bool: a Tensor of shape {self.shape} is neither true nor false; use np.any(t) or np.all(t)"
             )
-        return bool(self._values().item())
+        return bool(self._read().item())
 
     def __float__(self) -> float:
         return float(self.item())
@@ -376,17 +376,17 @@ class Tensor:
 
     def __reduce__(self) -> tuple[Any, ...]:
         self._refuse_results()
-        return _restore, (self._values(), self._requires_grad, self.name, self._grad)
+        return _restore, (self._read(), self._requires_grad, self.name, self._grad)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         if self._requires_grad or (isinstance(value, Tensor) and value._requires_grad):
             raise RuntimeError(
-                "item assignment: a Tensor in a graph cannot be changed in place; "
-                "use where(mask, new, old), or t.data[...] = array between steps"
+                "item assignment: a Tensor in a graph cannot be changed in place; use where(mask, new, old), or "
+                "stack() to put results together; between steps t.data = array, which backward() notices"
             )
         if isinstance(value, np.ndarray) and has_tensors(value):
             raise TypeError("item assignment: got an array of Tensors; join them with stack() first")
-        self._values()[key] = value._array if isinstance(value, Tensor) else value
+        self._read()[key] = value._array if isinstance(value, Tensor) else value
         last_change(self)[0] = tick()
 
     def _refuse_in_place(self, other: Any) -> Any:
@@ -398,7 +398,7 @@ class Tensor:
         return NotImplemented  # Python then computes t = t + u
 
     __iadd__ = __isub__ = __imul__ = __itruediv__ = __ifloordiv__ = __imod__ = _refuse_in_place
-    __ipow__ = __imatmul__ = __iand__ = __ior__ = _refuse_in_place
+    __ipow__ = __imatmul__ = __iand__ = __ior__ = __ixor__ = _refuse_in_place
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
         # NumPy does not tell why it asks: np.asarray(t), np.sum([t, u]) and buffer[1:4] = t all come here, and what it
@@ -412,7 +412,7 @@ class Tensor:
 
 
 def leaf(data: Array) -> Tensor:
-    """A Tensor around what is known to be a numeric array: 0.2 µs, where Tensor(data) with its checks takes 0.9."""
+    """A Tensor around a numeric array: 0.2 µs, where Tensor(data) with its checks takes 0.9; `apply` then links it."""
     tensor = _new(Tensor)
     tensor._array = data
     tensor._grad = tensor._changed = tensor.name = tensor.op = None

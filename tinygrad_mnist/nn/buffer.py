@@ -60,7 +60,7 @@ class Buffer(Tensor):
         return Buffer(self._array, name=self.name)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _buffer_again, (self._values(), self.name)
+        return _buffer_again, (self._read(), self.name)
 
 
 def _buffer_again(data: Array, name: str | None) -> Buffer:

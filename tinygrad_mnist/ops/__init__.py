@@ -16,11 +16,11 @@ No rule undoes broadcasting (the backward driver does, for all of them), and no 
 The rooms of the table, each of which uses only those before it: arithmetic, choices (and comparisons), elementary
 (functions of one number, and powers), trigonometry, logarithms, rounding, matrices, shapes, scans, reductions,
 indexing, images, moves, joins, decompositions, products, sorting, statistics, differences, and NumPy's other names.
-`sum`, `max`, `min`, `abs`, `pow`, `round` and `divmod` are functions there; Python's own are in `builtins`. A row whose
-rule refers to the row itself, or to a later one, is annotated `: OpFunction`. A row is all that an op needs: its
-function is here, and in the package, because it is a row (`ops/__init__.pyi`, written from the table, tells type
-checkers). What needs no rule of its own is a function made of ops, in the same rooms, to which `composed` gives NumPy's
-name. How an op is made and applied: `op.py`.
+`sum`, `max`, `min`, `abs`, `pow`, `round` and `divmod` are functions there; Python's own are in `builtins`. A row with
+a lambda that refers to the row itself is annotated `: OpFunction`, since type checkers could not infer its type. A row
+is all that an op needs: its function is here, and in the package, because it is a row (`ops/__init__.pyi`, written from
+the table, tells type checkers). What needs no rule of its own is a function made of ops, in the same rooms, to which
+`composed` gives NumPy's name. How an op is made and applied: `op.py`.
 """
 
 from tinygrad_mnist.op import FUNCTIONS

@@ -96,6 +96,7 @@ for _name, _ufunc, _sign, _c in (("eq", np.equal, "=", "=="), ("ne", np.not_equa
                                  ("lt", np.less, "<", "<"), ("le", np.less_equal, "≤", "<="),
                                  ("gt", np.greater, ">", ">"), ("ge", np.greater_equal, "≥", ">="),
                                  ("bitwise_and", np.bitwise_and, "∧", "&"), ("bitwise_or", np.bitwise_or, "∨", "|"),
+                                 ("bitwise_xor", np.bitwise_xor, "⊕", "^"),
                                  ("logical_and", np.logical_and, "∧", "&&"), ("logical_or", np.logical_or, "∨", "||")):
     binary(_name, _ufunc, None, None, sign=_sign, c=f"({{x}} {_c} {{y}})",
            doc=f"{_ufunc.__name__}, elementwise; no derivative")

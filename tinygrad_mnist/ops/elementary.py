@@ -29,7 +29,7 @@ tanh = unary("tanh", np.tanh,
              c="TANH({x})", doc="tanh x")
 
 
-_ARRAYS = (np.ndarray, Tensor)  # made once: writing np.ndarray | Tensor below would take 0.2 µs at each call
+_ARRAYS = (np.ndarray, Tensor, np.inexact)  # made once: writing them with | below would take 0.2 µs at each call
 
 
 def floating(x: Any) -> Any:
@@ -39,8 +39,8 @@ def floating(x: Any) -> Any:
 
 @functools.cache
 def _largest_exponent(dtype: np.dtype[Any]) -> Any:
-    """Up to which x, to two digits, e^x is finite: 88.72 in float32."""
-    return dtype.type(math.floor(100 * float(np.log(np.finfo(dtype).max))) / 100)
+    """Up to which x, to two decimals, e^x is finite: 88.72 in float32."""
+    return dtype.type(math.floor(100 * float(np.log(np.longdouble(np.finfo(dtype).max)))) / 100)
 
 
 def _sigmoid(x: Array) -> Array:

@@ -17,7 +17,7 @@ from .scans import product_of_others
 from .shapes import broadcast_to
 
 
-def _kept(array: Any, x: Any, axis: Any, keepdims: bool) -> Any:
+def _aligned(array: Any, x: Any, axis: Any, keepdims: bool) -> Any:
     """A result of reducing x, with the reduced axes kept as axes of size 1 so that it broadcasts against x."""
     if keepdims or axis is None:
         return array
@@ -31,8 +31,8 @@ def _share(out: Any, x: Any) -> float:
 
 
 def _extremum_dx(g: Any, out: Any, x: Any, axis: Any, keepdims: bool) -> Any:
-    taken = chosen(x, _kept(out, x, axis, keepdims))
-    return where(taken, _kept(g, x, axis, keepdims) / sum(taken, axis, True), 0)
+    taken = chosen(x, _aligned(out, x, axis, keepdims))
+    return where(taken, _aligned(g, x, axis, keepdims) / sum(taken, axis, True), 0)
 
 
 def degrees_off(ddof: float, correction: float | None) -> float:
@@ -81,10 +81,10 @@ def _log_softmax(x: Array, axis: Any = -1) -> Array:
 
 # fmt: off
 sum = unary("sum", lambda x, axis=None, keepdims=False: np.add.reduce(x, axis, keepdims=keepdims),
-            lambda g, out, x, axis, keepdims: broadcast_to(_kept(g, x, axis, keepdims), x.shape),
+            lambda g, out, x, axis, keepdims: broadcast_to(_aligned(g, x, axis, keepdims), x.shape),
             numpy=(np.sum,), sign="Σ", domain=None, doc="the sum over the axes")
 mean = unary("mean", lambda x, axis=None, keepdims=False: np.mean(x, axis, keepdims=keepdims),
-             lambda g, out, x, axis, keepdims: broadcast_to(_kept(g, x, axis, keepdims) * _share(out, x), x.shape),
+             lambda g, out, x, axis, keepdims: broadcast_to(_aligned(g, x, axis, keepdims) * _share(out, x), x.shape),
              numpy=(np.mean,), domain=None, doc="the mean over the axes")
 max = unary("max", lambda x, axis=None, keepdims=False: np.max(x, axis, keepdims=keepdims),
             _extremum_dx,
@@ -95,23 +95,24 @@ min = unary("min", lambda x, axis=None, keepdims=False: np.min(x, axis, keepdims
             numpy=(np.min, np.amin), domain=None,
             doc="the smallest over the axes; ties split the gradient equally, and a NaN gets it")
 prod = unary("prod", lambda x, axis=None, keepdims=False: np.prod(x, axis, keepdims=keepdims),
-             lambda g, out, x, axis, keepdims: _kept(g, x, axis, keepdims) * product_of_others(x, axis),
+             lambda g, out, x, axis, keepdims: _aligned(g, x, axis, keepdims) * product_of_others(x, axis),
              numpy=(np.prod,), sign="Π", domain=None,
              doc="the product over the axes; its derivatives are right at 0 too")
 var = unary("var", lambda x, axis=None, keepdims=False, ddof=0, correction=None:
                 np.var(x, axis, ddof=degrees_off(ddof, correction), keepdims=keepdims),
             lambda g, out, x, axis, keepdims, ddof, correction:
-                _kept(g, x, axis, keepdims) * (x - mean(x, axis, True)) * _twice_by_degrees(x, out, ddof, correction),
+                _aligned(g, x, axis, keepdims)
+                * (x - mean(x, axis, True)) * _twice_by_degrees(x, out, ddof, correction),
             numpy=(np.var,), domain=None,
             doc="the variance over the axes, Σ (x - mean)² / (n - ddof); `correction` is `ddof`")
 std = unary("std", lambda x, axis=None, keepdims=False, ddof=0, correction=None:
                 np.std(x, axis, ddof=degrees_off(ddof, correction), keepdims=keepdims),
             lambda g, out, x, axis, keepdims, ddof, correction:
-                _kept(where(out == 0, 0, g / where(out == 0, 1, out)), x, axis, keepdims)
+                _aligned(where(out == 0, 0, g / where(out == 0, 1, out)), x, axis, keepdims)
                 * (x - mean(x, axis, True)) * (_twice_by_degrees(x, out, ddof, correction) / 2),
             numpy=(np.std,), domain=None, doc="√var over the axes; where all elements are equal its derivatives are 0")
 logsumexp = unary("logsumexp", _logsumexp,
-                  lambda g, out, x, axis, keepdims: _kept(g, x, axis, keepdims) * softmax(x, axis),
+                  lambda g, out, x, axis, keepdims: _aligned(g, x, axis, keepdims) * softmax(x, axis),
                   domain=None, doc="ln Σ e^x over the axes, right for large x too; of nothing ln 0 = -inf")
 softmax: OpFunction = unary("softmax", _softmax,
                 lambda g, out, x, axis: out * (g - sum(g * out, axis, True)),

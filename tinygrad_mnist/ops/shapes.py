@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_mnist.composed import together
 from tinygrad_mnist.op import OpFunction, publish, unary, variadic
 from tinygrad_mnist.tensor import Array, Operand
 
@@ -67,7 +68,7 @@ pad = unary("pad", _pad,
 def concatenate(arrays: Sequence[Operand], axis: int | None = 0) -> Any:
     """Join arrays along an axis they have; with None, flat."""
     if axis is None:
-        arrays, axis = [reshape(x, -1) for x in arrays], 0
+        arrays, axis = [reshape(x, -1) for x in together(*arrays, caller="concatenate")], 0
     return _joined(_concatenate, arrays, axis)
 
 
@@ -85,7 +86,9 @@ def _joined(join: OpFunction, arrays: Sequence[Operand], axis: int) -> Any:
     (Each of its n rules is called with all of them, and each part of the gradient is put into a whole one when it is
     differentiated again.)
     """
-    arrays = list(arrays)
+    given = list(arrays)
+    made = together(*given, caller=join.__name__)
+    arrays = [a if a.dtype.kind in "biufc" else x for x, a in zip(given, made, strict=True)]  # the op names the others
     if len(arrays) <= _MANY:
         return join(*arrays, axis=axis)
     groups = [arrays[i : i + _MANY] for i in range(0, len(arrays), _MANY)]

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_mnist.composed import composed, together
-from tinygrad_mnist.tensor import Operand
+from tinygrad_mnist.composed import composed, plain, together
+from tinygrad_mnist.convert import described
+from tinygrad_mnist.tensor import Operand, values
 
 from .arithmetic import astype, copy
-from .choices import where
+from .choices import maximum, where
 from .elementary import sqrt
 from .moves import diagonal
 from .reductions import degrees_off, max, mean, min, prod, sum
@@ -46,16 +47,51 @@ def _beside(a: Any, axis: Any, weights: Any) -> Any:
 
 
 @composed(np.cov)
-def cov(m: Any, y: Any = None, rowvar: bool = True, bias: bool = False, ddof: float | None = None) -> Any:
-    """The covariances of variables, of which each is a row (or column) with an observation in each place."""
+def cov(
+    m: Any,
+    y: Any = None,
+    rowvar: bool = True,
+    bias: bool = False,
+    ddof: float | None = None,
+    fweights: Any = None,
+    aweights: Any = None,
+) -> Any:
+    """The covariances of variables, of which each is a row (or column) with an observation in each place.
+
+    An observation may count several times (`fweights`, whole numbers), or have a weight (`aweights`).
+    """
     if np.ndim(m) > 2 or np.ndim(y) > 2:
         raise ValueError(f"expected vectors or matrices, got shapes {np.shape(m)} and {np.shape(y)}")
     given = together(*(x for x in (m, y) if x is not None))
     x = concatenate([reshape(x, (1, x.size)) if x.ndim < 2 else x if rowvar else x.T for x in given])
-    deviations = x - mean(x, 1, True)
-    degrees = x.shape[1] - ((not bias) if ddof is None else ddof)
-    products = deviations @ deviations.T / (degrees if degrees > 0 else 0.0)  # NaN or ±∞, as NumPy has it
+    lost = (not bias) if ddof is None else ddof
+    if fweights is None and aweights is None:
+        deviations = x - mean(x, 1, True)
+        degrees: Any = x.shape[1] - lost
+        degrees = degrees if degrees > 0 else 0.0
+        weighted = deviations
+    else:
+        weights, degrees = _weights(x, fweights, aweights, lost)
+        deviations = x - sum(x * weights, 1, True) / sum(weights)
+        weighted = deviations * weights
+    products = weighted @ deviations.T / degrees  # NaN or ±∞, as NumPy has it
     return reshape(products, ()) if products.size == 1 else products
+
+
+def _weights(x: Any, fweights: Any, aweights: Any, lost: float) -> tuple[Any, Any]:
+    """The weights of the observations in the columns of x, and the degrees of freedom that they leave."""
+    plain(fweights)
+    counts = np.ones(x.shape[1], x.dtype) if fweights is None else np.asarray(fweights)
+    if counts.shape != x.shape[1:] or (counts < 0).any() or (counts != np.round(counts)).any():
+        raise ValueError(f"expected fweights that are {x.shape[1]} whole numbers >= 0, got {described(fweights)}")
+    counts = counts.astype(x.dtype)
+    if aweights is None:
+        return counts, np.maximum(np.sum(counts) - lost, 0)
+    _, given = together(x, aweights)
+    if given.shape != x.shape[1:] or bool((values(given) < 0).any()):
+        raise ValueError(f"expected aweights that are {x.shape[1]} numbers >= 0, got {described(aweights)}")
+    weights = given * counts
+    return weights, maximum(sum(weights) - lost * sum(weights * given) / sum(weights), 0)
 
 
 @composed(np.corrcoef)

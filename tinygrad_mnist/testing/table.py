@@ -66,7 +66,7 @@ def _where(draw: st.DrawFn) -> Case:
     return Case((np.asarray(case.args[0] > 0), *case.args[1:]))
 
 
-@operands_of("bitwise_and", "bitwise_or")
+@operands_of("bitwise_and", "bitwise_or", "bitwise_xor")
 @st.composite
 def _bitwise(draw: st.DrawFn) -> Case:
     return Case(tuple(np.asarray(x > 0) for x in draw(broadcastable(REALS, REALS))))

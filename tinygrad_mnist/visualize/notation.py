@@ -147,6 +147,9 @@ def expression(
         first = binding + (binding in (1, 5))  # of several equal operators the left one comes first, save ** and <
         lowest = (3, 4, 3) if op.name == "linear" else (first, binding + 1)
         return pattern.format(*map(operand, range(len(written)), lowest)), binding
+    if op.name == "scatter":
+        index = _index(params["index"], [text for text, _ in written[1:]])
+        return f"scatter({written[0][0]}, index={index}, shape={params['shape']})", _ATOM
     return f"{op.name}({', '.join([text for text, _ in written] + params_text(op, params))})", _ATOM
 
 
@@ -168,7 +171,14 @@ def params_text(op: Op, params: Mapping[str, Any]) -> list[str]:
         return [_index(params["index"], ())]
     defaults = {k: v for k, v in op.defaults.items() if isinstance(v, int | str | None)}
     given = {k: v for k, v in params.items() if k not in defaults or v is not defaults[k]}
-    return [f"{k}={v.__name__ if isinstance(v, type) else printable(str(v))}" for k, v in given.items()]
+    return [f"{k}={_parameter(v)}" for k, v in given.items()]
+
+
+def _parameter(value: Any) -> str:
+    """A parameter as Python writes it, but for types, whose name says it."""
+    if isinstance(value, type):
+        return value.__name__
+    return repr(value) if isinstance(value, str) else printable(str(value))
 
 
 def _index(index: Iterable[Any], arrays: Iterable[str]) -> str:

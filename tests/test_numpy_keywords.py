@@ -1,0 +1,231 @@
+"""NumPy's functions with lists beside Tensors, and with arguments that change what is computed: as of arrays."""
+
+from __future__ import annotations
+
+import itertools
+from collections import namedtuple
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+import tinygrad_mnist as tg
+from tinygrad_mnist import Tensor, grad
+from tinygrad_mnist.gradcheck import check_gradients
+
+from .helpers import refused, variable
+
+V = np.array([0.5, -1.25, 2.0])
+M = np.array([[0.25, 1.5, -2.0], [-0.5, 0.75, 1.25]])
+W = np.array([True, False, True])
+B = np.array([[True, False, True], [False, True, True]])
+NAMES = {
+    "np": np,
+    "W": W,
+    "B": B,
+    "K": np.array([[True, False, True], [True, True, True]]),
+    "U": np.array([0.5, 0.25, 2.0]),
+}
+
+LISTS = """
+    np.concatenate([[0.0], v])
+    np.concatenate([[0.0], v], axis=None)
+    np.stack([[1.0, 2, 3], v])
+    np.stack([v, (1, 2, 3)], axis=1)
+    np.stack([[1, 2, 3]] * 40 + [v])
+    np.where([True, False, True], v, [0, 0, 0])
+    np.where(v > 0, v, [1.5, 2.5, 3.5])
+    np.select([[True, False, True]], [v], [7, 8, 9])
+    np.maximum(v, [0.0, 0.0, 5.0])
+    np.minimum([0.0, 0.0, 5.0], v)
+    np.hypot([1, 2, 3], v)
+    np.clip(v, [0, 0, 0], [1, 1, 1])
+    np.add(v, [[1], [2]])
+    np.matmul(v, [[1, 2], [3, 4], [5, 6]])
+    np.append(v, [1.0])
+    np.average(v, weights=[1, 2, 3])
+    v + [1, 2, 3]
+    [1, 2, 3] + v
+    (1.0, 2.0, 3.0) * v
+    v / [2, 4, 8]
+    [[1.0], [2.0]] - v
+    v ** [1, 2, 3]
+    v @ [1, 2, 3]
+""".strip().splitlines()
+KEYWORDS = """
+    np.sum(m, where=B)
+    np.sum(m, 1, where=W, keepdims=True)
+    np.sum(m, axis=0, initial=2.5)
+    np.sum(m, where=B, initial=1, axis=(0, 1))
+    np.sum(m, None, np.float64)
+    np.prod(m, where=B, initial=3)
+    np.mean(m, 1, where=B)
+    np.mean(m, dtype=np.float64)
+    np.var(m, 1, where=B, ddof=1)
+    np.var(m, axis=1, mean=np.mean(m, axis=1, keepdims=True))
+    np.std(m, where=B, correction=1)
+    np.max(m, 1, initial=1.375, where=B)
+    np.max(m, initial=0.0)
+    np.amin(m, 0, where=B, initial=5)
+    np.min(m, initial=-9.0)
+    np.nansum(np.where(K, m, np.nan), where=B)
+    np.nanmean(np.where(K, m, np.nan), 1, where=B)
+    np.nanmax(np.where(K, m, np.nan), 1, where=B, initial=-9)
+    np.nanvar(np.where(K, m, np.nan), 1, where=B)
+    np.cumsum(m, 1, dtype=np.float64)
+    np.trace(m, dtype=np.float64)
+    np.concatenate([m, m], dtype=np.float64)
+    np.vstack([m, [1, 2, 3]], dtype=np.float64)
+    np.exp(m, dtype=np.float64)
+    np.multiply(m, [1, 2, 3], dtype=np.float64)
+    np.einsum("ij->j", m, dtype=np.float64)
+    np.cov(m, aweights=U)
+    np.cov(m, fweights=[1, 3, 2])
+    np.cov(m, fweights=[1, 3, 2], aweights=U, ddof=0)
+    np.cov(m, bias=True, aweights=[1, 2, 3])
+    np.reshape(m, (3, 2), order="F")
+    np.reshape(m, -1, order="F")
+    np.reshape(m, (3, -1), copy=True)
+    np.take(m, [0, 9, -3], mode="clip")
+    np.take(m, [[4, -4]], axis=1, mode="wrap")
+""".strip().splitlines()
+CALLS = [call.strip() for call in LISTS + KEYWORDS]
+
+
+def called(call: str, operand: Any) -> Any:
+    return eval(call, {**NAMES, "v" if "v" in compile(call, call, "eval").co_names else "m": operand})
+
+
+def array_of(call: str) -> Any:
+    return V if "v" in compile(call, call, "eval").co_names else M
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_values_and_gradients_are_those_of_arrays(call):
+    x = array_of(call)
+    result = called(call, variable(x))
+    assert isinstance(result, Tensor)
+    assert_allclose(result.data, called(call, x), rtol=1e-14)
+    assert result.requires_grad
+    check_gradients(lambda x: called(call, x), x)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_float32_stays_float32_unless_another_is_asked_for(call):
+    result = called(call, variable(array_of(call), np.float32))
+    others = "float64" in call or "U" in call
+    assert result.dtype == (np.float64 if others else np.float32)
+
+
+@pytest.mark.parametrize(
+    "call", ["np.maximum(v, [0, 1, 2])", "np.sum(m, 1, where=m > 0)", "np.take(m, [7], mode='wrap')"]
+)
+def test_they_compile(call):
+    step = tg.compile(lambda x: called(call, x) * 2)
+    for k in range(6):
+        x = array_of(call) * (k - 2.5)
+        assert_array_equal(step(x).data, called(call, x) * 2)
+    assert step.replays
+
+
+def test_equal_elements_that_are_chosen_have_the_spread_0():
+    x = variable([[1.0, 1.0, 5.0]])
+    np.std(x, where=np.array([True, True, False])).backward()
+    assert_array_equal(x.grad.data, np.zeros((1, 3)))
+
+
+def test_an_extremum_of_nothing_is_the_initial_number():
+    x = variable(np.zeros((0, 2)))
+    assert_array_equal(np.max(x, 0, initial=3).data, np.max(x.data, 0, initial=3))
+
+
+def test_what_is_not_chosen_does_no_harm():
+    x = variable([1.0, np.nan, np.inf])
+    for call in (np.sum, np.mean, np.var):
+        result = call(x, where=np.array([True, False, False]))
+        assert np.isfinite(grad(result, x).data).all()
+
+
+def test_comparisons_take_lists_too():
+    t = variable([10.0, 21.0])
+    assert (t == [10.0, 20.0]).tolist() == [True, False]
+    assert (t != (10.0, 20.0)).tolist() == [False, True]
+    assert (t > [10, 20]).tolist() == [False, True]
+    assert (t >= [10, 20]).tolist() == [True, True]
+    assert (t == "text") is False
+    assert (t == None) is False  # noqa: E711
+
+
+def test_exclusive_or():
+    a, b = np.array([5, 6, 7]), np.array([3, 3, 0])
+    x: Any
+    for x, y in itertools.product((a, Tensor(a)), (b, Tensor(b))):
+        assert_array_equal(np.asarray(x ^ y), a ^ b)
+    positive: Any = Tensor(V) > 0
+    assert (positive ^ W).tolist() == [False, False, False]
+    assert (6 ^ Tensor(a)).tolist() == [3, 0, 1]
+
+
+def test_whole_numbers_are_promoted_as_numpy_does():
+    n = np.array([1, 2], np.uint8)
+    assert np.append(Tensor(n), [300, 4]).tolist() == [1, 2, 300, 4]
+    assert np.add(Tensor(n), [300, 4]).tolist() == [301, 6]
+
+
+Pair = namedtuple("Pair", "first second")
+
+
+def test_named_tuples_among_the_arguments_of_a_query():
+    assert np.array_equal(Pair(Tensor(V), Tensor(V)), [V, V])
+
+
+@pytest.mark.parametrize(
+    ("kind", "call", "words"),
+    [
+        (TypeError, "v + ['a']", ["add", "lists of numbers", "'a'"]),
+        (TypeError, "v == [None]", ["eq", "lists of numbers"]),
+        (TypeError, "v + [v, v]", ["add", "list of Tensors", "stack()"]),
+        (TypeError, "v + (1, 2, v[0])", ["add", "list of Tensors", "stack()"]),
+        (TypeError, "v + [v.detach()]", ["add", "list of Tensors", "stack()"]),
+        (TypeError, "np.stack([v, [v, v]])", ["stack: ", "list of Tensors"]),
+        (TypeError, "np.concatenate([v, [v[0]]], axis=None)", ["concatenate: ", "list of Tensors"]),
+        (ValueError, "v + [1, 2]", ["add", "(3,) and (2,)"]),
+        (ValueError, "v + [[1], [2, 3]]", ["add", "inhomogeneous"]),
+        (TypeError, "np.exp(v, out=v)", ["np.exp", "out=", "use the result"]),
+        (TypeError, "np.sum(m, out=m)", ["np.sum", "out=", "use the result"]),
+        (TypeError, "np.exp(v, where=W)", ["np.exp", "where=", "np.where(mask"]),
+        (TypeError, "np.sum(m, dtype=int)", ["np.sum", "floating", "int64", ".astype()"]),
+        (TypeError, "np.sum(m, where=[1, 0, 1])", ["np.sum", "booleans", "t > 0"]),
+        (ValueError, "np.max(m, where=B)", ["np.max", "initial="]),
+        (ValueError, "np.reshape(m, -1, order='A')", ["np.reshape", "'C' or 'F'", "'A'"]),
+        (ValueError, "np.take(m, 0, mode='near')", ["np.take", "'wrap'", "'near'"]),
+        (ValueError, "np.cov(m, fweights=[1, 2, 0.5])", ["cov", "whole numbers"]),
+        (ValueError, "np.cov(m, aweights=[1, 2])", ["cov", "3 numbers"]),
+        (TypeError, "np.linalg.svd(m, hermitian=True)", ["np.linalg.svd", "hermitian=", "leave it out"]),
+        (TypeError, "np.frexp(v)", ["np.frexp is not in the table"]),
+        (TypeError, "np.add.reduce(v)", ["np.add.reduce", "np.sum()"]),
+    ],
+)
+def test_what_cannot_be_is_one_line_with_the_remedy(kind, call, words):
+    with refused(kind, *words):
+        called(call, variable(array_of(call)))
+
+
+def test_arrays_take_what_has_no_gradient_in_place():
+    w, g = np.ones(3), Tensor(V)
+    w -= 0.5 * g
+    np.multiply(g, 2, out=w)
+    assert_array_equal(w, 2 * V)
+    for lost in (variable(V), [variable(1.0)] * 3):
+        with refused(TypeError, "out="):
+            np.subtract(g, lost, out=w)
+
+
+def test_a_function_that_is_not_numpys_is_not_called_so():
+    ours = np.frompyfunc(float, 1, 1)
+    with refused(TypeError, "float"):
+        ours(variable(V))
+    with pytest.raises(TypeError) as caught:
+        ours(variable(V))
+    assert "np.float" not in str(caught.value)
