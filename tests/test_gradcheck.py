@@ -111,7 +111,7 @@ def test_complex_steps_are_not_taken_where_an_imaginary_part_gets_lost(leak):
     """Such a leak hides from complex steps: both sides would miss the same part."""
     text = message(check_gradients, lambda x: x * leak(x), np.array([1.5, 2.0]))
     assert "of 2 entries" in text
-    assert "look for detach(), .data" in text
+    assert "look for detach(), .data, .numpy(), .item(), float()" in text
 
 
 # --- what is wrong is found -------------------------------------------------------------------------------------------
@@ -162,7 +162,7 @@ def test_a_wrong_entry_of_a_large_input_is_named():
 
     text = message(check_gradients, forgetful, np.ones((30, 40)))
     assert "wrong in 3 of 3 slopes (random directions for large inputs)" in text
-    assert re.search(r"input 0\[17, 23\] +0 +1 +1\n", text)
+    assert re.search(r"x\[17, 23\] +0 +1 +1\n", text)
 
 
 def test_finds_what_only_second_derivatives_show():
@@ -188,7 +188,7 @@ def test_finds_what_only_second_derivatives_show():
     ids=["dtype", "shape"],
 )
 def test_a_gradient_of_another_shape_or_dtype_is_a_mistake(check, change, found, monkeypatch):
-    monkeypatch.setattr(gradcheck, "grad", lambda *args, **kwargs: [change(g) for g in tg.grad(*args, **kwargs)])
+    monkeypatch.setattr(gradcheck.slopes, "grad", lambda *args, **kwargs: [change(g) for g in tg.grad(*args, **kwargs)])
     assert f"float64(2,), is {found}" in message(check, tg.exp, np.ones(2))
 
 
@@ -197,7 +197,10 @@ def test_a_rule_that_writes_into_an_input_is_found_out():
         x *= g
         return x
 
-    with op("half_square", lambda x: x**2 / 2, rule) as half_square, pytest.raises(ValueError, match="read-only"):
+    with (
+        op("half_square", lambda x: x**2 / 2, rule) as half_square,
+        pytest.raises(GradientError, match=r"rule of <op half_square> writes"),
+    ):
         check_gradients(half_square, np.ones(2))
 
 
@@ -207,24 +210,30 @@ def test_a_rule_that_writes_into_an_input_is_found_out():
 def test_verdict():
     """Which input, which entry, both values, the relative error; the worst first; the inputs; the op to blame."""
     with op("half_cube", lambda x: x**3, lambda g, out, x: g * np.array([1.5, 3, 3.03]) * x**2) as half_cube:
-        text = message(check_gradients, lambda x, y: (half_cube(x) * y).sum(), np.array([1.0, 2.0, 3.0]), 2.0)
+
+        def f(x, y):
+            return (half_cube(x) * y).sum()
+
+        line = f.__code__.co_firstlineno + 1
+        text = message(check_gradients, f, np.array([1.0, 2.0, 3.0]), 2.0)
     assert text == (
         "f: the gradient is wrong in 2 of 4 entries\n"
         "  entry             backward() gives    it should be  relative error\n"
-        "  input 0[0]                       3               6             0.5\n"
-        "  input 0[2]                   54.54              54          0.0099\n"
-        "input 0 = array([1., 2., 3.])\n"
-        "input 1 = array(2.)\n"
+        "  x[0]                             3               6             0.5\n"
+        "  x[2]                         54.54              54          0.0099\n"
+        "x = array([1., 2., 3.])\n"
+        "y = array(2.)\n"
         "The cause is <op half_cube>: the gradient is wrong in 2 of 3 entries\n"
-        "  entry             backward() gives    it should be  relative error\n"
-        "  input 0[0]               -1.705443       -3.410885             0.5"
+        "  entry           of                backward() gives    it should be  relative error\n"
+        "  input 0[0]      half_cube[0]                   1.5               3             0.5\n"
+        f"It is called at test_gradcheck.py:{line}: return (half_cube(x) * y).sum()"
     )
 
 
 def test_verdict_shows_the_five_worst():
     text = message(check_gradients, lambda x: (x * x.detach()).sum(), np.arange(1.0, 8))
     assert "wrong in 7 of 7 entries" in text
-    assert text.count("input 0[") == 5
+    assert text.count("  x[") == 5
     assert "Each of them is 0.5 times what it should be." in text
 
 
@@ -246,20 +255,26 @@ def test_verdict_uses_the_names_of_tensors_parameters_and_functions():
 
 def test_verdict_on_a_mistake_outside_of_the_graph():
     text = message(check_gradients, lambda x: x * x.detach(), np.array([1.0, 2.0]))
-    assert text.endswith("Every op in f is right by itself; look for detach(), .data or a change in place.")
+    assert "Every op in f is right by itself; look for detach(), .data, .numpy(), .item(), float(), or a change" in text
+    assert re.search(r", as at test_gradcheck.py:\d+: text = message\(.*x \* x.detach\(\)", text)
 
 
 def test_verdict_near_kinks_and_poles():
     text = message(check_gradients, tg.relu, np.array([1.0, 0.0]))
-    assert re.search(r"The slope is 0 below and \S+ above this entry: f has a kink or a jump there.", text)
-    assert "kink" not in message(check_gradients, lambda x: tg.relu(x).detach(), np.array([1.0]))
-    assert "not finite within 0.0002 of these inputs" in message(check_gradients, tg.sqrt, np.array([0.0, 1.0]))
+    assert text.splitlines()[0] == (
+        "relu[1] has no derivative with respect to x[1] here: it has a kink, with slope 0 below and 1 above; what ops "
+        "give there (0) is a convention; move the inputs away from there"
+    )
+    assert "has no derivative" not in message(check_gradients, lambda x: tg.relu(x).detach(), np.array([1.0]))
+    assert "sqrt[0] has no derivative with respect to input 0[0] here: it is not finite right beside" in (
+        message(check_gradients, tg.sqrt, np.array([0.0, 1.0]))
+    )
 
 
 @BOTH
 def test_values_that_are_not_finite(check):
     text = message(check, lambda x: tg.log(x), np.array([1.0, -1.0]))
-    assert text == "f is not finite here; check it where it is defined\ninput 0 = array([ 1., -1.])"
+    assert text == "f is not finite here; check it where it is defined\nx = array([ 1., -1.])"
 
 
 def test_the_same_seed_gives_the_same_verdict():
@@ -410,7 +425,7 @@ def test_a_factor_is_found_everywhere_and_told(x, factor):
     f = scaled(1 / factor)
     text = message(check_gradients, f, x)
     if x.size > 1:
-        assert f"Each of them is {factor:.4g} times what it should be." in text
+        assert f"Each of them is {factor:.7g} times what it should be." in text
     message(check_gradients, f, x, seed=3)
 
 
