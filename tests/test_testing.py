@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -468,15 +469,18 @@ def drawn(strategy):
     return examples(strategy, 3)
 
 
+wrongly: Any = testing  # with what a type checker would refuse
+
+
 @pytest.mark.parametrize(
     ("use", "told"),
     [
         (lambda: drawn(broadcastable()), "broadcastable: expected a Domain for each array, such as REALS, got ()"),
-        (lambda: drawn(arrays(3)), "arrays: expected a shape such as (3,), or a strategy of shapes, got 3"),
+        (lambda: drawn(wrongly.arrays(3)), "arrays: expected a shape such as (3,), or a strategy of shapes, got 3"),
         (lambda: drawn(shapes(min_side=5)), "got dims 0 to 3 and sides 5 to 3; give both bounds"),
         (lambda: drawn(arrays((2, 2), values=[1.0, 2.0], distinct=True)), "expected values with 4 distinct numbers"),
-        (lambda: check(np.exp), "check: expected a case drawn from operands(op), got <ufunc 'exp'>; for other"),
-        (lambda: operands(3), "operands: there is no op 3 in OPS"),
+        (lambda: wrongly.check(np.exp), "check: expected a case drawn from operands(op), got <ufunc 'exp'>; for other"),
+        (lambda: wrongly.operands(3), "operands: there is no op 3 in OPS"),
     ],
 )
 def test_wrong_use_is_told_in_one_line(use, told):
@@ -496,10 +500,15 @@ def test_distinct_values_can_be_chosen(x, y):
 def test_a_slow_machine_is_no_mistake_of_an_op(monkeypatch):
     """As hypothesis has a deadline of 200 ms for an example, unless it is told otherwise."""
     seen = []
-    monkeypatch.setattr(testing.checks, "settings", lambda **options: seen.append(options) or settings(**options))
+
+    def noted(**options):
+        seen.append(options)
+        return settings(**options)
+
+    monkeypatch.setattr(testing.checks, "settings", noted)
     check_op(np.floor)
     assert seen
-    assert all(options["deadline"] is None for options in seen)
+    assert all(options.get("deadline", 200) is None for options in seen)
 
 
 def test_domains_stand_beside_the_strategies_that_take_them():
