@@ -172,3 +172,14 @@ def test_a_mistake_elsewhere_is_told_before_a_kink(table):
     square = tg.unary("my_square", lambda x: x**2, lambda g, out, x: g * x)
     with pytest.raises(GradientError, match="the gradient is wrong in 1 of 2 entries"):
         check_gradients(lambda x, y: square(x) + tg.relu(y), np.array([1.0]), np.array([0.0]))
+
+
+def test_two_values_that_are_equal_by_chance_do_not_hide_rounding():
+    """The second derivative of a softmax's squares is 0 up to rounding, and the same on both sides of this place."""
+
+    def second(x: Any) -> Any:
+        out = tg.softmax(x, axis=0)
+        first = grad((out * out).sum(), x, create_graph=True)
+        return grad((first * np.linspace(0.5, 1, 9).reshape(3, 3)).sum(), x, create_graph=True).sum()
+
+    check_gradients(second, np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]))

@@ -9,7 +9,7 @@ the outputs of softmax always add up to 1.) The slope of L along a direction d i
 and compared with Σ d ∂L/∂x, where ∂L/∂x is what backward() gives. The directions are all axes, so that every entry is
 checked; for large inputs a few random ones. They are as long as what they change is large. All is done in float64.
 
-What does not agree is measured again with narrower steps (`slopes`). If they give the same, the gradient is wrong: then
+What does not agree is measured again with narrower steps (`steps`). If they give the same, the gradient is wrong: then
 single numbers of x and of f(x) are looked for, and the op that is the cause (`verdict`). Where f has no derivative, at
 a kink or a jump, or rounding hides it, nothing can be compared: the error says so.
 """
@@ -142,7 +142,7 @@ def _arguments(
     check: Callable[..., Agreement], f: Callable[..., Any], inputs: Sequence[Any], parameters: Any, argnums: Argnums
 ) -> Iterator[tuple[Names, list[Any]]]:
     """The Tensors to check, with their names, and the arguments of f; to a verdict inside the cause is added."""
-    with in_float64(f, inputs, parameters, argnums) as (names, arguments):
+    with in_float64(f, inputs, parameters, argnums) as (names, arguments), np.errstate(all="ignore"):
         try:
             yield names, arguments
         except VerdictError as verdict:

@@ -1,10 +1,4 @@
-"""Measuring: the slopes of a function along lines through one place, and those that backward() gives.
-
-What does not agree at once is measured with narrower and narrower steps. Where the slopes on both sides of x agree,
-there is no kink within a step: of such steps that which leaves least uncertain counts. Where they differ, a kink lies
-within the step, or the end of the domain: if a narrower step has it outside, the slope is that of the side where x
-lies, which wider steps have measured better; if none has, until rounding is all that is measured, x has no derivative.
-"""
+"""Measuring: the slopes of a function along lines through one place, and those that backward() gives."""
 
 from __future__ import annotations
 
@@ -18,12 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_mnist.backward import grad
-from tinygrad_mnist.mode import Observer
 from tinygrad_mnist.tensor import Array, Tensor, read_only
 
 from .arguments import Names
 from .errors import GradientError, VerdictError, expect_finite, shown
-from .watching import Lines, graph, watched_by
+from .steps import Measured, Outcome, Sides, settled
+from .watching import Lines, all_read_only, graph, watched_by
 
 STEPS = 2.0 ** -np.r_[13:56:6, 67:1016:12]  # of central differences: powers of two, so that x ± h is exact for short x
 COMPLEX_STEPS = 2.0 ** -np.array([66, 200, 500, 1022])  # the squares are nothing beside 1, or else beside a tiny x
@@ -52,49 +46,6 @@ numbers are ordered by their real parts first, so they take the branch that the 
 
 Compute = Callable[[], Sequence[Tensor]]
 Line = dict[Tensor, Array]  # through x: for every Tensor that changes along it a direction
-
-
-class Measured(NamedTuple):
-    """A slope as it was measured; how far two widths are apart, and what rounding may have done; the narrower one."""
-
-    slope: float
-    spread: float
-    noise: float
-    width: float
-
-    @property
-    def uncertain(self) -> float:
-        """By how much the slope may be another one."""
-        return self.spread + self.noise
-
-    def agrees(self, slope: float, rtol: float, uncertain: float = 0.0) -> bool:
-        """Whether that is the same slope, as far as can be told."""
-        allowed = rtol * max(abs(self.slope), abs(slope)) + self.uncertain + uncertain
-        return self.slope == slope or abs(self.slope - slope) <= allowed < np.inf
-
-
-class Sides(NamedTuple):
-    """The slopes below and above x, measured apart."""
-
-    below: Measured
-    above: Measured
-
-    @property
-    def gap(self) -> float:
-        """How far they are apart."""
-        return abs(self.above.slope - self.below.slope)
-
-    def meet(self, rtol: float) -> bool:
-        """Whether they are the same."""
-        return self.above.agrees(self.below.slope, rtol, self.below.uncertain)
-
-
-class Outcome(NamedTuple):
-    """A slope as measured, and whether the given one agrees; where x is at a kink, the sides, the narrowest last."""
-
-    measured: Measured
-    right: bool
-    kink: tuple[Sides, ...] = ()
 
 
 class Slope(NamedTuple):
@@ -244,7 +195,7 @@ class Slopes:
     def _backward(self, v: Sequence[Array]) -> dict[Tensor, Array]:
         """The gradients of Σ v f(x), with respect to x and to all results on the way."""
         gradients: dict[Tensor, Array] = {x: np.zeros(x.shape) for x in (*self.names, *self.nodes)}
-        with np.errstate(all="ignore"), _all_read_only(self.name):
+        with np.errstate(all="ignore"), all_read_only(self.name):
             for out, weights in zip(self.outputs, v, strict=True):
                 # A rule that ignores g would be right where g is 1, as that of a single number is.
                 scale = 1.375 if out.shape == () else 1.0
@@ -353,7 +304,9 @@ class Slopes:
         if first.agrees(given, rtol):
             # A slope of 0 may be all that rounding has left of another one.
             return Outcome(first if given else first._replace(noise=self.rounding / steps[0]), True)
-        changed = [a != b for a, b in zip(at(steps[0]), at(-steps[0]), strict=True)]
+        here, h = at(0), float(steps[0])
+        others = [at(step) for step in (h, -h, 2 * h)]  # of two alone rounding may make the same by chance
+        changed = [np.any([a != b for b in ends], axis=0) for a, *ends in zip(here, *others, strict=True)]
         noise, lost = self._noise(line, given, changed, steps[0])
 
         def sides(h: float) -> Sides:
@@ -384,40 +337,6 @@ class Slopes:
         with np.errstate(all="ignore"):
             changes = new if old is None else [a - b for a, b in zip(new, old, strict=True)]
             return float(sum(np.sum(v * change) for v, change in zip(self.v, changes, strict=True)))
-
-
-def settled(
-    given: float,
-    rtol: float,
-    steps: Array,
-    central: Callable[[float], Measured],
-    sides: Callable[[float], Sides],
-) -> Outcome:
-    """The slope, measured with narrower and narrower steps, as the head of this module tells."""
-    best: Measured | None = None
-    kink: list[Sides] = []
-    largest = abs(given) if np.isfinite(given) else 0.0
-    for h in steps:
-        now, beside = central(h), sides(h)
-        largest = np.fmax(largest, np.nanmax(np.abs([now.slope, beside.below.slope, beside.above.slope, 0])))
-        if now.noise > 0.1 * (kink[-1].gap if kink and np.isfinite(kink[-1].gap) else largest):
-            break
-        if beside.meet(rtol):
-            wider = (side for pair in kink for side in pair if side.agrees(now.slope, 0, now.uncertain))
-            now = min([now, *wider], key=lambda m: m.uncertain)
-            if best is not None and now.uncertain >= best.uncertain:
-                break
-            best = now
-            if best.agrees(given, rtol) and best.spread <= max(best.noise, 1e-6 * largest):
-                break
-        elif best is not None:  # where wider steps have found no kink, it is rounding that differs
-            break
-        else:
-            kink.append(beside)
-    if best is None and kink:
-        return Outcome(kink[-1].above, False, tuple(kink))
-    best = best or now
-    return Outcome(best, best.agrees(given, rtol))
 
 
 @contextmanager
@@ -470,43 +389,3 @@ def _finest(line: Line) -> float:
 def random_numbers(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     """Numbers between 0.5 and 1.5 with either sign, none of which could hide a mistake; but 1 for a single number."""
     return np.ones(shape) if shape == () else rng.uniform(0.5, 1.5, shape) * rng.choice([-1.0, 1.0], shape)
-
-
-class _Freezer(Observer):
-    """Makes all that rules are given read-only, as they are to write into nothing."""
-
-    def __init__(self) -> None:
-        self.held: dict[int, Array] = {}
-        self.op: Any = None
-
-    def passing(self, gradient: Any, result: Any) -> None:
-        """Freeze a gradient, and the operands of the op whose rules get it."""
-        self.op = result.op
-        for x in (gradient, result, *(result.inputs or ())):
-            array = x._array if isinstance(x, Tensor) else x
-            if isinstance(array, np.ndarray) and array.flags.writeable:
-                self.held[id(array)] = array
-                array.flags.writeable = False
-
-    def thaw(self) -> None:
-        """As it was: a view after the array that it is a view of."""
-        for array in sorted(self.held.values(), key=lambda array: array.base is not None):
-            array.flags.writeable = True
-
-
-@contextmanager
-def _all_read_only(name: str) -> Iterator[None]:
-    """Inside, a rule that writes into what it is given is found out: some other way through the graph needs it."""
-    freezer = _Freezer()
-    try:
-        with watched_by(freezer):
-            yield
-    except ValueError as error:
-        if "read-only" not in str(error):
-            raise
-        raise GradientError(
-            f"{name}: a rule of {freezer.op} writes into an array that it was given; make a new one: "
-            "g * 2 in place of g *= 2"
-        ) from error
-    finally:
-        freezer.thaw()

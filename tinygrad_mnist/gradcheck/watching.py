@@ -1,4 +1,4 @@
-"""Watching f compute: which line of the user's made each result, and by which lines values leave the graph."""
+"""Watching f compute: which lines of the user's are at work, and whether rules write into what they are given."""
 
 from __future__ import annotations
 
@@ -7,11 +7,27 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from tinygrad_mnist.files import PACKAGE
 from tinygrad_mnist.mode import Observer, mode
-from tinygrad_mnist.tensor import Tensor
+from tinygrad_mnist.tensor import Array, Tensor
+
+from .errors import GradientError
+
+
+class Place(NamedTuple):
+    """A line of the user's code."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        code = linecache.getline(self.file, self.line).strip()[:80]
+        cell = "ipykernel" in self.file or self.file.startswith("<ipython")
+        return f"{'cell' if cell else os.path.basename(self.file)}:{self.line}" + f": {code}" * bool(code)
 
 
 class Lines(Observer):
@@ -23,8 +39,8 @@ class Lines(Observer):
     """
 
     def __init__(self) -> None:
-        self.made: dict[Tensor, str] = {}
-        self.leaving: dict[str, None] = {}
+        self.made: dict[Tensor, Place] = {}
+        self.leaving: dict[Place, None] = {}
 
     def applied(self, result: Any, op: Any, inputs: tuple[Any, ...], params: Mapping[str, Any]) -> None:
         """Note where the op was called."""
@@ -40,15 +56,12 @@ class Lines(Observer):
         self.read(source)
 
 
-def _line_of_user() -> str:
-    """The innermost running line that is not the package's own: its file, its number, and what stands there."""
+def _line_of_user() -> Place:
+    """The innermost running line that is not the package's own."""
     frame = sys._getframe(2)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
         frame = frame.f_back
-    file = frame.f_code.co_filename
-    code = linecache.getline(file, frame.f_lineno).strip()[:80]
-    name = "cell" if "ipykernel" in file or file.startswith("<ipython") else os.path.basename(file)
-    return f"{name}:{frame.f_lineno}" + f": {code}" * bool(code)
+    return Place(frame.f_code.co_filename, frame.f_lineno)
 
 
 @contextmanager
@@ -59,6 +72,46 @@ def watched_by(observer: Observer) -> Iterator[None]:
         yield
     finally:
         mode.observer = before
+
+
+class Freezer(Observer):
+    """Makes all that rules are given read-only, as they are to write into nothing."""
+
+    def __init__(self) -> None:
+        self.held: dict[int, Array] = {}
+        self.op: Any = None
+
+    def passing(self, gradient: Any, result: Any) -> None:
+        """Freeze a gradient, and the operands of the op whose rules get it."""
+        self.op = result.op
+        for x in (gradient, result, *(result.inputs or ())):
+            array = x._array if isinstance(x, Tensor) else x
+            if isinstance(array, np.ndarray) and array.flags.writeable:
+                self.held[id(array)] = array
+                array.flags.writeable = False
+
+    def thaw(self) -> None:
+        """As it was: a view after the array that it is a view of."""
+        for array in sorted(self.held.values(), key=lambda array: array.base is not None):
+            array.flags.writeable = True
+
+
+@contextmanager
+def all_read_only(name: str) -> Iterator[None]:
+    """Inside, a rule that writes into what it is given is found out: some other way through the graph needs it."""
+    freezer = Freezer()
+    try:
+        with watched_by(freezer):
+            yield
+    except ValueError as error:
+        if "read-only" not in str(error):
+            raise
+        raise GradientError(
+            f"{name}: a rule of {freezer.op} writes into an array that it was given; make a new one: "
+            "g * 2 in place of g *= 2"
+        ) from error
+    finally:
+        freezer.thaw()
 
 
 def graph(outputs: Sequence[Tensor]) -> list[Tensor]:
