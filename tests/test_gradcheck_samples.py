@@ -4,6 +4,7 @@ differentiate themselves. What is right is accepted there, and what is wrong is 
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 
 import tinygrad_mnist as tg
 from tinygrad_mnist import grad, no_grad
-from tinygrad_mnist.gradcheck import GradientError, check_gradients, check_second_derivatives
+from tinygrad_mnist.gradcheck import GradientError, UnmeasurableError, check_gradients, check_second_derivatives
 
 BOTH = pytest.mark.parametrize("check", [check_gradients, check_second_derivatives])
 
@@ -107,5 +108,78 @@ def test_a_mistake_beside_a_huge_value_is_found(large):
     def forgetful(x: Any) -> Any:
         return x * np.array([2.0, 1.0]) + x.detach() * np.array([0.0, 1.0])
 
-    with pytest.raises(GradientError, match=r"input 0\[1\]"):
+    with pytest.raises(GradientError, match=r"x\[1\]"):
         check_gradients(forgetful, np.array([large, 0.5]))
+
+
+# --- where no derivative can be measured ---
+
+
+@pytest.mark.parametrize("f", [np.sign, lambda x: np.sign(x) * 3, np.floor, np.rint, lambda x: (x > 0) * 2.0])
+def test_what_is_constant_between_its_jumps_has_gradients_of_zero(f):
+    """NumPy's sign of a complex number is z / |z|, of which a complex step sees a slope."""
+    assert check_gradients(f, np.array([1.6, -0.7, 2.2])).compared == 3
+
+
+@pytest.mark.parametrize("factor", [-1.0, 0.0, 1.1, 1.001])
+@pytest.mark.parametrize("large", [1e6, 1e8, 1e10, 1e12, 1e20])
+def test_agreement_is_never_what_rounding_hides(table, factor, large):
+    square = tg.unary("my_square", lambda x: x**2, lambda g, out, x: factor * 2 * g * x)
+    for f in (lambda x: square(x).sum() + large, lambda x: square(x) / min(large, 1e12) + 1.0):
+        with pytest.raises(GradientError, match=r"wrong in|cannot be checked: rounding hides slopes below"):
+            check_gradients(f, np.array([0.5, 1.0]))
+
+
+def test_agreement_is_never_what_a_complex_step_misses_beside_a_large_number():
+    with pytest.raises(GradientError, match="cannot be checked: rounding hides"):
+        check_gradients(lambda x: (x * x.numpy().real).sum() + 1e12, np.array([0.5, 1.0]))
+
+
+@pytest.mark.parametrize("f", [lambda x: tg.hypot(x, 1.0), lambda x: 1e6 * tg.softmax(x).sum() + tg.hypot(x, 1.0), abs])
+def test_a_slope_of_zero_is_no_slope_that_is_hidden(f):
+    check_gradients(f, np.array([0.0, 1.0]))
+
+
+@pytest.mark.parametrize("value", [20.0, 40.0])
+def test_a_saturated_unit_among_others_is_accepted(value):
+    check_gradients(lambda x: tg.hypot(tg.tanh(x), 1.0), np.array([value, 0.5]))
+
+
+KINKS: dict[str, tuple[Any, float, str]] = {
+    "clip": (lambda x: tg.clip(x, -1.0, 1.0), 1.0, "a kink, with slope 1 below and 0 above"),
+    "relu": (tg.relu, 0.0, "a kink, with slope 0 below and 1 above"),
+    "beside a steep slope": (lambda x: 1000 * x + tg.relu(x), 0.0, "a kink, with slope 1000 below and 1001 above"),
+    "in a sum": (lambda x: (3 * tg.relu(x - 0.5)).sum(), 0.5, "a kink, with slope 0 below and 3 above"),
+    "jump": (lambda x: (x > 1) * x, 1.0, "jumps there"),
+    "step": (np.floor, 1.0, "jumps there"),
+    "end of a domain": (tg.sqrt, 0.0, "is not finite right beside"),
+}
+
+
+@pytest.mark.parametrize("name", KINKS)
+def test_at_a_kink_nobody_is_blamed(name):
+    f, place, told = KINKS[name]
+    with pytest.raises(UnmeasurableError) as caught:
+        check_gradients(f, np.array([2.5, place]))
+    text = str(caught.value)
+    assert re.search(rf"has no derivative with respect to \S+( 0)?\[1\] here: it (has )?{told}", text)
+    assert "move the inputs away from there" in text
+    assert "cause" not in text
+    assert "Every op" not in text
+
+
+def test_a_mistake_elsewhere_is_told_before_a_kink(table):
+    square = tg.unary("my_square", lambda x: x**2, lambda g, out, x: g * x)
+    with pytest.raises(GradientError, match="the gradient is wrong in 1 of 2 entries"):
+        check_gradients(lambda x, y: square(x) + tg.relu(y), np.array([1.0]), np.array([0.0]))
+
+
+def test_two_values_that_are_equal_by_chance_do_not_hide_rounding():
+    """The second derivative of a softmax's squares is 0 up to rounding, and the same on both sides of this place."""
+
+    def second(x: Any) -> Any:
+        out = tg.softmax(x, axis=0)
+        first = grad((out * out).sum(), x, create_graph=True)
+        return grad((first * np.linspace(0.5, 1, 9).reshape(3, 3)).sum(), x, create_graph=True).sum()
+
+    check_gradients(second, np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]))

@@ -21,7 +21,7 @@ PACKAGES = ("tinygrad_mnist", "zoo", "graphs")
 CORE = "tinygrad_mnist"
 ROOMS = [
     CORE,
-    *(f"{CORE}.{room}" for room in ("nn", "ops", "optim", "replay", "testing", "visualize")),
+    *(f"{CORE}.{room}" for room in ("gradcheck", "nn", "ops", "optim", "replay", "testing", "visualize")),
     "zoo",
     "graphs",
 ]

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -459,3 +460,75 @@ def test_a_wrong_form_in_c_is_found(table: None, form: str, message: str) -> Non
     with pytest.raises(GradientError, match=message) as caught:
         check_op(tg.unary("triple", lambda x: 2 * x, lambda g, out, x: 2 * g, c=form))
     assert "\n" not in str(caught.value)
+
+
+# --- wrong use, and what users of other functions need ---
+
+
+def drawn(strategy):
+    return examples(strategy, 3)
+
+
+wrongly: Any = testing  # with what a type checker would refuse
+
+
+@pytest.mark.parametrize(
+    ("use", "told"),
+    [
+        (lambda: drawn(broadcastable()), "broadcastable: expected a Domain for each array, such as REALS, got ()"),
+        (lambda: drawn(wrongly.arrays(3)), "arrays: expected a shape such as (3,), or a strategy of shapes, got 3"),
+        (lambda: drawn(shapes(min_side=5)), "got dims 0 to 3 and sides 5 to 3; give both bounds"),
+        (lambda: drawn(arrays((2, 2), values=[1.0, 2.0], distinct=True)), "expected values with 4 distinct numbers"),
+        (lambda: wrongly.check(np.exp), "check: expected a case drawn from operands(op), got <ufunc 'exp'>; for other"),
+        (lambda: wrongly.operands(3), "operands: there is no op 3 in OPS"),
+    ],
+)
+def test_wrong_use_is_told_in_one_line(use, told):
+    with pytest.raises((TypeError, ValueError, LookupError)) as caught:
+        use()
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@given(arrays((2, 3), values=POSITIVE, distinct=True), arrays((2,), values=[3.0, 5.0], distinct=True))
+def test_distinct_values_can_be_chosen(x, y):
+    assert np.all(x > 0)
+    assert len(set(x.flat)) == 6
+    assert set(y) == {3, 5}
+
+
+def test_a_slow_machine_is_no_mistake_of_an_op(monkeypatch):
+    """As hypothesis has a deadline of 200 ms for an example, unless it is told otherwise."""
+    seen = []
+
+    def noted(**options):
+        seen.append(options)
+        return settings(**options)
+
+    monkeypatch.setattr(testing.checks, "settings", noted)
+    check_op(np.floor)
+    assert seen
+    assert all(options.get("deadline", 200) is None for options in seen)
+
+
+def test_domains_stand_beside_the_strategies_that_take_them():
+    assert (testing.REALS, testing.POSITIVE, testing.NONZERO, testing.Domain) == (REALS, POSITIVE, NONZERO, Domain)
+
+
+def test_derivatives_take_the_arguments_of_gradients():
+    w = {"weight": np.ones((2, 2), np.float32), "bias": [np.zeros(2, np.float32)]}
+    check_derivatives(lambda x, p: x @ p["weight"] + p["bias"][0], np.ones(2), w, rtol=1e-7, seed=3)
+    mask = np.array([0.0, -np.inf])
+    check_derivatives(lambda x, m: tg.exp(x + m), np.ones(2), mask, argnums=0)
+    with pytest.raises(ValueError, match="m is not finite in 1 of 2 entries"):
+        check_derivatives(lambda x, m: tg.exp(x + m), np.ones(2), mask)
+
+
+def test_a_kink_is_kept_away_from_by_the_domain():
+    def huber(x):
+        return tg.where(abs(x) < 1, x * x / 2, abs(x) - 0.5) + tg.relu(x + 1)
+
+    with pytest.raises(GradientError, match="a kink"):
+        check_derivatives(huber, np.array([-1.0]))
+    for x in examples(arrays(values=Domain(-4, 4, away=(-1.0, 0.0, 1.0))), 10):
+        check_derivatives(huber, x)

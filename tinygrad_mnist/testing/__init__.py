@@ -1,10 +1,14 @@
 """Hypothesis strategies for arrays, operands of any op and compositions of several, and what must hold of them.
 
-An op is tested by the same three lines whether it is ours or yours:
+An op is tested by the same lines whether it is ours or yours:
 
     @given(operands(softsign))
     def test_softsign(case):
         check(case)
+
+Functions that are no ops are tested with `arrays` and `check_derivatives`. Where they have kinks (|x| at 0, a Huber
+cost at 1) there is no derivative, and `arrays` draws 0, 1 and -1 most often: `values=Domain(-4, 4, away=(-1, 1))`. On a
+busy machine an example may take longer than the 200 ms that hypothesis allows: `@settings(deadline=None)`.
 
 This package needs hypothesis; nothing else in tinygrad_mnist imports it.
 """
@@ -13,6 +17,11 @@ try:
     import hypothesis as hypothesis
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError("tinygrad_mnist.testing needs hypothesis: pip install hypothesis") from error
+
+from tinygrad_mnist.op import NONZERO as NONZERO
+from tinygrad_mnist.op import POSITIVE as POSITIVE
+from tinygrad_mnist.op import REALS as REALS
+from tinygrad_mnist.op import Domain as Domain
 
 from . import table as table  # what the ops of our own table are tested with
 from .cases import Case as Case

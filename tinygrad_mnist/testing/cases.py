@@ -112,18 +112,24 @@ def operands_of(*names: str) -> Callable[[CaseStrategy], CaseStrategy]:
     return register
 
 
+def op_of(op: Op | Callable[..., Any] | str) -> Op:
+    """The row of the table: of the op itself, its function, NumPy's function of that name, or its name."""
+    name = op if isinstance(op, str) else op.name if isinstance(op, Op) else getattr(op, "__name__", None)
+    if name not in OPS:
+        raise LookupError(
+            f"operands: there is no op {name or op!r} in OPS; define it with unary, binary, ternary or variadic"
+        )
+    return OPS[name]
+
+
 def operands(op: Op | Callable[..., Any] | str) -> SearchStrategy[Case]:
     """Operands in the domain of an op, ours or a user's: the op itself, its function or its name.
 
     Raises:
         LookupError: there is no such op, or it is not known what to test it with.
     """
-    name = op if isinstance(op, str) else op.name if isinstance(op, Op) else op.__name__
-    if name not in OPS:
-        raise LookupError(
-            f"operands: there is no op {name!r} in OPS; define it with unary, binary, ternary or variadic"
-        )
-    found = OPS[name]
+    found = op_of(op)
+    name = found.name
     strategy: SearchStrategy[Case]
     if name in own_operands:
         strategy = own_operands[name]()

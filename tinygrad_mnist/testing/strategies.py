@@ -1,7 +1,8 @@
 """Strategies for shapes, arrays and indices.
 
-Values are short binary fractions (0, 1, -2, 0.75, ...): a failing example can be read, and x ± h is exact. They keep
-away from kinks, poles and ties by construction; nothing is drawn to be thrown away.
+Values are short binary fractions (0, 1, -2, 0.75, ...): a failing example can be read, and x ± h is exact. Operands of
+ops keep away from the kinks, poles and ties that their domains name, by construction; nothing is drawn to be thrown
+away. Of a function of your own nothing is known: say `arrays(values=Domain(-4, 4, away=(-1, 1)))`.
 """
 
 from __future__ import annotations
@@ -63,6 +64,11 @@ def grid(*domains: Domain) -> list[list[float]]:
 @st.composite
 def shapes(draw: st.DrawFn, min_dims: int = 0, max_dims: int = 3, min_side: int = 0, max_side: int = 3) -> Shape:
     """Shapes, 0-d and empty ones among them; most have several axes and sides longer than 1."""
+    if not (0 <= min_dims <= max_dims and 0 <= min_side <= max_side):
+        raise ValueError(
+            f"shapes: expected 0 <= min_dims <= max_dims and 0 <= min_side <= max_side, got dims {min_dims} to "
+            f"{max_dims} and sides {min_side} to {max_side}; give both bounds"
+        )
     dims = [n for n in range(min_dims, max_dims + 1) for _ in range(min(n + 1, 3))]
     sides = [n for n in (*range(1, max_side + 1), *[*range(2, max_side + 1)] * 3, 0) if n >= min_side]
     return tuple(draw(st.sampled_from(sides)) for _ in range(draw(st.sampled_from(dims))))
@@ -122,15 +128,30 @@ def arrays(
         draw: passed by hypothesis.
         shape: a shape or a strategy of shapes; by default any.
         dtype: a dtype or a strategy of dtypes: floating, integer or boolean.
-        values: a domain or a list of numbers, for floating dtypes.
-        distinct: no two values are equal or near: they are 1/8 apart, whatever `values` says. At a tie the maximum has
-            a kink.
+        values: a domain or a list of numbers, for floating dtypes. By default 0, 1 and -1 are the most frequent: where
+            a function of your own has kinks or poles, draw away from them, `values=Domain(-4, 4, away=(-1, 1))`.
+        distinct: no two values are equal, nor near: they are 1/8 apart if `values` says nothing else. At a tie the
+            maximum has a kink.
+
+    Raises:
+        TypeError: the shape is no tuple and no strategy.
+        ValueError: there are not so many distinct numbers in `values` as the shape needs.
     """
+    if not isinstance(shape, tuple | SearchStrategy | None):
+        raise TypeError(f"arrays: expected a shape such as (3,), or a strategy of shapes, got {shape!r}")
     size = shape if isinstance(shape, tuple) else draw(shapes() if shape is None else shape)
     kind = np.dtype(draw(dtype) if isinstance(dtype, SearchStrategy) else dtype)
     layout = draw(st.sampled_from(LAYOUTS if distinct else (*LAYOUTS, "broadcast")))
     if distinct:
         n = math.prod(size)
+        if values is not REALS and kind.kind == "f":
+            numbers = list(dict.fromkeys(grid(values)[0] if isinstance(values, Domain) else values))
+            if len(numbers) < n:
+                raise ValueError(
+                    f"arrays: expected values with {n} distinct numbers for the shape {size}, got {len(numbers)}; "
+                    "ask for a smaller shape"
+                )
+            return laid_out(np.array(draw(st.permutations(numbers))[:n], kind).reshape(size), layout)
         order = np.array(draw(st.permutations(range(n))), kind).reshape(size)
         return laid_out(np.asarray((order - n // 2) / kind.type(8) if kind.kind == "f" else order), layout)
     if kind.kind == "f":
@@ -147,6 +168,8 @@ def arrays(
 @st.composite
 def broadcastable(draw: st.DrawFn, *domains: Domain, dtype: DTypeLike = np.float64) -> tuple[Array, ...]:
     """Arrays that broadcast together, one for each domain, of which no two ever hold the same number."""
+    if not domains or not all(isinstance(domain, Domain) for domain in domains):
+        raise TypeError(f"broadcastable: expected a Domain for each array, such as REALS, got {domains!r}")
     sizes = draw(broadcastable_shapes(len(domains)))
     turn = draw(st.integers(0, len(domains) - 1))  # so that each operand can be 0
     numbers = grid(*domains[turn:], *domains[:turn])
