@@ -74,6 +74,13 @@ def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **kwa
         if ufunc in QUERIES:
             self._values()  # who watches must know
             return ufunc(*_arrays(inputs))
+    if method == "__call__" and kwargs.keys() == {"out"} and serving(ufunc) is not None:
+        given = [x for x in inputs if isinstance(x, Tensor)]
+        arrays_out = not any(isinstance(array, Tensor) for array in kwargs["out"])
+        if arrays_out and not any(x.requires_grad for x in given):  # w.data -= lr * w.grad: nothing is lost
+            for x in given:
+                x._values()
+            return ufunc(*_arrays(inputs), **kwargs)
     raise _no_derivative(ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}", kwargs)
 
 

@@ -160,6 +160,11 @@ class Module:
 
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
         """Load values from `state_dict()`: all, or, with a ValueError naming the key, none."""
+        if not isinstance(state, Mapping):
+            raise TypeError(
+                f"load_state_dict: expected arrays by name, as of state_dict(), got {in_one_line(state)}; "
+                "of a file np.load(path), of a checkpoint train.load(path).model"
+            )
         own = dict(self._state())
         arrays = {key: np.asarray(value) for key, value in state.items()}
         for key in own.keys() ^ state.keys():
