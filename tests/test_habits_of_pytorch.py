@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tinygrad_mnist import Tensor, compile, grad, mnist, nn, no_grad, optim, train, unary
+import tinygrad_mnist as tg
+from tinygrad_mnist import Tensor, compile, functional, grad, mnist, nn, no_grad, optim, train, unary
 
 from .helpers import refused
 
@@ -80,6 +81,69 @@ def test_in_place_operators_name_what_works() -> None:
         w -= 0.5 * w.grad
     with refused(TypeError, "got Tensor", "take its .data"):
         w.data = w.detach() * 2
+
+
+# ---- What COMING_FROM_PYTORCH.md says of lines that mean something else here
+
+
+def test_a_single_input_has_a_gradient_and_no_tuple() -> None:
+    w = parameter(1, 2)
+    assert grad((w * w).sum(), w)[0].shape == ()
+    (slope,) = grad((w * w).sum(), [w])
+    assert slope.tolist() == [2, 4]
+    assert grad(w * w, w, gradient=np.array([1, 10], F)).tolist() == [2, 40]
+
+
+def test_in_place_operators_rebind_what_is_not_tracked() -> None:
+    w = parameter(1, 2)
+    g = w.grad
+    g *= 0.5
+    assert w.grad.tolist() == [1, 1]
+    w.grad = w.grad * 0.5
+    assert w.grad.tolist() == [0.5, 0.5]
+
+
+def test_a_detached_tensor_shares_memory_and_changes_are_noticed() -> None:
+    x = parameter(1, 2)
+    loss, d = (x * x).sum(), x.detach()
+    d[0] = 7
+    assert x.tolist() == [7, 2]
+    with refused(RuntimeError, "changed in place"):
+        loss.backward()
+
+
+def test_methods_of_the_same_name_have_numpys_meaning() -> None:
+    t = Tensor([1.0, 2.0, 3.0, 6.0], requires_grad=True)
+    assert t.var().item() == 3.5
+    assert t.var(correction=1).item() == pytest.approx(14 / 3)
+    assert t.std(correction=1).item() == pytest.approx((14 / 3) ** 0.5)
+    assert tg.median(t).item() == 2.5
+    assert t.repeat(2).tolist() == [1, 1, 2, 2, 3, 3, 6, 6]
+    assert tg.tile(t, 2).tolist() == [1, 2, 3, 6, 1, 2, 3, 6]
+    assert [part.tolist() for part in tg.split(t, 2)] == [[1, 2], [3, 6]]
+    equal = parameter(1, 1)
+    assert grad(equal.max(0), equal).tolist() == [0.5, 0.5]
+    cube = Tensor(np.zeros((2, 3, 4), F))
+    assert (cube.swapaxes(0, 1).shape, cube.transpose(1, 0, 2).shape) == ((3, 2, 4), (3, 2, 4))
+    assert (cube.T.shape, cube.mT.shape) == ((4, 3, 2), (2, 4, 3))
+
+
+def test_functions_of_functions_are_called_as_the_page_says() -> None:
+    x, v = np.array([1.0, 2.0]), np.array([1.0, 10.0])
+    value, slope = functional.value_and_grad(lambda x: (x**3).sum(), x)
+    assert (value.item(), slope.tolist()) == (9, [3, 12])
+    for name, given in (("vjp", {"cotangent": v}), ("jvp", {"tangent": v})):
+        out, product = getattr(functional, name)(lambda x: x**2, x, **given)
+        assert (out.tolist(), product.tolist()) == ([1, 4], [2, 40])
+    assert functional.hvp(lambda x: (x**3).sum(), x, tangent=v)[1].tolist() == [6, 120]
+
+
+def test_parts_of_a_network_are_found_by_kind() -> None:
+    network = nn.Sequential(layer(), nn.BatchNorm1d(1))
+    assert [name for name, _ in nn.named(network, nn.Module)] == ["", "layers.0", "layers.1"]
+    assert "layers.1.running_mean" in dict(nn.named(network, nn.Buffer))
+    network.load_state_dict(network.state_dict() | {"layers.0.bias": np.ones(1, F)})
+    assert network[0].bias.tolist() == [1]
 
 
 # ---- Files
