@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 import tinygrad_mnist as tg
-from tinygrad_mnist import Tensor, compile, functional, grad, mnist, nn, no_grad, optim, train, unary
+from tinygrad_mnist import Tensor, compile, functional, grad, mnist, nn, no_grad, optim, pytorch, train, unary
 
 from .helpers import refused
 
@@ -200,6 +201,45 @@ def test_batches_name_what_is_no_split(tmp_path: Path) -> None:
 
 
 # ---- Errors that name the remedy
+
+
+def test_pytorchs_attributes_name_ours() -> None:
+    w, network = parameter(1, 2), layer()
+    for owner, name, words in (
+        (w, "unsqueeze", "'Tensor' object has no attribute 'unsqueeze'; write np.expand_dims(t, axis)"),
+        (w, "requires_grad_", "write t.requires_grad = True"),
+        (nn.Buffer([1.0]), "clone", "'Buffer' object has no attribute 'clone'; write t.copy()"),
+        (network, "named_modules", "'Linear' object has no attribute 'named_modules'; write nn.named("),
+    ):
+        with refused(AttributeError, words):
+            getattr(owner, name)
+        assert not hasattr(owner, name)
+
+
+def test_no_name_of_the_table_is_there_and_each_remedy_starts_with_something_that_is() -> None:
+    w, network = parameter(1, 2), layer()
+    for owner, remedies in ((w, pytorch.OF_TENSORS), (network, pytorch.OF_MODULES)):
+        assert [name for name in remedies if hasattr(owner, name)] == []
+    for remedy in pytorch.OF_TENSORS.values():
+        for room, name in re.findall(r"\b(t|np|np\.linalg)\.(\w+)", remedy):
+            place = {"t": w, "np": np, "np.linalg": np.linalg}[room]
+            assert hasattr(place, name), remedy
+
+
+def test_other_attributes_are_missing_as_ever() -> None:
+    class Broken(nn.Module):
+        @property
+        def output(self) -> Any:
+            return self.wieght  # type: ignore[attr-defined]
+
+    for owner, name, missing in (
+        (parameter(1), "shpae", "shpae"),
+        (Broken(), "wieght", "wieght"),
+        (Broken(), "output", "wieght"),  # and not that there is no output
+    ):
+        with pytest.raises(AttributeError, match=rf"object has no attribute '{missing}'$") as caught:
+            getattr(owner, name)
+        assert (caught.value.name, caught.value.obj) == (missing, owner)
 
 
 @pytest.mark.parametrize(("given", "words"), [(1, "the images have 1 channel, the kernels have 3"), (4, "4 channels,")])
