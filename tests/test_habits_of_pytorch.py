@@ -74,6 +74,20 @@ def test_a_step_with_such_an_update_is_not_replayed() -> None:
     assert step.replays == 0
 
 
+def test_a_step_that_writes_into_an_array_is_not_replayed() -> None:
+    total, t = np.zeros(2, F), Tensor([1.0, 10.0])
+
+    def step(x: Any) -> Any:
+        np.add(total, t * x, out=total)
+        return t * x
+
+    compiled = compile(step)
+    for i in range(1, 5):
+        compiled(np.array([i, 1], F))
+    assert total.tolist() == [10, 40]
+    assert compiled.replays == 0
+
+
 def test_in_place_operators_name_what_works() -> None:
     loss, w = parameter(1, 2).sum(), parameter(1, 2)
     with pytest.raises(RuntimeError, match=r"write t = t \+ u$"):  # t.data += u would lose the gradient of u
