@@ -51,11 +51,11 @@ def test_such_an_update_is_noticed_by_a_later_backward_pass() -> None:
 
 def test_no_gradient_is_lost_in_an_array() -> None:
     w, array, other = parameter(1, 2), np.zeros(2, F), Tensor([0.0, 0.0])
-    with refused(TypeError, "np.add: gradients cannot follow out="):
+    with refused(TypeError, "np.add", "out="):
         array += w
-    with refused(TypeError, "np.multiply: gradients cannot follow out="):
+    with refused(TypeError, "np.multiply", "out="):
         w.data *= w * 2
-    with refused(TypeError, "np.add: gradients cannot follow out="):
+    with refused(TypeError, "np.add", "out="):
         np.add(w.grad, 1, out=other)  # type: ignore[call-overload]
     assert array.tolist() == other.tolist() == [0, 0]
     assert w.tolist() == [1, 2]

@@ -68,20 +68,21 @@ NUMPY.update(
 
 def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
     """Serve `np.exp(t)`, `array * t` and other ufuncs, or refuse; never return an ndarray that lost its gradient."""
+    if method == "__call__" and kwargs.keys() == {"out"} and _writes_values(ufunc, inputs, kwargs["out"]):
+        return ufunc(*(x.numpy() if isinstance(x, Tensor) else x for x in inputs), **kwargs)
     if method == "__call__" and not kwargs:
         if (ours := serving(ufunc)) is not None:
             return ours(*inputs)
         if ufunc in QUERIES:
             self._values()  # who watches must know
             return ufunc(*_arrays(inputs))
-    if method == "__call__" and kwargs.keys() == {"out"} and serving(ufunc) is not None:
-        given = [x for x in inputs if isinstance(x, Tensor)]
-        arrays_out = not any(isinstance(array, Tensor) for array in kwargs["out"])
-        if arrays_out and not any(x.requires_grad for x in given):  # w.data -= lr * w.grad: nothing is lost
-            for x in given:
-                x._values()
-            return ufunc(*_arrays(inputs), **kwargs)
     raise _no_derivative(ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}", kwargs)
+
+
+def _writes_values(ufunc: np.ufunc, inputs: Any, out: Any) -> bool:
+    """Whether an array is written to with no gradient in it that could be lost, as in w.data -= lr * w.grad."""
+    tracked = any(isinstance(x, Tensor) and x.requires_grad for x in inputs)
+    return serving(ufunc) is not None and not tracked and not any(isinstance(array, Tensor) for array in out)
 
 
 def _array_function(self: Tensor, function: Callable[..., Any], types: Any, args: Any, kwargs: Any) -> Any:
