@@ -5,17 +5,18 @@ import re
 import pytest
 
 import tinygrad_mnist as tg
-from tinygrad_mnist import functional, gradcheck, losses, nn, optim, train
+from tinygrad_mnist import functional, gradcheck, losses, mnist, nn, optim, train, visualize
 
 from .helpers import ROOT
 
 ROOMS = {"tg": tg, "nn": nn, "optim": optim, "losses": losses, "functional": functional, "gradcheck": gradcheck,
-         "train": train, "Tensor": tg.Tensor, "Buffer": nn.Buffer}  # fmt: skip
+         "train": train, "mnist": mnist, "visualize": visualize, "Tensor": tg.Tensor, "Buffer": nn.Buffer}  # fmt: skip
 
 
 def missing_names(page: str) -> list[str]:
-    """Names in the middle column of the page's table that are nowhere."""
-    cells = [row.split("|")[2] for row in page.splitlines() if row.startswith("| ")]
+    """Names in the middle column of the page's table of names that are nowhere."""
+    rows = [row.split("|") for row in page.splitlines() if row.startswith("| ")]
+    cells = [row[2] for row in rows if len(row) > 4]  # habits have two columns
     found = []
     for name in re.findall(r"`([\w.]+)[^`]*`", " ".join(cells)):
         room, *parts = name.split(".")

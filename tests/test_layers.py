@@ -84,10 +84,10 @@ def test_attention_is_pytorchs(name):
     def compute(**given):
         layer = nn.MultiheadAttention(6, 2, causal=name == "causal", rng=rng(), dtype=np.float64)
         for i, part in enumerate((layer.query, layer.key, layer.value)):
-            part.weight = given["in_proj_weight"][6 * i : 6 * i + 6].T
+            vars(part)["weight"] = given["in_proj_weight"][6 * i : 6 * i + 6].T  # a result: no parameter any more
             if part is not layer.key:  # whose bias has no effect, in PyTorch either
-                part.bias = given["in_proj_bias"][6 * i : 6 * i + 6]
-        layer.output.weight, layer.output.bias = given["out_proj_weight"].T, given["out_proj_bias"]
+                vars(part)["bias"] = given["in_proj_bias"][6 * i : 6 * i + 6]
+        vars(layer.output).update(weight=given["out_proj_weight"].T, bias=given["out_proj_bias"])
         return layer(given["x"], given.get("other"))
 
     compared(STORED["attention"][name], compute, rename=lambda key: key.replace(".", "_"))

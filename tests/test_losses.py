@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tinygrad_mnist import Tensor, grad, sigmoid
-from tinygrad_mnist.losses import cross_entropy_cost, quadratic_cost, softmax_cross_entropy
+from tinygrad_mnist.losses import (
+    cross_entropy,
+    cross_entropy_cost,
+    mse_loss,
+    nll_loss,
+    quadratic_cost,
+    softmax_cross_entropy,
+)
 
 COSTS = [quadratic_cost, cross_entropy_cost, softmax_cross_entropy]
 EACH_COST = pytest.mark.parametrize("cost", COSTS, ids=lambda cost: cost.__name__)
@@ -269,3 +276,50 @@ def test_logits_without_a_batch_refuse_what_does_not_fit():
             softmax_cross_entropy(Tensor([2.0, 1.0, 0.0]), targets)
     with pytest.raises(TypeError, match="list of Tensors"):
         softmax_cross_entropy(Tensor([2.0, 1.0]), [Tensor(1.0), Tensor(0.0)])  # type: ignore[arg-type]
+
+
+# ---- More axes than rows of classes
+
+OF_CLASSES = pytest.mark.parametrize("cost", [cross_entropy, nll_loss], ids=lambda cost: cost.__name__)
+
+
+@OF_CLASSES
+@pytest.mark.parametrize(
+    "targets", [np.eye(3, dtype="f")[[[0, 1, 2, 0, 1]] * 2], np.zeros((2, 5), int), np.zeros(2, int)]
+)
+def test_costs_of_rows_of_classes_refuse_more_axes(cost, targets):
+    with pytest.raises(ValueError, match=rf"^{cost.__name__}: .*got shape \(2, 5, 3\); .*reshape\(-1, 3\)"):
+        cost(Tensor(np.zeros((2, 5, 3))), targets)
+
+
+def test_their_remedy_is_the_mean_over_all_places():
+    rng = np.random.default_rng(0)
+    logits, labels = rng.standard_normal((2, 5, 3)), rng.integers(0, 3, (2, 5))
+    terms = [math.log(sum(math.exp(z) for z in row)) - row[y]
+             for row, y in zip(logits.reshape(-1, 3).tolist(), labels.ravel().tolist(), strict=True)]  # fmt: skip
+    rows = Tensor(logits).reshape(-1, 3)
+    assert cross_entropy(rows, labels.ravel()).item() == pytest.approx(math.fsum(terms) / 10, rel=1e-12)
+    assert nll_loss(rows.log_softmax(), labels.ravel()).item() == pytest.approx(math.fsum(terms) / 10, rel=1e-12)
+    of_examples = softmax_cross_entropy(Tensor(logits), np.eye(3)[labels])
+    assert of_examples.item() == pytest.approx(math.fsum(terms) / 2, rel=1e-12)
+
+
+@OF_CLASSES
+@pytest.mark.parametrize("targets", [1, np.int64(1), [0, 1, 0], np.array([0.0, 1.0, 0.0])])
+def test_a_row_alone_is_one_example(cost, targets):
+    logarithms = np.log([0.25, 0.5, 0.25])
+    assert cost(Tensor(logarithms), targets).item() == pytest.approx(math.log(2), rel=1e-12)
+
+
+@EACH_COST
+def test_labels_for_more_axes_name_the_remedy(cost):
+    for labels in (np.zeros(2, int), np.zeros((2, 5), int)):
+        with pytest.raises(ValueError, match=r"need targets of that shape, got .*reshape\(-1, 3\)") as caught:
+            cost(Tensor(np.full((2, 5, 3), 0.5)), labels)
+        assert "labels of shape" not in str(caught.value)
+
+
+@pytest.mark.parametrize("cost", [*COSTS, cross_entropy, nll_loss, mse_loss])
+def test_one_number_is_no_batch(cost):
+    with pytest.raises(ValueError, match=r"outputs of shape \(\) are no batch .*reshape\(1, -1\)"):
+        cost(Tensor(np.array(0.5)), np.array(0.5))

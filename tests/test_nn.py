@@ -1,5 +1,6 @@
 """nn: how parameters are found, start, are saved and put back; what each layer computes."""
 
+import copy
 import pickle
 from functools import partial
 from typing import Any
@@ -15,6 +16,7 @@ from tinygrad_mnist.nn import (
     AvgPool2d,
     BatchNorm1d,
     BatchNorm2d,
+    Buffer,
     Conv2d,
     Dropout,
     Flatten,
@@ -400,3 +402,85 @@ def test_networks_can_be_pickled():
     network = Sequential(Linear(2, 3, rng=rng), ops.relu, Linear(3, 1, rng=rng))
     x = np.ones((1, 2), "f")
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(network))(x).data, network(x).data)
+
+
+# ---- Habits of PyTorch's users
+
+
+class WithConstants(Module):
+    def __init__(self):
+        self.weight = Tensor([1.0], requires_grad=True)
+        self.constant, self.running = Tensor([2.0]), Buffer([3.0])
+
+
+def test_frozen_parameters_are_asked_for():
+    network = Sequential(Linear(2, 3, rng=rng()), Linear(3, 1, rng=rng()))
+    network[0].requires_grad_(False)
+    assert [name for name, _ in network.named_parameters()] == ["layers.1.weight", "layers.1.bias"]
+    assert len(network.parameters(frozen=True)) == 4
+    assert network[0].parameters() == []
+
+
+@pytest.mark.parametrize("copied", [lambda x: x, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_requires_grad_thaws_parameters_and_leaves_constants(copied):
+    network = copied(copied(WithConstants()).requires_grad_(False))
+    assert network.parameters() == []
+    assert network.requires_grad_() is network
+    assert [name for name, _ in network.named_parameters()] == ["weight"]
+    assert not network.constant.requires_grad
+
+
+def test_a_frozen_copy_is_gone_through_beside_its_original():
+    network = Linear(2, 3, rng=rng())
+    target = copy.deepcopy(network).requires_grad_(False)
+    for kept, p in zip(target.parameters(frozen=True), network.parameters(), strict=True):
+        kept.data[...] = p.data + 1
+    assert np.array_equal(target.weight.data, network.weight.data + 1)
+
+
+def test_a_shallow_copy_of_a_frozen_parameter_is_one():
+    layer = Linear(2, 3, rng=rng()).requires_grad_(False)
+    layer.weight = copy.copy(layer.weight)
+    assert len(layer.requires_grad_().parameters()) == 2
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (lambda w: w * 2, "the result of mul"),
+        (lambda w: w.numpy() * 2, "ndarray of shape"),
+        (lambda w: no_grad(lambda: w * 2)(), "a Tensor that requires no gradients"),
+        (lambda w: w.detach(), "a Tensor that requires no gradients"),
+        (lambda w: 0.0, "float 0.0"),
+    ],
+)
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_parameter_is_not_lost_by_setting_it(value, words, frozen):
+    layer = Linear(2, 3, rng=rng())
+    layer.weight.requires_grad = not frozen
+    before = layer.weight
+    made = value(Tensor(before.data, requires_grad=True) if words == "the result of mul" else before)
+    with pytest.raises(TypeError, match=rf"Linear.weight is a parameter, .*{words}.*weight\.data = array"):
+        layer.weight = made
+    assert layer.weight is before
+
+
+def test_a_parameter_may_become_another_or_none():
+    layer = Linear(2, 3, rng=rng())
+    layer.weight = Tensor(np.ones((2, 3), np.float32), requires_grad=True)
+    layer.bias = None
+    assert layer(np.ones((1, 2), np.float32)).tolist() == [[2, 2, 2]]
+    del layer.weight
+    layer.weight = ops.exp(np.ones((2, 3), np.float32))  # where there is no parameter of that name, anything
+    assert layer.parameters() == []
+
+
+def test_a_sequential_is_indexed_as_a_list():
+    network = Sequential(Linear(2, 3, rng=rng()), np.exp, Linear(3, 1, rng=rng()))
+    assert (len(network), network[1], network[-1]) == (3, np.exp, network.layers[2])
+    assert list(network) == network.layers
+    head = network[:2]
+    assert isinstance(head, Sequential)
+    assert head.layers == network.layers[:2]
+    with pytest.raises(IndexError):
+        network[3]

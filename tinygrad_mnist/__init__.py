@@ -22,6 +22,7 @@ from . import installation as installation  # first: while NumPy is imported Ctr
 from . import display as _display  # noqa: F401 (what notebooks show)
 from . import interop as interop  # teaches NumPy's functions what to do with Tensors
 from . import ops as ops
+from . import pytorch as _pytorch  # noqa: F401 (what is said of PyTorch's names)
 from .backward import grad as grad
 from .mode import enable_grad as enable_grad
 from .mode import no_grad as no_grad

@@ -27,12 +27,14 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from .convert import in_one_line
 from .files import whole
 from .nn import Module, named
 from .optim import Optimizer, Schedule
 from .tensor import Array, Tensor
 
 _FORMAT = "tinygrad_mnist checkpoint 2"
+_ALONE = "a model alone is saved by np.savez(path, **model.state_dict())"
 _FORMER = "tinygrad_mnist checkpoint 1"
 """In which an optimizer kept one array for a parameter, its velocity, and was saved without names."""
 
@@ -67,6 +69,10 @@ class Epoch:
         told = (f"{f.name}={v:.4g}" if isinstance(v := getattr(self, f.name), float) else f"{f.name}={v}"
                 for f in fields(self))  # fmt: skip
         return f"Epoch({', '.join(told)})"
+
+
+class _ArraysAloneError(ValueError):
+    """A file of arrays without what a checkpoint says of them."""
 
 
 class CheckpointError(ValueError):
@@ -172,7 +178,7 @@ def _keys(names: Iterable[Iterable[str | None]]) -> Iterable[tuple[int, str | in
 def save(
     path: str | os.PathLike[str],
     model: Module,
-    optimizer: Optimizer,
+    optimizer: Optimizer | None = None,
     *,
     schedule: Schedule | None = None,
     rng: np.random.Generator | None = None,
@@ -184,11 +190,17 @@ def save(
 
     Args:
         path: of the file, which is replaced.
-        model, optimizer, schedule, rng: whose states are kept.
+        model, optimizer, schedule, rng: whose states are kept. Without an optimizer it is no checkpoint: a model alone
+            is saved by `np.savez(path, **model.state_dict())`.
         history: a record for every epoch done.
         settings: whatever JSON can hold.
         best: another `model.state_dict()`, as of its best epoch.
+
+    Raises:
+        TypeError: something else in the place of the path, the model or the optimizer, or in the settings.
+        ValueError: `best` is of another model, or a parameter has a name that no file can keep.
     """
+    optimizer = _checked(path, model, optimizer)
     state = optimizer.state_dict()
     entries = state.pop("state")
     notes = {
@@ -221,6 +233,16 @@ def save(
     with whole(path) as part, open(part, "wb") as file:
         # Without allow_pickle=False, of which NumPy 2.0 makes an array of that name: no array here has objects.
         np.savez(file, **members)
+
+
+def _checked(path: Any, model: Any, optimizer: Any) -> Optimizer:
+    """The optimizer; a TypeError if one of them is something else, as in torch.save(model, path)."""
+    if not isinstance(path, str | os.PathLike) or not isinstance(model, Module):
+        given = ", ".join(in_one_line(x)[:30] for x in (path, model))
+        raise TypeError(f"save: expected save(path, model, optimizer), got ({given}, ...); {_ALONE}")
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"save: expected an optimizer after the model, got {in_one_line(optimizer)}; {_ALONE}")
+    return optimizer
 
 
 def _as_lists(value: Any) -> Any:
@@ -287,6 +309,8 @@ def _read(file: BinaryIO) -> dict[str, Array]:
             or len({member.filename for member in members}) < len(members)
         ):
             raise ValueError(members)
+        if "notes.npy" not in archive.namelist():
+            raise _ArraysAloneError
         arrays = {member.filename.removesuffix(".npy"): _array(archive.read(member)) for member in members}
     arrays.pop("allow_pickle", None)  # in files of a former version with NumPy 2.0
     if any(name != "notes" and name.partition("/")[0] not in ("model", "best", "state", "velocity") for name in arrays):
@@ -324,6 +348,11 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
             history=[_epoch(epoch) for epoch in notes.pop("history")],
             **notes,
         )
+    except _ArraysAloneError:
+        raise CheckpointError(
+            f"{path}: expected a checkpoint of tinygrad_mnist, found arrays alone; where they are a model's, "
+            "model.load_state_dict(dict(np.load(path))) takes them"
+        ) from None
     except Exception as error:  # damaged or foreign files make NumPy, zipfile and json raise whatever they can
         if isinstance(error, OSError) and error.errno != errno.EINVAL:  # which is to go to before the file's beginning
             raise

@@ -2,8 +2,9 @@
 
 Every cost is a scalar. The book's, and `softmax_cross_entropy`, are the mean over the batch (the first axis) of sums
 over the outputs; those with PyTorch's names compute what its functions of that name do, means over all outputs among
-them. `targets` are an array of the outputs' shape; or integer labels of shape (n,), each of which stands for a row that
-is 1 at the label and 0 elsewhere.
+them. `targets` are an array of the outputs' shape; or, for outputs of shape (n, k), integer labels of shape (n,), each
+of which stands for a row that is 1 at the label and 0 elsewhere. Outputs of more axes, (n, d, k), are d k outputs for
+each example; `cross_entropy` and `nll_loss`, which are means over rows of classes, refuse them.
 """
 
 from __future__ import annotations
@@ -88,8 +89,8 @@ def quadratic_cost(outputs: Tensor, targets: Operand) -> Tensor:
     """C = 1/n Σ ½ ||a - y||², Nielsen's cost of chapter 1.
 
     Args:
-        outputs: the activations a, shape (n, k); or (n,), one output for each example.
-        targets: y, shape (n, k), or integer labels of shape (n,).
+        outputs: the activations a, shape (n, k); or (n,), one output for each example; or (n, ...).
+        targets: y, of the outputs' shape; or, for outputs of shape (n, k), integer labels of shape (n,).
 
     Raises:
         ValueError: the shapes do not match, or a label is not one of 0..k-1.
@@ -118,37 +119,39 @@ def softmax_cross_entropy(logits: Tensor, targets: Operand) -> Tensor:
     """C = -1/n Σ y ln softmax(z), the log-likelihood cost of chapter 3, straight from the weighted inputs z ("logits").
 
     Stable for logits of any size, since ln(softmax) is computed in one piece. Logits of shape (k,) are one example, and
-    its targets are of that shape or one label. Arguments and errors otherwise as for `quadratic_cost`.
+    its targets are of that shape or one label. Of logits of shape (n, d, k), d choices for each example, it is the sum
+    over the d. Arguments and errors otherwise as for `quadratic_cost`.
 
     >>> softmax_cross_entropy(Tensor([[1000.0, 0.0]]), np.array([1])).item()
     1000.0
     """
-    if isinstance(logits, _ARRAYS) and logits.ndim == 1 and not has_tensors(targets):
-        targets = targets if isinstance(targets, _ARRAYS) else np.asarray(targets)
-        return softmax_cross_entropy(logits[None], targets[None])
-    return _softmax_cross_entropy(logits, _rows("softmax_cross_entropy", logits, targets))
+    return _softmax_cross_entropy(*_examples("softmax_cross_entropy", logits, targets))
 
 
 def cross_entropy(logits: Tensor, targets: Operand) -> Tensor:
-    """PyTorch's name for `softmax_cross_entropy`, which it equals for logits of shape (n, k) or (k,).
+    """`softmax_cross_entropy` by PyTorch's name, of logits of shape (n, k) or (k,): the mean over the rows.
 
-    (The book's cross-entropy, of sigmoid outputs, is `cross_entropy_cost`.)
+    Logits of more axes are refused: PyTorch has the classes on axis 1, (n, k, d), and takes the mean over n d choices.
+    Make them rows, `logits.reshape(-1, k)` of (n, d, k), and their labels flat. (The book's cross-entropy, of sigmoid
+    outputs, is `cross_entropy_cost`.)
 
     >>> round(cross_entropy(Tensor([[0.0, 0.0]]), np.array([1])).item(), 4)
     0.6931
     """
-    return softmax_cross_entropy(logits, targets)
+    _refuse_more_axes("cross_entropy", logits)
+    return _softmax_cross_entropy(*_examples("cross_entropy", logits, targets))
 
 
 def nll_loss(log_probabilities: Tensor, targets: Operand) -> Tensor:
     """C = -1/n Σ y l, the negative log-likelihood of logarithms of probabilities l, as `log_softmax` computes them.
 
-    Of `log_softmax(z)` that is `softmax_cross_entropy(z)`. Arguments and errors as for `quadratic_cost`.
+    Of `log_softmax(z)` that is `cross_entropy(z)`, whose arguments and errors it has.
 
     >>> nll_loss(Tensor([[-0.5, -1.0], [-2.0, -0.25]]), np.array([0, 1])).item()
     0.375
     """
-    return _negative_log_likelihood(log_probabilities, _rows("nll_loss", log_probabilities, targets))
+    _refuse_more_axes("nll_loss", log_probabilities)
+    return _negative_log_likelihood(*_examples("nll_loss", log_probabilities, targets))
 
 
 def mse_loss(outputs: Tensor, targets: Operand) -> Tensor:
@@ -179,6 +182,23 @@ def binary_cross_entropy_with_logits(logits: Tensor, targets: Operand) -> Tensor
 _ARRAYS = (Tensor, np.ndarray)
 
 
+def _refuse_more_axes(name: str, outputs: Any) -> None:
+    if isinstance(outputs, _ARRAYS) and outputs.ndim > 2:
+        raise ValueError(
+            f"{name}: expected rows of classes, shape (n, k), got shape {outputs.shape}; make rows of them, and labels "
+            f"flat: x.reshape(-1, {outputs.shape[-1]}), or with classes on axis 1, as in PyTorch, "
+            f"np.moveaxis(x, 1, -1).reshape(-1, {outputs.shape[1]})"
+        )
+
+
+def _examples(name: str, outputs: Any, targets: Any) -> tuple[Any, Any]:
+    """The outputs and their targets as rows; of shape (k,), with targets of that shape or one label, as one row."""
+    if isinstance(outputs, _ARRAYS) and outputs.ndim == 1 and not has_tensors(targets):
+        targets = targets if isinstance(targets, _ARRAYS) else np.asarray(targets)
+        outputs, targets = outputs[None], targets[None]
+    return outputs, _rows(name, outputs, targets)
+
+
 def _rows(name: str, outputs: Tensor, targets: Any) -> Any:
     """The targets as rows of the outputs' shape."""
     # First what is fast, as np.shape(t) of a Tensor is not: it takes 1.5 µs, by way of __array_function__.
@@ -202,10 +222,14 @@ def _rows(name: str, outputs: Tensor, targets: Any) -> Any:
         return targets
     if shape[:1] == (0,):
         raise ValueError(f"{name}: got a batch of 0 examples, which has no mean; leave empty batches out")
+    if shape == ():
+        raise ValueError(f"{name}: outputs of shape () are no batch of examples; make them one: outputs.reshape(1, -1)")
     if len(shape) != 2 or given != shape[:1] or targets.dtype.kind not in "iu":
+        labels = f" or integer labels of shape {shape[:1]}" if len(shape) == 2 else ""
+        remedy = f"; for labels make rows of the outputs: .reshape(-1, {shape[-1]})" if len(shape) > 2 else ""
         raise ValueError(
-            f"{name}: outputs of shape {shape} need targets of that shape or integer labels of shape {shape[:1]}, "
-            f"got {targets.dtype} of shape {given}"
+            f"{name}: outputs of shape {shape} need targets of that shape{labels}, got {targets.dtype} of shape "
+            f"{given}{remedy}"
         )
     if shape[1] == 1:  # of 0 and 1 for two classes a 0 would count as label 0, and so as a target of 1
         raise ValueError(

@@ -343,5 +343,6 @@ def _check_rules(
                 inspect.signature(rule).bind(None, None, *[None] * len(inputs), **defaults, **extra)
             except TypeError as error:
                 call = ", ".join(["g", "out", *inputs, *defaults, *extra])
-                has = f"; what its forward takes besides {', '.join(inputs)} are parameters" if defaults else ""
+                x = ", ".join(inputs)
+                has = f", as forward is; to leave something out wrap it: lambda {x}: forward({x})" if defaults else ""
                 raise TypeError(f"op {name!r}: a rule is called as rule({call}){has}; {error}") from None

@@ -367,7 +367,7 @@ class Tensor:
         if self.op is not None:
             return self.copy()
         twin = self.detach()
-        twin._requires_grad = self._requires_grad
+        twin._requires_grad, twin._created = self._requires_grad, self._created
         return twin
 
     def _refuse_results(self) -> None:
@@ -376,7 +376,7 @@ class Tensor:
 
     def __reduce__(self) -> tuple[Any, ...]:
         self._refuse_results()
-        return _restore, (self._read(), self._requires_grad, self.name, self._grad)
+        return _restore, (self._read(), self._created > 0, self.name, self._grad, self._requires_grad)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         if self._requires_grad or (isinstance(value, Tensor) and value._requires_grad):
@@ -392,8 +392,8 @@ class Tensor:
     def _refuse_in_place(self, other: Any) -> Any:
         if self._requires_grad:
             raise RuntimeError(
-                "in-place operator: a Tensor that requires gradients cannot be changed in place; "
-                "write t = t + u, or t.data += array for an update outside the graph"
+                "in-place operator: a Tensor that requires gradients cannot be changed in place; write t = t + u"
+                + (", or t.data -= lr * t.grad for an update outside the graph" if self.op is None else "")
             )
         return NotImplemented  # Python then computes t = t + u
 
@@ -435,10 +435,10 @@ def values(x: Any) -> Array:
     return x.numpy() if isinstance(x, Tensor) else np.asarray(x)
 
 
-def _restore(data: Array, requires_grad: bool, name: str | None, grad: Tensor | None) -> Tensor:
+def _restore(data: Array, parameter: bool, name: str | None, grad: Tensor | None, requires_grad: bool = True) -> Tensor:
     """Make a Tensor anew from what `__reduce__` kept of it."""
-    tensor = Tensor(data, requires_grad, name=name)
-    tensor.grad = grad
+    tensor = Tensor(data, parameter, name=name)
+    tensor.grad, tensor._requires_grad = grad, parameter and requires_grad
     return tensor
 
 

@@ -62,7 +62,7 @@ class PyTorch:
         ours = network()
         made = [torch.nn.Conv2d(1, 8, 5), torch.nn.Conv2d(8, 16, 5), torch.nn.Linear(256, 10)]
         with torch.no_grad():
-            arrays = [p.numpy() for p in ours.parameters()]
+            arrays = [p.data for p in ours.parameters()]  # writable, without which from_numpy warns
             for layer, weight, bias in zip(made, arrays[::2], arrays[1::2], strict=True):
                 layer.weight.copy_(torch.from_numpy(weight.T.copy() if weight.ndim == 2 else weight))
                 layer.bias.copy_(torch.from_numpy(bias.reshape(-1)))
@@ -81,7 +81,7 @@ class PyTorch:
         self.optimizer.zero_grad()
         cost.backward()
         self.optimizer.step()
-        return cost
+        return cost.detach()  # of one that requires gradients float() warns
 
 
 class TorchCompiled(PyTorch):

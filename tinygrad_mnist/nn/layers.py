@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -264,7 +264,17 @@ class Embedding(Module):
 
 
 class Sequential(Module):
-    """One layer after the other. A layer is a Module or any function of a Tensor: `Sequential(Linear(...), relu)`."""
+    """One layer after the other. A layer is a Module or any function of a Tensor: `Sequential(Linear(...), relu)`.
+
+    Its layers are the list `layers`. It is indexed as that is, and a slice is a Sequential of the same layers:
+
+    >>> network = Sequential(Flatten(), Dropout(0.2, rng=np.random.default_rng(0)), np.exp)
+    >>> len(network), network[1], network[:2]
+    (3, Dropout(0.2), Sequential(
+      layers.0: Flatten()
+      layers.1: Dropout(0.2)
+    ))
+    """
 
     def __init__(self, *layers: Callable[[Any], Any]) -> None:
         for layer in layers:
@@ -273,6 +283,15 @@ class Sequential(Module):
                     f"Sequential: expected Modules or functions, got {in_one_line(layer)}; unpack a list with *"
                 )
         self.layers = list(layers)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __iter__(self) -> Iterator[Callable[[Any], Any]]:
+        return iter(self.layers)
+
+    def __getitem__(self, index: int | slice) -> Any:
+        return Sequential(*self.layers[index]) if isinstance(index, slice) else self.layers[index]
 
     def forward(self, x: Any) -> Any:
         """layers[-1](... layers[0](x))."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 import functools
 import reprlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
-from tinygrad_mnist.convert import in_one_line
+from tinygrad_mnist.convert import described, in_one_line
 from tinygrad_mnist.mode import changed
 from tinygrad_mnist.tensor import Array, Tensor
+
+from .buffer import Buffer
 
 _ABSENT = object()
 
@@ -47,6 +49,11 @@ class Module:
 
     def __setattr__(self, name: str, value: Any) -> None:
         before = self.__dict__.get(name, _ABSENT)
+        if _is_parameter(before) and not (value is None or _is_parameter(value) or isinstance(value, Buffer)):
+            raise TypeError(
+                f"{type(self).__name__}.{name} is a parameter, and would be none any more as {_in_words(value)}; write "
+                f"{name}.data = array for new values, or set a Tensor with requires_grad=True, or None"
+            )
         object.__setattr__(self, name, value)
         if before is not value:
             changed(f"sets the attribute {name!r} of a {type(self).__name__}", self)
@@ -55,13 +62,36 @@ class Module:
         object.__delattr__(self, name)
         changed(f"deletes the attribute {name!r} of a {type(self).__name__}", self)
 
-    def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
-        """Every parameter (a leaf that requires gradients) with its name; one that is used twice comes once."""
-        return ((name, t) for name, t in named(self, Tensor) if t.requires_grad and t.op is None)
+    def named_parameters(self, *, frozen: bool = False) -> Iterator[tuple[str, Tensor]]:
+        """Every parameter (a leaf that requires gradients) with its name; one that is used twice comes once.
 
-    def parameters(self) -> list[Tensor]:
-        """All parameters, in the order of their names."""
-        return [parameter for _, parameter in self.named_parameters()]
+        Those that are frozen, `requires_grad = False`, are left out, unless `frozen` says to take them along.
+        """
+        return ((n, t) for n, t in named(self, Tensor) if _is_parameter(t) and (frozen or t.requires_grad))
+
+    def parameters(self, *, frozen: bool = False) -> list[Tensor]:
+        """All parameters, in the order of their names, in a list.
+
+        **Without those that are frozen**, of which there is no gradient, and so nothing for an optimizer to do:
+        `parameters(frozen=True)` has them too, and `requires_grad_()` thaws them.
+
+        >>> from tinygrad_mnist import nn
+        >>> layer = nn.Linear(2, 3, rng=np.random.default_rng(0))
+        >>> layer.weight.requires_grad = False
+        >>> len(layer.parameters()), len(layer.parameters(frozen=True)), len(layer.requires_grad_().parameters())
+        (1, 2, 2)
+        """
+        return [parameter for _, parameter in self.named_parameters(frozen=frozen)]
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Freeze all parameters (False), or let them train, those that are frozen too (True); returns the module.
+
+        Tensors that have never required gradients, constants and Buffers, stay so. An optimizer that was made while
+        parameters were frozen does not know them: `optimizer.add_group({"params": ...})`, or make it anew.
+        """
+        for parameter in self.parameters(frozen=True):
+            parameter.requires_grad = requires_grad
+        return self
 
     def modules(self) -> list[Module]:
         """The module and all modules inside it."""
@@ -130,6 +160,11 @@ class Module:
 
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
         """Load values from `state_dict()`: all, or, with a ValueError naming the key, none."""
+        if not isinstance(state, Mapping):
+            raise TypeError(
+                f"load_state_dict: expected arrays by name, as of state_dict(), got {in_one_line(state)}; "
+                "of a file np.load(path), of a checkpoint train.load(path).model"
+            )
         own = dict(self._state())
         arrays = {key: np.asarray(value) for key, value in state.items()}
         for key in own.keys() ^ state.keys():
@@ -156,6 +191,18 @@ class Module:
         lines = [f"{name}: {_part_text(part)}" for name, part in _attributes(self) if _is_part(part)]
         head = f"{type(self).__name__}({self.extra_repr()}"
         return "\n  ".join([head, *(line.replace("\n", "\n  ") for line in lines)]) + ("\n)" if lines else ")")
+
+
+def _is_parameter(value: Any) -> bool:
+    """Whether it is a leaf that requires gradients; or did once, and is frozen."""
+    return isinstance(value, Tensor) and value.op is None and value._created > 0
+
+
+def _in_words(value: Any) -> str:
+    """What it is, for an error."""
+    if not isinstance(value, Tensor):
+        return described(value)
+    return f"the result of {value.op.name}" if value.op is not None else "a Tensor that requires no gradients"
 
 
 def _attributes(module: Module) -> Iterator[tuple[str, Any]]:

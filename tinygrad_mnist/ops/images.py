@@ -43,8 +43,11 @@ def _fold(x: Array, shape: tuple[int, ...], size: Any, stride: Any = 1, padding:
 
 
 def _conv2d(x: Array, kernel: Array, stride: Any = 1, padding: Any = 0) -> Array:
-    if np.ndim(x) != 4 or np.ndim(kernel) != 4 or x.shape[1] != kernel.shape[1]:
+    if np.ndim(x) != 4 or np.ndim(kernel) != 4:
         raise ValueError("expected images (n, channels, h, w) and kernels (k, channels, i, j)")
+    if x.shape[1] != kernel.shape[1]:
+        n = x.shape[1]
+        raise ValueError(f"the images have {n} channel{'s' * (n != 1)}, the kernels have {kernel.shape[1]}")
     patches = windows(x, kernel.shape[2:], stride, padding)
     n, _, rows, columns, *_ = patches.shape
     return (_matrix(kernel) @ _columns(patches)).reshape(n, len(kernel), rows, columns)

@@ -67,7 +67,8 @@ class Group(dict[str, Any]):
     def _number(self, name: str, value: Any, limit: float) -> float:
         number = value.item() if isinstance(value, np.generic) else value
         if not isinstance(number, int | float) or isinstance(number, bool) or not 0 <= number < limit:
-            raise ValueError(f"{self.optimizer}: expected 0 <= {name} < {limit}, got {in_one_line(number)}")
+            remedy = "" if name in ("lr", "weight_decay", *self.kinds) else _own_kind(name, number)
+            raise ValueError(f"{self.optimizer}: expected 0 <= {name} < {limit}, got {in_one_line(number)}{remedy}")
         return float(number) if isinstance(number, float) else number
 
     def _parameters(self, given: Any) -> tuple[Tensor, ...]:
@@ -116,6 +117,13 @@ def _group_again(attributes: dict[str, Any], values: dict[str, Any]) -> Group:
     vars(group).update(attributes)
     dict.update(group, values)
     return group
+
+
+def _own_kind(name: str, value: Any) -> str:
+    """How the author of an optimizer allows a value that is no number."""
+    kinds = {bool: ("True or False", "flag"), tuple: ("two shares", "shares"), list: ("two shares", "shares")}
+    words, kind = kinds.get(type(value), ("", ""))
+    return words and f'; an option that is {words} is said to be so in the class: kinds = {{"{name}": "{kind}"}}'
 
 
 def names(options: Iterable[str]) -> str:
