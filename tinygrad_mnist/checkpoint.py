@@ -27,6 +27,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from .convert import in_one_line
 from .files import whole
 from .nn import Module, named
 from .optim import Optimizer, Schedule
@@ -73,14 +74,15 @@ class CheckpointError(ValueError):
     """A file is not the checkpoint it should be: one line says which, what is wrong, and a remedy."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Checkpoint:
     """What `load()` returns: all that training needs to go on to the same bits.
 
     Attributes:
         path: the file.
         model, optimizer, schedule, rng: the state of each; None for a schedule or generator that was not saved. That of
-            the optimizer is as from `state_dict()`, with the "names" of each group's parameters in the model.
+            the optimizer is as from `state_dict()`, with the "names" of each group's parameters in the model, and its
+            "kind", the name of its class (None in older files).
         history: a record for every epoch done.
         settings: what else the caller of `save()` wanted kept.
         best: a second state of the model, as of its best epoch; None if there is none.
@@ -95,6 +97,12 @@ class Checkpoint:
     settings: Mapping[str, Any]
     best: Mapping[str, Array] | None = None
 
+    def __repr__(self) -> str:
+        """Which file it is, and how large: Checkpoint('model.npz': 4 arrays of 23,860 numbers, 5 epochs)."""
+        numbers = sum(array.size for array in self.model.values())
+        what = f"{_count(len(self.model), 'array')} of {_count(numbers, 'number')}"
+        return f"Checkpoint({str(self.path)!r}: {what}, {_count(len(self.history), 'epoch')})"
+
     def restore(
         self,
         model: Module,
@@ -103,10 +111,19 @@ class Checkpoint:
         schedule: Schedule | None = None,
         rng: np.random.Generator | None = None,
     ) -> None:
-        """Put the saved state into what is given; if it does not fit, a CheckpointError, and nothing is changed."""
+        """Put the saved state into what is given; if it does not fit, a CheckpointError, and nothing is changed.
+
+        What Momentum kept means something else to Nesterov: an optimizer of another class is refused, too.
+        """
         for what, asked, saved in (("schedule", schedule, self.schedule), ("generator", rng, self.rng)):
             if asked is not None and saved is None:
                 raise CheckpointError(f"{self.path}: was saved without a {what}; restore it without one")
+        kind = self.optimizer.get("kind")
+        if optimizer is not None and kind not in (None, type(optimizer).__name__):
+            raise CheckpointError(
+                f"{self.path}: its optimizer is of the class {in_one_line(kind)}, not {type(optimizer).__name__}; make "
+                "that; or restore the model alone, and then optimizer.load_state_dict(checkpoint.optimizer)"
+            )
         with contextlib.ExitStack() as undo:
             try:
                 if rng is not None:
@@ -129,6 +146,10 @@ class Checkpoint:
                 for group, saved in zip(optimizer.groups, self.optimizer["groups"], strict=True):
                     group["lr"] = saved["lr"]
             undo.pop_all()
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
 def _check_position(state: Mapping[str, Any]) -> None:
@@ -188,13 +209,23 @@ def save(
         history: a record for every epoch done.
         settings: whatever JSON can hold.
         best: another `model.state_dict()`, as of its best epoch.
+
+    Raises:
+        TypeError: one of them is of another kind.
     """
+    _check_kind("model", model, Module, "a function has no parameters to save; make it a Module")
+    _check_kind("optimizer", optimizer, Optimizer, "pass the one that trains the model")
+    if schedule is not None:
+        _check_kind("schedule", schedule, Schedule, "pass that of the optimizer")
+    if rng is not None:
+        _check_kind("rng", rng, np.random.Generator, "np.random.default_rng(0) makes one")
     state = optimizer.state_dict()
     entries = state.pop("state")
     notes = {
         "format": _FORMAT,
         "optimizer": {
             **state,
+            "kind": type(optimizer).__name__,
             "names": _names(model, optimizer),
             "state": {i: list(arrays) for i, arrays in entries.items()},
         },
@@ -216,6 +247,11 @@ def save(
         arrays |= {f"state/{i}/{k}": array for k, array in enumerate(kept.values())}
     with whole(path) as part, open(part, "wb") as file:
         np.savez(file, allow_pickle=False, notes=np.array(json.dumps(notes, default=_as_lists)), **arrays)
+
+
+def _check_kind(what: str, given: Any, kind: type, remedy: str) -> None:
+    if not isinstance(given, kind):
+        raise TypeError(f"save: {what}: expected a {kind.__name__}, got {in_one_line(given)}; {remedy}")
 
 
 def _as_lists(value: Any) -> Any:
@@ -252,7 +288,8 @@ def _by_name(optimizer: Mapping[str, Any], arrays: Mapping[str, Array]) -> dict[
         or sum(map(len, state.values())) != sum(name.startswith("state/") for name in arrays)
     ):
         raise ValueError(optimizer)
-    return {**{key: optimizer[key] for key in ("groups", "shapes", "names")}, "state": state}
+    kept = {key: optimizer[key] for key in ("groups", "shapes", "names")}
+    return {**kept, "kind": optimizer.get("kind"), "state": state}
 
 
 def _best(arrays: Mapping[str, Array]) -> dict[str, Array] | None:
@@ -300,7 +337,11 @@ def _array(content: bytes) -> Array:
 
 
 def load(path: str | os.PathLike[str]) -> Checkpoint:
-    """Read a checkpoint; a CheckpointError if it is damaged or something else. Pickled objects are never loaded."""
+    """Read a checkpoint; a CheckpointError if it is damaged or something else. Pickled objects are never loaded.
+
+    `load(path).restore(model, optimizer, schedule=schedule, rng=rng)` puts it into what it was saved from, made anew:
+    training goes on to the same bits, with `train.fit(..., done=len(checkpoint.history))`.
+    """
     path = Path(path)
     if path.exists() and not path.is_file():  # a pipe would be waited for
         raise OSError(f"{path}: is a directory, or no file; name a checkpoint")

@@ -110,7 +110,7 @@ def fit(
         loss = cost(model(images), targets)
         if not isinstance(loss, Tensor) or loss.size != 1:
             raise TypeError(
-                f"fit: expected a cost that is one number in a Tensor, got {in_one_line(loss)}; use .mean()"
+                f"fit: expected a cost that is one number in a Tensor, got {in_one_line(loss)}; {_as_cost(loss)}"
             )
         optimizer.zero_grad()
         loss.backward()
@@ -160,6 +160,15 @@ def fit(
         if schedule is not None:
             schedule.step(record)
         yield record
+
+
+def _as_cost(loss: Any) -> str:
+    """What makes one number in a Tensor of what a cost has returned."""
+    if isinstance(loss, Tensor | np.ndarray) and loss.size != 1:
+        return "use .mean()"
+    if loss is None:
+        return "end it with `return`"
+    return "return the Tensor itself, without float(), .item() or .numpy(), which leave the graph"
 
 
 def _remedy(epoch: int, step: int, lr: float) -> str:

@@ -12,6 +12,9 @@ from tinygrad_mnist.convert import described, in_one_line
 from tinygrad_mnist.mode import changed
 from tinygrad_mnist.tensor import Tensor
 
+_COMMON = ("lr", "weight_decay")
+"""The options that all optimizers have."""
+
 
 class Group(dict[str, Any]):
     """A group's parameters, a tuple, and its options: a dict that checks whatever is set, and loses and gains no key.
@@ -62,12 +65,24 @@ class Group(dict[str, Any]):
             if not isinstance(value, bool | np.bool):
                 raise ValueError(f"{self.optimizer}: expected {name} to be True or False, got {in_one_line(value)}")
             return bool(value)
+        if kind == "text":
+            if not isinstance(value, str):
+                raise ValueError(f"{self.optimizer}: expected {name} to be a text, got {in_one_line(value)}")
+            return value
+        if kind not in ("number", "share", "real"):
+            known = "'share', 'shares', 'flag', 'real' or 'text'"
+            raise TypeError(f"{self.optimizer}: expected kinds[{name!r}] to be {known}, got {in_one_line(kind)}")
+        if kind == "real":
+            return self._number(name, value, math.inf, least=-math.inf)
         return self._number(name, value, 1 if kind == "share" else math.inf)
 
-    def _number(self, name: str, value: Any, limit: float) -> float:
+    def _number(self, name: str, value: Any, limit: float, least: float = 0) -> float:
         number = value.item() if isinstance(value, np.generic) else value
-        if not isinstance(number, int | float) or isinstance(number, bool) or not 0 <= number < limit:
-            raise ValueError(f"{self.optimizer}: expected 0 <= {name} < {limit}, got {in_one_line(number)}")
+        real = isinstance(number, int | float) and not isinstance(number, bool)
+        if not real or not math.isfinite(number) or not least <= number < limit:
+            remedy = "" if name in _COMMON or name in self.kinds else f"; {_remedy(name, number)}"
+            expected = f"{least} <= {name} < {limit}" if least == 0 else f"{name} to be a finite number"
+            raise ValueError(f"{self.optimizer}: expected {expected}, got {in_one_line(number)}{remedy}")
         return float(number) if isinstance(number, float) else number
 
     def _parameters(self, given: Any) -> tuple[Tensor, ...]:
@@ -118,6 +133,12 @@ def _group_again(attributes: dict[str, Any], values: dict[str, Any]) -> Group:
     return group
 
 
+def _remedy(name: str, value: object) -> str:
+    """How an option of one's own may have a value that is no number >= 0."""
+    kind = {str: "text", bool: "flag", tuple: "shares", list: "shares"}.get(type(value), "real")
+    return f"an optimizer of your own may take it, with kinds = {{{name!r}: {kind!r}}}"
+
+
 def names(options: Iterable[str]) -> str:
     """What a group holds, in words."""
     return f"'params' and {', '.join(name for name in options if name != 'params')}"
@@ -125,7 +146,10 @@ def names(options: Iterable[str]) -> str:
 
 def no_parameters(optimizer: str) -> str:
     """What is said of a group without any."""
-    return f"{optimizer}: got no parameters; pass network.parameters(), and a generator only once"
+    return (
+        f"{optimizer}: got no parameters; pass network.parameters(), which are Tensors with requires_grad=True, and a "
+        "generator only once"
+    )
 
 
 def in_order(optimizer: str, params: Any) -> list[Any]:
