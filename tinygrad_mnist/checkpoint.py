@@ -118,12 +118,6 @@ class Checkpoint:
         for what, asked, saved in (("schedule", schedule, self.schedule), ("generator", rng, self.rng)):
             if asked is not None and saved is None:
                 raise CheckpointError(f"{self.path}: was saved without a {what}; restore it without one")
-        kind = self.optimizer.get("kind")
-        if optimizer is not None and kind not in (None, type(optimizer).__name__):
-            raise CheckpointError(
-                f"{self.path}: its optimizer is of the class {in_one_line(kind)}, not {type(optimizer).__name__}; make "
-                "that; or restore the model alone, and then optimizer.load_state_dict(checkpoint.optimizer)"
-            )
         with contextlib.ExitStack() as undo:
             try:
                 if rng is not None:
@@ -136,6 +130,7 @@ class Checkpoint:
                     before = optimizer.state_dict()
                     optimizer.load_state_dict(_placed(self.optimizer, _names(model, optimizer)))
                     undo.callback(optimizer.load_state_dict, before)
+                    _check_class(optimizer, self.optimizer.get("kind"))
                 if schedule is not None:
                     schedule.load_state_dict(self.schedule or {})
             except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
@@ -146,6 +141,15 @@ class Checkpoint:
                 for group, saved in zip(optimizer.groups, self.optimizer["groups"], strict=True):
                     group["lr"] = saved["lr"]
             undo.pop_all()
+
+
+def _check_class(optimizer: Optimizer, saved: object) -> None:
+    """Raise if what an optimizer of another class has kept is restored: Nesterov would read Momentum's velocity."""
+    if saved not in (None, kind := type(optimizer).__name__):
+        raise ValueError(
+            f"the optimizer was of the class {in_one_line(saved)}, not {kind} (if you mean it, restore the model, "
+            "then optimizer.load_state_dict(checkpoint.optimizer))"
+        )
 
 
 def _count(n: int, what: str) -> str:
