@@ -1,14 +1,17 @@
 """Own optimizers, schedules, costs, ops and checkpoints: what is easily forgotten is named, and nothing is lost."""
 
+import re
+import weakref
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
-from tinygrad_mnist import Domain, Tensor, mnist, nn, optim, train, unary
+from tinygrad_mnist import Domain, Tensor, mnist, nn, no_grad, optim, train, unary, visualize, where
 from tinygrad_mnist.losses import softmax_cross_entropy
 from tinygrad_mnist.optim import Momentum, Nesterov, Schedule
 from tinygrad_mnist.train import CheckpointError
+from tinygrad_mnist.visualize.tracing import computed
 
 from .helpers import network, refused, variable
 
@@ -123,7 +126,7 @@ def test_an_optimizer_of_another_class_is_not_restored(tmp_path: Any) -> None:
     checkpoint = train.load(file)
     before = model.state_dict()
     other = Nesterov(model.parameters(), 0.2)
-    with refused(CheckpointError, "m.npz: its optimizer is of the class 'Momentum', not Nesterov; make that; or"):
+    with refused(CheckpointError, "m.npz: does not fit: the optimizer was of the class 'Momentum', not Nesterov (if"):
         checkpoint.restore(model, other)
     assert other.groups[0]["lr"] == 0.2
     assert all(np.array_equal(before[name], array) for name, array in model.state_dict().items())
@@ -192,3 +195,70 @@ def test_what_an_op_is_made_with_is_checked(table: Any) -> None:
     with refused(TypeError, "op 'twice': domain is a tuple", "away=(0,)", "away=0)"):
         unary("twice", lambda x: 2 * x, lambda g, out, x: 2 * g, domain=(Domain(away=0),))  # type: ignore[arg-type]
     assert "twice" not in table
+
+
+def huber(outputs: Any, targets: Any, delta: float = 0.5) -> Any:
+    error = abs(outputs - targets)
+    return where(error < delta, error * error / 2, delta * (error - delta / 2)).sum(1).mean()
+
+
+class Dropping(nn.Module):
+    def __init__(self) -> None:
+        rng = np.random.default_rng(0)
+        self.hidden, self.drop = nn.Linear(3, 4, rng=rng), nn.Dropout(0.5, rng=rng)
+
+    def forward(self, x: Any) -> Any:
+        return self.drop(self.hidden(x))
+
+
+def test_what_was_computed_without_gradients_is_drawn_as_that_and_not_as_data() -> None:
+    targets = Tensor(np.zeros((2, 4), np.float32), name="targets")
+    with visualize.trace():
+        loss = huber(Dropping()(Tensor(np.ones((2, 3), np.float32), name="images")), targets)
+    text = str(visualize.explain(loss))
+    forward = text[: text.index("backward")]
+    assert re.search(r"\nv\d+ = v\d+ < 0\.5 +lt +2×4\n", forward)
+    assert re.search(r"\nv\d+ = dropout_mask\(v\d+, p=0\.5\) +dropout_mask +2×4\n", forward)
+    assert re.findall(r"(\w+) +input", forward) == ["images", "targets"]
+    source = visualize.graph(loss, values=True).source
+    frame = source[source.index("drop: Dropout") :]
+    assert "dropout_mask" in frame[: frame.index("\n\t\t}")]
+    (line,) = (line for line in source.splitlines() if "2×4 bool" in line and "label=" in line)
+    assert re.search(r"= v\d+ &lt; 0\.5", line)
+    assert "shape=ellipse" in line
+    assert "without gradient" in line
+
+
+def test_watching_keeps_no_operands_alive() -> None:
+    x = variable([1.0, 2.0])
+    with visualize.trace(), no_grad():
+        first = x * 2
+        second = first * 3
+    kept = weakref.ref(first)
+    del first
+    assert kept() is None
+    found = computed(second)
+    assert found is not None
+    assert (found[0].name, found[1]) == ("mul", ())
+
+
+def test_the_texts_of_a_picture_fit_into_their_boxes_where_only_dejavu_is_there(tmp_path: Any) -> None:
+    from matplotlib import font_manager
+    from PIL import ImageFont
+
+    weight = variable(np.ones((784, 30)), np.float32, name="hidden.weight")
+    (weight * 2).sum().name = "C"
+    svg = visualize.save(visualize.graph((weight * 2).sum()), tmp_path / "w.svg").read_text(encoding="utf-8")
+    assert 'font-family="DejaVu Sans,Verdana,Geneva,sans-serif"' in svg
+    box = re.search(r'<polygon fill="#fbdca0"[^>]*points="([^"]*)"', svg)
+    assert box is not None
+    columns = [float(point.split(",")[0]) for point in box[1].split()]
+    font = ImageFont.truetype(font_manager.findfont("DejaVu Sans"), 90)  # matplotlib brings it along
+    assert font.getlength("parameter 784×30 float32") / 10 < max(columns) - min(columns)
+
+
+def test_a_picture_is_shown_in_a_line() -> None:
+    x = variable([1.0, 2.0])
+    assert repr(visualize.graph((x * x).sum())) == (
+        "<picture of 3 nodes; visualize.save(picture, 'graph.svg') draws it>"
+    )
