@@ -187,10 +187,14 @@ def test_a_file_of_the_zoo_that_runs_is_not_imported_a_second_time(monkeypatch):
     running.__spec__ = importlib.machinery.ModuleSpec("zoo.network7", None)
     kind = type("Network7", (Network1,), {"__module__": "__main__"})
     monkeypatch.setattr(sys, "modules", {**sys.modules, "__main__": running})
+    names.make_one_module(kind, vars(running))
+    assert sys.modules["zoo.network7"] is running
     assert names.title(kind) == "zoo.network7"
     assert names.command_of(kind).endswith("zoo.network7")
-    names.make_one_module(kind)
-    assert sys.modules["zoo.network7"] is running
+    del sys.modules["zoo.network7"]
+    kind.__module__ = "__main__"
+    names.make_one_module(kind, {**vars(running), "Network7": kind})  # as a profiler runs it, which is __main__ itself
+    assert sys.modules["zoo.network7"].Network7 is kind
 
 
 @pytest.mark.slow

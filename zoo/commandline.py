@@ -35,10 +35,11 @@ def main(network: type[BaseNetwork], arguments: list[str] | None = None) -> int:
 
     The network's file may be in zoo/ or anywhere else. What goes wrong in a file of one's own is named with its line.
     """
+    namespace = sys._getframe(1).f_globals
 
     def command() -> int:
+        make_one_module(network, namespace)
         check_name(network)
-        make_one_module(network)
         parser = parser_of(network, sys.modules[network.__module__].__doc__ or "")
         run = parse(parser, network, arguments)
         with claimed(*run.written):  # before what is there is looked at

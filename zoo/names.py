@@ -4,9 +4,10 @@ import importlib
 import pkgutil
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from tinygrad_mnist.convert import in_one_line
 from tinygrad_mnist.installation import told
@@ -48,25 +49,31 @@ def title(network: BaseNetwork | type[BaseNetwork]) -> str:
 
 def in_zoo(network: BaseNetwork | type[BaseNetwork]) -> bool:
     """Whether the file of its class is in zoo/."""
-    return _module(network).rpartition(".")[0] == __package__
+    return _kind(network).__module__.rpartition(".")[0] == __package__
 
 
 def check_name(network: BaseNetwork | type[BaseNetwork]) -> None:
     """Raise a ValueError if by its name, which a checkpoint has, another network would be found."""
     kind, name = _kind(network), network_name(network)
-    if in_zoo(kind) and (module := _module(kind).rpartition(".")[2]) != name:
+    if in_zoo(kind) and (module := kind.__module__.rpartition(".")[2]) != name:
         raise ValueError(f"{kind.__name__}: the network of zoo/{module}.py is named {module.capitalize()}; rename it")
     if not in_zoo(kind) and name in _modules():
         raise ValueError(f"{kind.__name__}: zoo/{name}.py has that name; give the class of your own another")
 
 
-def make_one_module(network: type[BaseNetwork]) -> None:
-    """See to it that a file of the zoo that runs as `__main__` is known by its own name as well.
+def make_one_module(network: type[BaseNetwork], namespace: Mapping[str, Any]) -> None:
+    """See to it that a file of the zoo that runs as `__main__`, with this namespace, is known by its own name.
 
     Else `network_class` would import it a second time, and its ops would be defined twice, by two modules.
     """
-    if network.__module__ == "__main__" and in_zoo(network):
-        sys.modules.setdefault(_module(network), sys.modules["__main__"])
+    name = getattr(namespace.get("__spec__"), "name", "")
+    if network.__module__ == "__main__" and name.rpartition(".")[0] == __package__:
+        network.__module__ = name
+        module = _main()
+        if vars(module) is not namespace:  # as runpy and profilers run it, if nothing else is said
+            module = ModuleType(name)
+            vars(module).update(namespace)
+        sys.modules.setdefault(name, module)
 
 
 def file_of(network: BaseNetwork | type[BaseNetwork]) -> str | None:
@@ -90,13 +97,6 @@ def _kind(network: BaseNetwork | type[BaseNetwork]) -> type[BaseNetwork]:
 
 def _main() -> ModuleType:
     return sys.modules["__main__"]
-
-
-def _module(network: BaseNetwork | type[BaseNetwork]) -> str:
-    """The module of its class by its own name, also while it runs as `__main__`."""
-    module = _kind(network).__module__
-    spec = getattr(_main(), "__spec__", None)
-    return spec.name if module == "__main__" and spec else module
 
 
 def _modules() -> list[str]:
