@@ -1,6 +1,7 @@
 """Own optimizers, schedules, costs, ops and checkpoints: what is easily forgotten is named, and nothing is lost."""
 
 import re
+import subprocess
 import weakref
 from typing import Any, ClassVar
 
@@ -11,6 +12,7 @@ from tinygrad_mnist import Domain, Tensor, mnist, nn, no_grad, optim, train, una
 from tinygrad_mnist.losses import softmax_cross_entropy
 from tinygrad_mnist.optim import Momentum, Nesterov, Schedule
 from tinygrad_mnist.train import CheckpointError
+from tinygrad_mnist.visualize import render
 from tinygrad_mnist.visualize.tracing import computed
 
 from .helpers import network, refused, variable
@@ -255,6 +257,21 @@ def test_the_texts_of_a_picture_fit_into_their_boxes_where_only_dejavu_is_there(
     columns = [float(point.split(",")[0]) for point in box[1].split()]
     font = ImageFont.truetype(font_manager.findfont("DejaVu Sans"), 90)  # matplotlib brings it along
     assert font.getlength("parameter 784×30 float32") / 10 < max(columns) - min(columns)
+
+
+def test_a_picture_of_pixels_has_a_font_that_is_brought_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = []
+
+    def run(command: Any, *, input: bytes, **options: Any) -> Any:
+        given.append(input.decode())
+        return subprocess.CompletedProcess(command, 0, b"drawn", b"")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    x = variable([1.0, 2.0])
+    for kind in ("svg", "png", "pdf"):
+        render.rendered(visualize.graph((x * x).sum()).source, kind)
+    assert ["DejaVu" in text for text in given] == [True, False, False]
+    assert ["Arial" in text for text in given] == [False, True, True]
 
 
 def test_a_picture_is_shown_in_a_line() -> None:

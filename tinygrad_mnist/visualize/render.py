@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 FONT = "DejaVu Sans"
 """What dot measures the texts with, which knows its widths where it is not installed, too. It is among the widest: what
-is shown in another one fits into its box as well, which it does not the other way round."""
+is shown in another one fits into its box as well, which it does not the other way round. (PNG and PDF hold their fonts:
+they are drawn with Arial, of which graphviz-pure brings a double along.)"""
 
 FAMILIES = f"{FONT},Verdana,Geneva,sans-serif"
 """In an SVG: Verdana is as wide, and is where DejaVu is not. (Not in the DOT text: dot does not know the list.)"""
@@ -68,6 +69,7 @@ def rendered(source: str, kind: str) -> bytes:
     places = os.pathsep.join([os.environ.get("PATH", os.defpath), sysconfig.get_path("scripts")])
     pure = shutil.which("graphviz-pure", path=places)
     reason = "no dot program was found"
+    source = source if kind == "svg" else source.replace(f'fontname="{FONT}"', "fontname=Arial")
     for program in filter(None, (shutil.which("dot"), pure)):
         sharp = ["-Gdpi=144"] if kind == "png" else []
         try:
