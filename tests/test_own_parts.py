@@ -71,9 +71,9 @@ def test_an_option_of_ones_own_may_be_negative_or_a_text() -> None:
         optimizer.groups[0]["beta"] = float("inf")
     with refused(ValueError, "Kinds: expected mode to be a text, got 3"):
         optimizer.groups[0]["mode"] = 3
-    with refused(ValueError, "NoKinds: expected 0 <= beta < inf, got -0.9", "with kinds = {'beta': 'real'}"):
+    with refused(ValueError, "NoKinds: expected 0 <= beta < inf, got -0.9", 'kinds = {"beta": "real"}'):
         NoKinds([parameter()])
-    with refused(ValueError, "got 'fast'", "with kinds = {'mode': 'text'}"):
+    with refused(ValueError, "got 'fast'", 'kinds = {"mode": "text"}'):
         NoKinds([parameter()], beta=0.5)
     with refused(TypeError, "BadKinds: expected kinds['beta'] to be 'share', ", "got 'negative'"):
         BadKinds([parameter()])
@@ -152,7 +152,7 @@ def test_what_is_saved_is_of_its_kind(tmp_path: Any) -> None:
         train.save(tmp_path / "m.npz", model, optimizer, rng=0)  # type: ignore[arg-type]
     with refused(TypeError, "save: schedule: expected a Schedule, got 'StepLR'"):
         train.save(tmp_path / "m.npz", model, optimizer, schedule="StepLR")  # type: ignore[arg-type]
-    with refused(TypeError, "save: model: expected a Module, got <function"):
+    with refused(TypeError, "save: expected save(path, model, optimizer), got ("):
         train.save(tmp_path / "m.npz", lambda x: x, optimizer)  # type: ignore[arg-type]
     assert not (tmp_path / "m.npz").exists()
 

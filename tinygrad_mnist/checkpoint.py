@@ -34,6 +34,7 @@ from .optim import Optimizer, Schedule
 from .tensor import Array, Tensor
 
 _FORMAT = "tinygrad_mnist checkpoint 2"
+_ALONE = "a model alone is saved by np.savez(path, **model.state_dict())"
 _FORMER = "tinygrad_mnist checkpoint 1"
 """In which an optimizer kept one array for a parameter, its velocity, and was saved without names."""
 
@@ -197,7 +198,7 @@ def _keys(names: Iterable[Iterable[str | None]]) -> Iterable[tuple[int, str | in
 def save(
     path: str | os.PathLike[str],
     model: Module,
-    optimizer: Optimizer,
+    optimizer: Optimizer | None = None,
     *,
     schedule: Schedule | None = None,
     rng: np.random.Generator | None = None,
@@ -209,22 +210,21 @@ def save(
 
     Args:
         path: of the file, which is replaced.
-        model, optimizer, schedule, rng: whose states are kept.
+        model, optimizer, schedule, rng: whose states are kept. Without an optimizer it is no checkpoint: a model alone
+            is saved by `np.savez(path, **model.state_dict())`.
         history: a record for every epoch done.
         settings: whatever JSON can hold.
         best: another `model.state_dict()`, as of its best epoch.
 
     Raises:
-        TypeError: one of them is of another kind.
+        TypeError: something else in the place of the path, the model or the optimizer, or in the settings.
+        ValueError: `best` is of another model, or a parameter has a name that no file can keep.
     """
-    _check_kind("model", model, Module, "a function has no parameters to save; make it a Module")
-    _check_kind("optimizer", optimizer, Optimizer, "pass the one that trains the model")
-    if schedule is not None:
-        _check_kind("schedule", schedule, Schedule, "pass that of the optimizer")
-    if rng is not None:
-        _check_kind("rng", rng, np.random.Generator, "np.random.default_rng(0) makes one")
+    optimizer = _checked(path, model, optimizer)
     state = optimizer.state_dict()
     entries = state.pop("state")
+    _check_kind("schedule", schedule, Schedule, "pass that of the optimizer")
+    _check_kind("rng", rng, np.random.Generator, "np.random.default_rng(0) makes one")
     notes = {
         "format": _FORMAT,
         "optimizer": {
@@ -253,9 +253,14 @@ def save(
         np.savez(file, allow_pickle=False, notes=np.array(json.dumps(notes, default=_as_lists)), **arrays)
 
 
-def _check_kind(what: str, given: Any, kind: type, remedy: str) -> None:
-    if not isinstance(given, kind):
-        raise TypeError(f"save: {what}: expected a {kind.__name__}, got {in_one_line(given)}; {remedy}")
+def _checked(path: Any, model: Any, optimizer: Any) -> Optimizer:
+    """The optimizer; a TypeError if one of them is something else, as in torch.save(model, path)."""
+    if not isinstance(path, str | os.PathLike) or not isinstance(model, Module):
+        given = ", ".join(in_one_line(x)[:30] for x in (path, model))
+        raise TypeError(f"save: expected save(path, model, optimizer), got ({given}, ...); {_ALONE}")
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"save: expected an optimizer after the model, got {in_one_line(optimizer)}; {_ALONE}")
+    return optimizer
 
 
 def _as_lists(value: Any) -> Any:
@@ -263,6 +268,11 @@ def _as_lists(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     raise TypeError(f"save: settings are what JSON can hold, got {type(value).__name__} {str(value)[:40]!r}")
+
+
+def _check_kind(what: str, given: Any, kind: type, remedy: str) -> None:
+    if given is not None and not isinstance(given, kind):
+        raise TypeError(f"save: {what}: expected a {kind.__name__}, got {in_one_line(given)}; {remedy}")
 
 
 def _epoch(record: Mapping[str, Any]) -> Epoch:

@@ -12,9 +12,6 @@ from tinygrad_mnist.convert import described, in_one_line
 from tinygrad_mnist.mode import changed
 from tinygrad_mnist.tensor import Tensor
 
-_COMMON = ("lr", "weight_decay")
-"""The options that all optimizers have."""
-
 
 class Group(dict[str, Any]):
     """A group's parameters, a tuple, and its options: a dict that checks whatever is set, and loses and gains no key.
@@ -80,7 +77,7 @@ class Group(dict[str, Any]):
         number = value.item() if isinstance(value, np.generic) else value
         real = isinstance(number, int | float) and not isinstance(number, bool)
         if not real or not math.isfinite(number) or not least <= number < limit:
-            remedy = "" if name in _COMMON or name in self.kinds else f"; {_remedy(name, number)}"
+            remedy = "" if name in ("lr", "weight_decay", *self.kinds) else _own_kind(name, number)
             expected = f"{least} <= {name} < {limit}" if least == 0 else f"{name} to be a finite number"
             raise ValueError(f"{self.optimizer}: expected {expected}, got {in_one_line(number)}{remedy}")
         return float(number) if isinstance(number, float) else number
@@ -133,10 +130,12 @@ def _group_again(attributes: dict[str, Any], values: dict[str, Any]) -> Group:
     return group
 
 
-def _remedy(name: str, value: object) -> str:
-    """How an option of one's own may have a value that is no number >= 0."""
-    kind = {str: "text", bool: "flag", tuple: "shares", list: "shares"}.get(type(value), "real")
-    return f"an optimizer of your own may take it, with kinds = {{{name!r}: {kind!r}}}"
+def _own_kind(name: str, value: Any) -> str:
+    """How the author of an optimizer allows a value that is no number of at least 0."""
+    kinds = {bool: ("True or False", "flag"), tuple: ("two shares", "shares"), list: ("two shares", "shares")}
+    kinds |= {str: ("a text", "text"), int: ("any number", "real"), float: ("any number", "real")}
+    words, kind = kinds.get(type(value), ("", ""))
+    return words and f'; an option that is {words} is said to be so in the class: kinds = {{"{name}": "{kind}"}}'
 
 
 def names(options: Iterable[str]) -> str:
