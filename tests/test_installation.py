@@ -128,6 +128,17 @@ def test_the_command_lists_what_there_is(monkeypatch, capsys, arguments):
     assert max(map(len, output.splitlines())) <= 80
 
 
+def test_the_command_lists_networks_of_ones_own(monkeypatch, capsys, tmp_path):
+    (tmp_path / "zoo").mkdir()
+    (tmp_path / "zoo" / "network4.py").write_text('"""Dropout, as it was proposed.\n\nAnd more."""\n')
+    (tmp_path / "zoo" / "network5.py").write_text("def unfinished(")
+    monkeypatch.setattr(installation, "CHECKOUT", tmp_path)
+    assert command(monkeypatch) == 0
+    output = capsys.readouterr().out
+    assert "  zoo.network4  Dropout, as it was proposed.\n" in output
+    assert "  zoo.network5  a network of your own\n" in output
+
+
 @pytest.mark.filterwarnings("ignore:.*found in sys.modules")  # imported by tests before this one
 @pytest.mark.parametrize("name", ["--version", "zoo", "zoo.network2", "zoo.predict", "graphs.learning", "mnist"])
 def test_every_command_says_its_version(monkeypatch, capsys, name):

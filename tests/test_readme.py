@@ -40,7 +40,7 @@ def test_all_blocks_run_in_reading_order(table, tmp_path, monkeypatch):
     step = session["step"]
     assert isinstance(step, Compiled)
     assert "def step(" in step.source
-    assert sorted(path.stem for path in tmp_path.iterdir()) == ["flow", "step"]
+    assert sorted(path.stem for path in tmp_path.iterdir()) == ["flow", "own", "step"]
 
 
 def test_each_question_points_to_what_there_is():

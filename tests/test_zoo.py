@@ -833,10 +833,10 @@ def test_nothing_is_imported_for_a_name_but_networks_of_the_zoo(name, tmp_path, 
 
 def test_a_network_that_could_not_be_found_again_does_not_train(capsys):
     class Other(Network1):
-        pass
+        __module__ = Network1.__module__
 
     assert main(Other, ["--epochs", "1"]) == 1
-    expected = "error: there is no network 'other'; a network is a class with the name of its module in zoo/\n"
+    expected = "error: Other: the network of zoo/network1.py is named Network1; rename it\n"
     assert capsys.readouterr() == ("", expected)
 
 

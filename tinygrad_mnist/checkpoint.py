@@ -79,14 +79,15 @@ class CheckpointError(ValueError):
     """A file is not the checkpoint it should be: one line says which, what is wrong, and a remedy."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Checkpoint:
     """What `load()` returns: all that training needs to go on to the same bits.
 
     Attributes:
         path: the file.
         model, optimizer, schedule, rng: the state of each; None for a schedule or generator that was not saved. That of
-            the optimizer is as from `state_dict()`, with the "names" of each group's parameters in the model.
+            the optimizer is as from `state_dict()`, with the "names" of each group's parameters in the model, and its
+            "kind", the name of its class (None in older files).
         history: a record for every epoch done.
         settings: what else the caller of `save()` wanted kept.
         best: a second state of the model, as of its best epoch; None if there is none.
@@ -101,6 +102,12 @@ class Checkpoint:
     settings: Mapping[str, Any]
     best: Mapping[str, Array] | None = None
 
+    def __repr__(self) -> str:
+        """Which file it is, and how large: Checkpoint('model.npz': 4 arrays of 23,860 numbers, 5 epochs)."""
+        numbers = sum(array.size for array in self.model.values())
+        what = f"{_count(len(self.model), 'array')} of {_count(numbers, 'number')}"
+        return f"Checkpoint({str(self.path)!r}: {what}, {_count(len(self.history), 'epoch')})"
+
     def restore(
         self,
         model: Module,
@@ -109,7 +116,10 @@ class Checkpoint:
         schedule: Schedule | None = None,
         rng: np.random.Generator | None = None,
     ) -> None:
-        """Put the saved state into what is given; if it does not fit, a CheckpointError, and nothing is changed."""
+        """Put the saved state into what is given; if it does not fit, a CheckpointError, and nothing is changed.
+
+        What Momentum kept means something else to Nesterov: an optimizer of another class is refused, too.
+        """
         for what, asked, saved in (("schedule", schedule, self.schedule), ("generator", rng, self.rng)):
             if asked is not None and saved is None:
                 raise CheckpointError(f"{self.path}: was saved without a {what}; restore it without one")
@@ -125,6 +135,7 @@ class Checkpoint:
                     before = optimizer.state_dict()
                     optimizer.load_state_dict(_placed(self.optimizer, _names(model, optimizer)))
                     undo.callback(optimizer.load_state_dict, before)
+                    _check_class(optimizer, self.optimizer.get("kind"))
                 if schedule is not None:
                     schedule.load_state_dict(self.schedule or {})
             except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
@@ -135,6 +146,19 @@ class Checkpoint:
                 for group, saved in zip(optimizer.groups, self.optimizer["groups"], strict=True):
                     group["lr"] = saved["lr"]
             undo.pop_all()
+
+
+def _check_class(optimizer: Optimizer, saved: object) -> None:
+    """Raise if what an optimizer of another class has kept is restored: Nesterov would read Momentum's velocity."""
+    if saved not in (None, kind := type(optimizer).__name__):
+        raise ValueError(
+            f"the optimizer was of the class {in_one_line(saved)}, not {kind} (if you mean it, restore the model, "
+            "then optimizer.load_state_dict(checkpoint.optimizer))"
+        )
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
 def _check_position(state: Mapping[str, Any]) -> None:
@@ -203,10 +227,13 @@ def save(
     optimizer = _checked(path, model, optimizer)
     state = optimizer.state_dict()
     entries = state.pop("state")
+    _check_kind("schedule", schedule, Schedule, "pass that of the optimizer")
+    _check_kind("rng", rng, np.random.Generator, "np.random.default_rng(0) makes one")
     notes = {
         "format": _FORMAT,
         "optimizer": {
             **state,
+            "kind": type(optimizer).__name__,
             "names": _names(model, optimizer),
             "state": {i: list(arrays) for i, arrays in entries.items()},
         },
@@ -252,6 +279,11 @@ def _as_lists(value: Any) -> Any:
     raise TypeError(f"save: settings are what JSON can hold, got {type(value).__name__} {str(value)[:40]!r}")
 
 
+def _check_kind(what: str, given: Any, kind: type, remedy: str) -> None:
+    if given is not None and not isinstance(given, kind):
+        raise TypeError(f"save: {what}: expected a {kind.__name__}, got {in_one_line(given)}; {remedy}")
+
+
 def _epoch(record: Mapping[str, Any]) -> Epoch:
     """A record of the history, of which all but what could not be measured are numbers."""
     epoch = Epoch(**record)
@@ -279,7 +311,8 @@ def _by_name(optimizer: Mapping[str, Any], arrays: Mapping[str, Array]) -> dict[
         or sum(map(len, state.values())) != sum(name.startswith("state/") for name in arrays)
     ):
         raise ValueError(optimizer)
-    return {**{key: optimizer[key] for key in ("groups", "shapes", "names")}, "state": state}
+    kept = {key: optimizer[key] for key in ("groups", "shapes", "names")}
+    return {**kept, "kind": optimizer.get("kind"), "state": state}
 
 
 def _best(arrays: Mapping[str, Array]) -> dict[str, Array] | None:
@@ -330,7 +363,11 @@ def _array(content: bytes) -> Array:
 
 
 def load(path: str | os.PathLike[str]) -> Checkpoint:
-    """Read a checkpoint; a CheckpointError if it is damaged or something else. Pickled objects are never loaded."""
+    """Read a checkpoint; a CheckpointError if it is damaged or something else. Pickled objects are never loaded.
+
+    `load(path).restore(model, optimizer, schedule=schedule, rng=rng)` puts it into what it was saved from, made anew:
+    training goes on to the same bits, with `train.fit(..., done=len(checkpoint.history))`.
+    """
     path = Path(path)
     if path.exists() and not path.is_file():  # a pipe would be waited for
         raise OSError(f"{path}: is a directory, or no file; name a checkpoint")

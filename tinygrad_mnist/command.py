@@ -188,12 +188,13 @@ def status_of(interruption: KeyboardInterrupt) -> int:
     return 143 if isinstance(interruption, Terminated) else 130
 
 
-def guarded(command: Callable[[], int], name: str = "error") -> int:
+def guarded(command: Callable[[], int], name: str = "error", where: Callable[[Exception], str] | None = None) -> int:
     """Run a command and return its exit status.
 
-    0; 1 for what went wrong, with one line on standard error that begins with `name`; 2 for wrong usage (argparse has
-    said how); 130 for Ctrl-C; 143 for SIGTERM and for SIGHUP, which end it as Ctrl-C does unless they are ignored, as
-    under nohup. Standard output that nobody reads any more, as with `| head`, ends the command quietly.
+    0; 1 for what went wrong, with one line on standard error that begins with `name`, and ends with what `where` says
+    of the error's place; 2 for wrong usage (argparse has said how); 130 for Ctrl-C; 143 for SIGTERM and for SIGHUP,
+    which end it as Ctrl-C does unless they are ignored, as under nohup. Standard output that nobody reads any more, as
+    with `| head`, ends the command quietly.
     """
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 (None, where the caller closed it)
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
@@ -225,7 +226,8 @@ def guarded(command: Callable[[], int], name: str = "error") -> int:
         if isinstance(error, OSError) and error.filename:
             meant = near_file(error.filename) if error.errno == errno.ENOENT else ""
             text = f"{error.filename}: {error.strerror}{meant}"
-        print(f"{name}:", one_line(text) or type(error).__name__, file=sys.stderr)
+        place = where(error) if where is not None else ""
+        print(f"{name}:", f"{one_line(text) or type(error).__name__}{place}", file=sys.stderr)
         _close_output()
         return 1
     finally:

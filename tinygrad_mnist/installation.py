@@ -66,7 +66,7 @@ def main() -> int:
         sys.path.insert(0, str(CHECKOUT))  # before what else may be installed under the names zoo and graphs
     name, *arguments = sys.argv[1:] or ["--help"]
     if name in ("-h", "--help"):
-        listed = "\n".join(f"  {program:<14}{what}" for program, what in PROGRAMS.items())
+        listed = "\n".join(f"  {program:<14}{what}" for program, what in {**PROGRAMS, **_own_networks()}.items())
         print(f"usage: tinygrad-mnist NAME ...\n\n{listed}\n\n`tinygrad-mnist NAME --help` tells of each.")
         return 0
     if name == "--version":
@@ -93,6 +93,21 @@ def is_starting() -> bool:
     option = next((i for i, text in enumerate(sys.orig_argv) if text.startswith("-m")), 0)
     module = sys.orig_argv[option][2:] or "".join(sys.orig_argv[option + 1 : option + 2])
     return module.partition(".")[0] in ("tinygrad_mnist", "zoo", "graphs")
+
+
+def _own_networks() -> dict[str, str]:
+    """Networks of one's own beside ours, zoo/network4.py, each with the beginning of its docstring."""
+    import ast
+
+    found = {}
+    for file in sorted(((CHECKOUT or HERE) / "zoo").glob("network*.py")):
+        if (name := f"zoo.{file.stem}") not in PROGRAMS:
+            try:
+                text = ast.get_docstring(ast.parse(file.read_bytes())) or ""
+            except (OSError, SyntaxError, ValueError):  # of a file that is being written
+                text = ""
+            found[name] = text.partition("\n")[0][:60] or "a network of your own"
+    return found
 
 
 def _exists(module: str) -> bool:

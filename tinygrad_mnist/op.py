@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from .convert import kept, kind_of, numbers, operand
+from .convert import in_one_line, kept, kind_of, numbers, operand
 from .mode import changed, mode
 from .tensor import ATTRIBUTES, NO_PARAMS, Tensor, has_tensors, last_change, leaf, tick
 
@@ -162,10 +162,6 @@ def _arranged(op: Op, inputs: tuple[Any, ...], params: dict[str, Any]) -> tuple[
     return inputs, {key: kept(value) for key, value in complete.items()}
 
 
-def _short(x: Any) -> str:
-    return " ".join(repr(x).split())[:60]
-
-
 def _listed(params: Mapping[str, Any]) -> str:
     return ", ".join(k if k in missing(params) else f"{k}={v!r}" for k, v in params.items())
 
@@ -189,7 +185,7 @@ def _explained(op: Op, inputs: Sequence[Any], error: Exception) -> Exception:
             )
     if hint:
         return ValueError(f"{op.name}: {hint}")
-    given = ", ".join(f"{x.dtype}{x.shape}" if isinstance(x, Tensor | np.ndarray) else _short(x) for x in inputs)
+    given = ", ".join(f"{x.dtype}{x.shape}" if isinstance(x, Tensor | np.ndarray) else in_one_line(x) for x in inputs)
     return kind_of(error)(f"{op.name}: {error} (given {given})")
 
 
@@ -206,8 +202,8 @@ def unary(name: str, forward: Callable[..., Any], rule: Rule | None, **traits: A
     Args:
         name: unique in `OPS`; but the same module may define its op again, as a notebook's cell does that is run again.
         forward: the NumPy function, of an array that it leaves as it is. Its result has memory of its own, if the op is
-            not a `view`. What else it takes becomes the op's parameters. If it is a ufunc such as np.cbrt, that then
-            works on Tensors too: np.cbrt(t) is this op.
+            not a `view`. What else it takes becomes the op's parameters. If it is a ufunc which the table has not, such
+            as scipy.special.erf, that then works on Tensors too; a ufunc that it has stays with the row it serves.
         rule: `rule(g, out, x, **params)`, the gradient with respect to x; None if there is no derivative. It is called
             with arrays, and with Tensors (for gradients of gradients, pictures and `compile`): so it is written with
             operators, methods of arrays and ops, and writes into nothing.
@@ -266,7 +262,10 @@ def _define(
     numpy: tuple[Callable[..., Any], ...] = (),
     hint: Callable[..., str] | None = None,
     c: str = "",
+    **unknown: Any,
 ) -> OpFunction:
+    if unknown:
+        raise TypeError(f"op {name!r}: takes doc, sign, view, domain, numpy, hint and c, got {', '.join(unknown)}")
     caller = sys._getframe(2).f_globals.get("__name__", "__main__")  # the module whose row it is, past unary()
     taken: Any = OPS[name].function if name in OPS else FUNCTIONS.get(name)
     if (name in OPS or hasattr(taken, "__wrapped__")) and taken.__module__ != caller:  # the others are made of ops
@@ -277,7 +276,8 @@ def _define(
     defaults = {} if is_ufunc else _defaults(forward, arity)
     _check_rules(name, rules, arity, defaults)
     domains = domain[:arity] if isinstance(domain, tuple) else None
-    if domain is not None and not (domains and len(domains) == arity and all(type(d) is Domain for d in domains)):
+    good = all(type(d) is Domain and isinstance(d.away, tuple) for d in domains or ())
+    if domain is not None and not (good and domains and len(domains) == arity):
         raise TypeError(f"op {name!r}: domain is a tuple with a Domain for each input ({arity}), got {domain!r}")
     op = Op(name, forward, rules, defaults, arity, sign or name, view, domains, hint, c)
     function = op.function = _function_of(op, caller)

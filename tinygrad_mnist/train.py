@@ -110,7 +110,7 @@ def fit(
         loss = cost(model(images), targets)
         if not isinstance(loss, Tensor) or loss.size != 1:
             raise TypeError(
-                f"fit: expected a cost that is one number in a Tensor, got {in_one_line(loss)}; use .mean()"
+                f"fit: expected a cost that is one number in a Tensor, got {in_one_line(loss)}; {_as_cost(loss)}"
             )
         optimizer.zero_grad()
         loss.backward()
@@ -143,7 +143,7 @@ def fit(
                 if not math.isfinite(value):
                     check_finite(f"fit: epoch {number}, step {steps}: images", next(iter(batch)))
                     raise DivergedError(
-                        f"epoch {number}, step {steps}: the cost is {value}; try a learning rate below {lr:g}"
+                        f"epoch {number}, step {steps}: the cost is {value}; {_remedy(number, steps, lr)}"
                     )
                 size = len(batch.rows if isinstance(batch, _Batch) else batch[1])
                 total += value * size
@@ -160,6 +160,22 @@ def fit(
         if schedule is not None:
             schedule.step(record)
         yield record
+
+
+def _as_cost(loss: Any) -> str:
+    """What makes one number in a Tensor of what a cost has returned."""
+    if isinstance(loss, Tensor | np.ndarray) and loss.size != 1:
+        return "use .mean()"
+    if loss is None:
+        return "end it with `return`"
+    return "return the Tensor itself, without float(), .item() or .numpy(), which leave the graph"
+
+
+def _remedy(epoch: int, step: int, lr: float) -> str:
+    """What to do about a cost that is not finite: before the first step it is not the learning rate's doing."""
+    if (epoch, step) == (1, 1):
+        return "nothing was learned yet: `with visualize.detect_anomaly():` around one call of the cost names the op"
+    return f"try a learning rate below {lr:g}"
 
 
 class _Batch:

@@ -95,7 +95,7 @@ def _all(asked: Run) -> int:
                     print(f"{name} seed {seed}  {brief(training.result)}", flush=True)
                 training.use_best()
                 if lost := training.lost_classes():
-                    print(wrapped(f"{name} seed {seed}  {never_said(lost, network)}"), flush=True)
+                    print(wrapped(f"{name} seed {seed}  {never_said(lost, network, training.sigmoids)}"), flush=True)
         if asked.history:
             print(f"{asked.history}: every epoch of every run")
     finally:

@@ -17,15 +17,23 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from tinygrad_mnist import nn, ops
+from tinygrad_mnist import Tensor, nn, ops
 from tinygrad_mnist.convert import in_one_line
 from tinygrad_mnist.losses import cross_entropy_cost, quadratic_cost, softmax_cross_entropy
 from tinygrad_mnist.optim import Optimizer, Schedule
 
 from .limits import Limit, number, one_of, whole_number
 
-COSTS = {"quadratic": quadratic_cost, "cross-entropy": cross_entropy_cost, "softmax": softmax_cross_entropy}
-"""The costs by name. With "softmax" the network's outputs are the weighted inputs of its last layer."""
+COSTS: dict[str, Callable[[Any, Any], Tensor]] = {
+    "quadratic": quadratic_cost,
+    "cross-entropy": cross_entropy_cost,
+    "softmax": softmax_cross_entropy,
+}
+"""The costs by name. With "softmax" the network's outputs are the weighted inputs of its last layer.
+
+One of your own is added where your network is, `COSTS["huber"] = huber`; its rate is that of the network's `lr` or
+`RATES`, or given with --lr.
+"""
 
 
 @dataclass(frozen=True)
@@ -62,11 +70,17 @@ def setting(default: Any, help: str, limit: Limit | None = None, metavar: str | 
         default: a tuple, where several values may be given; None, where none need be.
         help: what it does, in words; the default is added to them.
         limit: which values it may have, from `zoo.limits`. All others are a ValueError, or the exit status 2. None is
-            for what is only given, --eager, with a default of False.
+            for what is only given, --eager, with a default of False; with another default it is a TypeError.
         metavar: stands for its value in the help.
         **more: `book`, the option by the book's name, "--eta"; `instead_of`, another setting, which says the same in
             another way, and is None where this one is not.
     """
+    if not (default is False if limit is None else isinstance(limit, Limit)):
+        given = "no limit" if limit is None else f"the limit {in_one_line(limit)}"
+        raise TypeError(
+            f"setting({in_one_line(default)}, {in_one_line(help)}): got {given}; say which values it may have, with "
+            "number(0, 1), whole_number(1), one_of(names) or file_name() of zoo.limits (none: for False alone)"
+        )
     return field(default=default, metadata={"option": Option(default, help, limit, metavar, **more)})
 
 
@@ -120,6 +134,11 @@ class BaseNetwork:
         if any(isinstance(value, Field) for value in vars(kind).values()):
             raise TypeError(f"{kind.__name__}: decorate the class with @dataclass(frozen=True, kw_only=True)")
         options = options_of(kind)
+        if (own := options["cost"].default) not in COSTS:
+            raise ValueError(
+                f"cost: there is no function for {kind.__name__}'s {own!r}; write COSTS[{own!r}] = ... where the class "
+                "is, with COSTS of zoo.base"
+            )
         said = {name: getattr(self, name) for name in options}
         replaced = {option.instead_of for name, option in options.items() if said[name] is not None}
         for name, option in options.items():
@@ -130,6 +149,11 @@ class BaseNetwork:
         if not isinstance(self.per_example, bool):
             raise ValueError(f"per_example: expected True or False, got {in_one_line(self.per_example)}")
         if self.lr is None:
+            if self.cost not in self.RATES:
+                raise ValueError(
+                    f"lr: there is none for the cost {self.cost!r} in {kind.__name__}; pass one (--lr), or write "
+                    f"`lr: float = 0.5` or RATES = {{{self.cost!r}: 0.5}} into the class"
+                )
             object.__setattr__(self, "lr", self.RATES[self.cost])
 
     @classmethod

@@ -18,28 +18,34 @@ from tinygrad_mnist import mnist, native, train
 from tinygrad_mnist.command import bar_size, guarded, status_of, uninterrupted
 from tinygrad_mnist.convert import in_one_line
 from tinygrad_mnist.files import claimed, whole
-from tinygrad_mnist.installation import told
 from tinygrad_mnist.replay import BACKENDS
 from tinygrad_mnist.train import CheckpointError
 
 from .base import COSTS, BaseNetwork
+from .names import check_name, command_of, make_one_module, network_name, title
 from .options import Run, flag, load_data, parse, parser_of
+from .places import place_of
 from .stopping import stands_still, what_is_kept, why_stopped
-from .training import Training, network_class, network_name, settings_of
-from .words import counted, in_words, line, never_said, shown, sizes, wrapped
+from .training import Training, settings_of
+from .words import counted, grown, in_words, line, never_said, shown, sizes, wrapped
 
 
 def main(network: type[BaseNetwork], arguments: list[str] | None = None) -> int:
-    """Run the command of one network; return its exit status. Wrong usage exits with 2."""
+    """Run the command of one network; return its exit status. Wrong usage exits with 2.
+
+    The network's file may be in zoo/ or anywhere else. What goes wrong in a file of one's own is named with its line.
+    """
+    namespace = sys._getframe(1).f_globals
 
     def command() -> int:
-        kind = network_class(network_name(network))  # as others find it, which a class of another name would not be
-        parser = parser_of(kind, sys.modules[kind.__module__].__doc__ or "")
-        run = parse(parser, kind, arguments)
+        make_one_module(network, namespace)
+        check_name(network)
+        parser = parser_of(network, sys.modules[network.__module__].__doc__ or "")
+        run = parse(parser, network, arguments)
         with claimed(*run.written):  # before what is there is looked at
-            return _run(kind, run)
+            return _run(network, run)
 
-    return guarded(command)
+    return guarded(command, where=place_of)
 
 
 def _run(network: type[BaseNetwork], run: Run) -> int:
@@ -82,7 +88,9 @@ def _run(network: type[BaseNetwork], run: Run) -> int:
                 print(f"{file}: {what}, {counted(len(training.history), 'epoch')}")
     training.use_best()
     if lost := training.lost_classes():
-        print(wrapped(never_said(lost, training.network)))
+        print(wrapped(never_said(lost, training.network, training.sigmoids)))
+    if training.history and (remark := grown(training.history[-1], training.network)):
+        print(wrapped(remark))
     if run.plot and training.history:
         pictures.plot(training, run.plot)
         print(f"{run.plot}: the learning curves")
@@ -142,7 +150,7 @@ def refuse_to_lose(file: Path, name: str | None = None) -> None:
         there = f"{done} of {counted(saved.epochs, 'epoch')} of {kind}"
         raise CheckpointError(f"{file}: holds {there}; `{_go_on(saved, file)}` goes on with them; {anew}")
     if name != kind:
-        raise CheckpointError(f"{file}: already exists and holds a zoo.{kind}; name another file")
+        raise CheckpointError(f"{file}: already exists and holds a {title(saved)}; name another file")
     raise CheckpointError(
         f"{file}: holds a finished {kind} of {counted(done, 'epoch')}; `{_go_on(saved, file)} --epochs N` goes on to "
         f"N; {anew}"
@@ -173,10 +181,10 @@ def _absolute(path: Path | None) -> str | None:
 def _resumed(network: type[BaseNetwork], run: Run, file: Path) -> Training:
     """The network of a checkpoint, where it was."""
     checkpoint = train.load(file)
-    saved, name = settings_of(checkpoint), network_name(network)
-    if network_name(saved) != name:
+    saved = settings_of(checkpoint)
+    if network_name(saved) != network_name(network):
         raise CheckpointError(
-            f"{file}: was saved by zoo.{network_name(saved)}, not zoo.{name}; `{_go_on(saved, file)}` goes on with it"
+            f"{file}: was saved by {title(saved)}, not {title(network)}; `{_go_on(saved, file)}` goes on with it"
         )
     if run.recipe is not None and (run.recipe == "original") != saved.per_example:
         raise CheckpointError(f"{file}: was not trained with --recipe {run.recipe}; leave it out, or train anew")
@@ -272,7 +280,7 @@ def _saved(file: Path | None, epochs: int, network: BaseNetwork | None = None) -
 
 
 def _go_on(network: BaseNetwork, file: Path) -> str:
-    return told(f"python -m zoo.{network_name(network)} --resume {shlex.quote(str(file))}")
+    return f"{command_of(network)} --resume {shlex.quote(str(file))}"
 
 
 def progress_bar(quiet: bool) -> Callable[..., Iterable[Any]] | None:

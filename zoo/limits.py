@@ -3,7 +3,7 @@
 import argparse
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,27 @@ class Limit:
     """Values of a kind. Called with a text, as argparse's `type`, it returns the value, or says what was expected.
 
     Attributes:
-        expected: these values in words.
+        words: these values in words; empty where `names` says them.
         read: makes a value of a text, whether or not it is allowed.
         allows: whether a value is one of them.
+        names: all of them, if they are texts that have been chosen: looked at when they are needed, as a file of one's
+            own may add a cost to `COSTS`.
     """
 
-    expected: str
+    words: str
     read: Callable[[str], Any]
     allows: Callable[[Any], bool]
-    choices: tuple[str, ...] | None = None
+    names: Collection[str] | None = None
+
+    @property
+    def choices(self) -> tuple[str, ...] | None:
+        """The values, if there are only so many."""
+        return None if self.names is None else tuple(self.names)
+
+    @property
+    def expected(self) -> str:
+        """The values in words."""
+        return self.words if self.choices is None else f"one of {', '.join(self.choices)}"
 
     def __call__(self, text: str) -> Any:
         """The value that a text stands for."""
@@ -62,10 +74,9 @@ def number(low: float, high: float = math.inf, open_low: bool = False) -> Limit:
     return Limit(f"a number {'above' if open_low else 'of at least'} {low:g}{below}", read, allows)
 
 
-def one_of(names: Iterable[str]) -> Limit:
-    """One of these names."""
-    known = tuple(names)
-    return Limit(f"one of {', '.join(known)}", str, lambda value: isinstance(value, str) and value in known, known)
+def one_of(names: Collection[str]) -> Limit:
+    """One of these names, and of those that are added to them later."""
+    return Limit("", str, lambda value: isinstance(value, str) and value in names, names)
 
 
 def file_name(*suffixes: str) -> Limit:

@@ -22,7 +22,7 @@ from tinygrad_mnist.replay import BACKENDS
 
 from .base import BaseNetwork, options_of, setting
 from .limits import file_name, one_of, whole_number
-from .training import HERE, network_class, network_name
+from .names import HERE, command_of, network_class
 from .words import shown
 
 STOPPING = ("patience", "keep_best")
@@ -166,9 +166,8 @@ def add_options(parser: argparse._ArgumentGroup, kind: type[Any], names: Contain
         if not issubclass(kind, Run):
             more["default"] = argparse.SUPPRESS  # so that only what is given is there
             default = "" if option.default is None else shown(option.default)
-            if name == "lr" and issubclass(kind, BaseNetwork):
-                others = ", ".join(f"{cost} {rate:g}" for cost, rate in kind.RATES.items() if cost != "quadratic")
-                default = f"{kind.RATES['quadratic']:g}; with --cost {others}"
+            if name == "lr" and option.default is None and issubclass(kind, BaseNetwork):
+                default = _rates(kind)
             more["help"] += f" (default: {default})" if told and default else ""
         if option.limit is None:
             more["action"] = "store_true"
@@ -180,6 +179,14 @@ def add_options(parser: argparse._ArgumentGroup, kind: type[Any], names: Contain
             more["nargs"] = "+"
         if name in names:
             parser.add_argument(*(each for each in (flag(name), option.book) if each), **more)
+
+
+def _rates(kind: type[BaseNetwork]) -> str:
+    """The learning rates of a network, which come with its costs; that of its own cost first."""
+    own, rates = options_of(kind)["cost"].default, kind.RATES
+    others = ", ".join(f"{cost} {rate:g}" for cost, rate in rates.items() if cost != own)
+    first = [f"{rates[own]:g}"] * (own in rates)
+    return "; ".join(first + [f"with --cost {others}"] * bool(others))
 
 
 def add_recipe(parser: argparse._ArgumentGroup, original: str) -> None:
@@ -194,7 +201,7 @@ def add_recipe(parser: argparse._ArgumentGroup, original: str) -> None:
 
 def parser_of(network: type[BaseNetwork], description: str) -> Parser:
     """The command line of one network."""
-    parser = command_line(f"zoo.{network_name(network)}", description)
+    parser = Parser(command_of(network), description, None, [*commands()])
     learning = parser.add_argument_group("the network and how it learns")
     add_options(learning, network, options_of(network))
     add_recipe(learning, ", ".join(f"{key.replace('_', '-')} {value}" for key, value in network.ORIGINAL.items()))

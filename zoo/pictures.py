@@ -40,7 +40,7 @@ def plot(training: Training, file: Path) -> None:
     right.plot(epochs, [epoch.cost for epoch in history], color="black", marker=".")
     right.set(xlabel="epoch", ylabel=f"{training.network.cost} cost, mean over the epoch")
     for axes in (left, right):
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
     figure.suptitle(f"{network_name(training.network)}: {in_words(training.network)}", fontsize="medium")
     with whole(file) as part, matplotlib.rc_context({"svg.hashsalt": "zoo"}):

@@ -10,10 +10,12 @@ drawn is cut out, scaled into 20 of the 28 pixels, and placed with its centre of
 """
 
 import argparse
+import importlib.util
 import os
 import sys
 import warnings
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
@@ -35,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("model", metavar="MODEL.npz", type=Path, help="what a network of the zoo saved with --save")
     result.add_argument("images", metavar="IMAGE", nargs="+", help="a file, or the index of a test digit, from 0")
     result.add_argument("--data", metavar="DIR", help="where the test digits are (default: where the model's data was)")
+    result.add_argument("--network", metavar="FILE.py", help="where the model's network is, if that is not in zoo/")
     result.add_argument("--draw", action="store_true", help="draw each image as the network sees it")
     return result
 
@@ -46,6 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     checkpoint = train.load(options.model)
+    if options.network is not None:
+        imported(options.network)
     network, about = settings_of(checkpoint), checkpoint.settings["data"]
     shape = tuple(about["image_shape"])
     model = model_of(checkpoint, network)
@@ -77,6 +82,19 @@ def _run(options: argparse.Namespace) -> int:
 
             print(visualize.digit(pixels, shape, activations=outputs, label=label))
     return 0
+
+
+def imported(file: str) -> ModuleType:
+    """A Python file as a module, its directory among those that it imports from; a ValueError for another file."""
+    path = os.path.abspath(file)
+    spec = importlib.util.spec_from_file_location(f"network in {Path(file).name}", path)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"--network: expected a Python file, got {file}; name the one that defines the network")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look
+    sys.path.insert(0, os.path.dirname(path))
+    spec.loader.exec_module(module)
+    return module
 
 
 def _test_image(data: mnist.Dataset, index: int, shape: tuple[int, int]) -> tuple[Array, int]:

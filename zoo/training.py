@@ -1,13 +1,11 @@
 """A network of the zoo in training on its data: made from settings, or gone on with from a file."""
 
 import functools
-import importlib
 import os
-import pkgutil
+import shlex
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -19,31 +17,12 @@ from tinygrad_mnist.train import Checkpoint, CheckpointError, Epoch
 
 from .base import COSTS, BaseNetwork
 from .consistency import Expected, model_of
+from .names import NAMES as NAMES
+from .names import check_name, file_of
+from .names import network_class as network_class
+from .names import network_name as network_name
 from .stopping import best_of, check_validation, stands_still
 from .words import of_data
-
-HERE = Path(__file__).parent
-NAMES = ("network", "network1", "network2", "network3")
-"""The book's networks, which `python -m zoo` trains."""
-
-
-def network_class(name: str) -> type[BaseNetwork]:
-    """The class of a network by its name, which is that of its module in zoo/: "network2" -> zoo.network2.Network2.
-
-    Nothing but a module of the zoo is imported, whatever the name, which may come from a file.
-    """
-    if name in [module.name for module in pkgutil.iter_modules([str(HERE)])]:
-        for found in vars(importlib.import_module(f"{__package__}.{name}")).values():
-            if isinstance(found, type) and issubclass(found, BaseNetwork) and network_name(found) == name:
-                return found
-    raise ValueError(
-        f"there is no network {in_one_line(name)}; a network is a class with the name of its module in zoo/"
-    )
-
-
-def network_name(network: BaseNetwork | type[BaseNetwork]) -> str:
-    """The name of a network's module."""
-    return (network if isinstance(network, type) else type(network)).__name__.lower()
 
 
 def settings_of(checkpoint: Checkpoint) -> BaseNetwork:
@@ -59,11 +38,28 @@ def settings_of(checkpoint: Checkpoint) -> BaseNetwork:
         given: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in saved["settings"].items()
         }
-        return network_class(saved["network"])(**given)
+        return _kind_of(checkpoint)(**given)
+    except CheckpointError:
+        raise
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(
             f"{checkpoint.path}: expected a network of the zoo, found another checkpoint ({error!s:.300})"
         ) from None
+
+
+def _kind_of(checkpoint: Checkpoint) -> type[BaseNetwork]:
+    """The class of a checkpoint's network; a CheckpointError that says what to do if it is in a file of one's own."""
+    saved = checkpoint.settings
+    try:
+        return network_class(saved["network"])
+    except ValueError:
+        if not isinstance(file := saved.get("file"), str):
+            raise
+    name, path = shlex.quote(in_one_line(file).strip("'\"")), shlex.quote(str(checkpoint.path))
+    raise CheckpointError(
+        f"{checkpoint.path}: was saved by a network in a file of your own, {name}: `python {name} --resume {path}` "
+        f"goes on with it, and zoo.predict takes it with --network {name}"
+    )
 
 
 class Training:
@@ -175,6 +171,12 @@ class Training:
                 lost.append(label)
         return lost
 
+    @property
+    def sigmoids(self) -> bool:
+        """Whether the model's outputs are those of sigmoid neurons, as far as can be seen."""
+        layers = self.model.layers if isinstance(self.model, nn.Sequential) else [None]
+        return layers[-1] is ops.sigmoid or isinstance(layers[-1], nn.Sigmoid)
+
     # --- Nothing is lost ---
 
     def record(self) -> dict[str, Any]:
@@ -190,8 +192,10 @@ class Training:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write all that is needed to go on, whole or not at all."""
+        check_name(self.network)
         settings = {
             "network": network_name(self.network),
+            "file": file_of(self.network),
             "settings": asdict(self.network),
             "data": self.about,
             "source": self.source,

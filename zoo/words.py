@@ -14,12 +14,15 @@ from tinygrad_mnist.train import Epoch
 
 from .base import BaseNetwork
 
+GROWN = 1e4
+"""A cost that says that steps are too long: the quadratic cost of sigmoids is below 5, the others' begins below 10."""
+
 
 def line(epoch: Epoch, epochs: int) -> str:
     """One line for an epoch."""
     number = f"epoch {epoch.epoch:{len(str(epochs))}}/{epochs}"
     accuracies = f"validation {percent(epoch.validation)}  test {percent(epoch.test)}"
-    cost = f"{epoch.cost:.4f}" if epoch.cost < 1e4 else f"{epoch.cost:.4g}"
+    cost = f"{epoch.cost:.4f}" if epoch.cost < GROWN else f"{epoch.cost:.4g}"
     text = f"{number}  cost {cost}  {accuracies}  lr {rate(epoch.lr)}  {epoch.seconds:.2f} s"
     return text if len(text) <= columns() else text.replace("  ", " ")
 
@@ -92,12 +95,19 @@ def of_data(about: Mapping[str, Any]) -> str:
     return "{n} images of {image_shape[0]} x {image_shape[1]}, {n_classes} classes, checksum {checksum}".format(**about)
 
 
-def never_said(labels: Sequence[int], network: BaseNetwork) -> str:
-    """Why classes are never answered, and what to do about it."""
+def grown(epoch: Epoch, network: BaseNetwork) -> str:
+    """What is said of a cost as no network has that learns; nothing of others."""
+    if epoch.cost < GROWN:
+        return ""
+    return f"the cost has grown to {epoch.cost:.3g}: steps are too long; remedy: {network.shorter_steps}"
+
+
+def never_said(labels: Sequence[int], network: BaseNetwork, sigmoids: bool = True) -> str:
+    """Why classes are never answered, and what to do about it; `sigmoids`: whether that is what the outputs are."""
     one = len(labels) == 1
     *others, last = map(str, labels)
     what = f"the network never answers {', '.join(others)}{' or ' if others else ''}{last}"
-    if network.cost != "quadratic":
+    if network.cost != "quadratic" or not sigmoids:
         return f"{what}; remedy: {network.shorter_steps}, or another --seed"
     remedy = "" if network.init == "scaled" else "--init scaled, which starts with N(0, 1/fan_in) weights, or "
     neurons, those = ("its output neuron is", "that digit's") if one else ("their output neurons are", "those digits'")

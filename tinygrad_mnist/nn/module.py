@@ -35,6 +35,17 @@ class Module:
     >>> network = Perceptron(np.random.default_rng(0))
     >>> [(name, p.shape) for name, p in network.named_parameters()]
     [('hidden.weight', (784, 30)), ('hidden.bias', (30,)), ('output.weight', (30, 10)), ('output.bias', (10,))]
+
+    A parameter of one's own is a Tensor that requires gradients:
+
+    >>> class Scale(nn.Module):
+    ...     def __init__(self, n):
+    ...         self.factor = Tensor(np.ones(n), requires_grad=True)
+    ...
+    ...     def forward(self, x):
+    ...         return x * self.factor
+    >>> Scale(3)
+    Scale(factor=(3,))
     """
 
     training = True

@@ -62,13 +62,24 @@ class Group(dict[str, Any]):
             if not isinstance(value, bool | np.bool):
                 raise ValueError(f"{self.optimizer}: expected {name} to be True or False, got {in_one_line(value)}")
             return bool(value)
+        if kind == "text":
+            if not isinstance(value, str):
+                raise ValueError(f"{self.optimizer}: expected {name} to be a text, got {in_one_line(value)}")
+            return value
+        if kind not in ("number", "share", "real"):
+            known = "'share', 'shares', 'flag', 'real' or 'text'"
+            raise TypeError(f"{self.optimizer}: expected kinds[{name!r}] to be {known}, got {in_one_line(kind)}")
+        if kind == "real":
+            return self._number(name, value, math.inf, least=-math.inf)
         return self._number(name, value, 1 if kind == "share" else math.inf)
 
-    def _number(self, name: str, value: Any, limit: float) -> float:
+    def _number(self, name: str, value: Any, limit: float, least: float = 0) -> float:
         number = value.item() if isinstance(value, np.generic) else value
-        if not isinstance(number, int | float) or isinstance(number, bool) or not 0 <= number < limit:
+        real = isinstance(number, int | float) and not isinstance(number, bool)
+        if not real or not math.isfinite(number) or not least <= number < limit:
             remedy = "" if name in ("lr", "weight_decay", *self.kinds) else _own_kind(name, number)
-            raise ValueError(f"{self.optimizer}: expected 0 <= {name} < {limit}, got {in_one_line(number)}{remedy}")
+            expected = f"{least} <= {name} < {limit}" if least == 0 else f"{name} to be a finite number"
+            raise ValueError(f"{self.optimizer}: expected {expected}, got {in_one_line(number)}{remedy}")
         return float(number) if isinstance(number, float) else number
 
     def _parameters(self, given: Any) -> tuple[Tensor, ...]:
@@ -120,8 +131,9 @@ def _group_again(attributes: dict[str, Any], values: dict[str, Any]) -> Group:
 
 
 def _own_kind(name: str, value: Any) -> str:
-    """How the author of an optimizer allows a value that is no number."""
+    """How the author of an optimizer allows a value that is no number of at least 0."""
     kinds = {bool: ("True or False", "flag"), tuple: ("two shares", "shares"), list: ("two shares", "shares")}
+    kinds |= {str: ("a text", "text"), int: ("any number", "real"), float: ("any number", "real")}
     words, kind = kinds.get(type(value), ("", ""))
     return words and f'; an option that is {words} is said to be so in the class: kinds = {{"{name}": "{kind}"}}'
 
@@ -133,7 +145,10 @@ def names(options: Iterable[str]) -> str:
 
 def no_parameters(optimizer: str) -> str:
     """What is said of a group without any."""
-    return f"{optimizer}: got no parameters; pass network.parameters(), and a generator only once"
+    return (
+        f"{optimizer}: got no parameters; pass network.parameters(), which are Tensors with requires_grad=True, and a "
+        "generator only once"
+    )
 
 
 def in_order(optimizer: str, params: Any) -> list[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping, Sized
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -51,7 +51,8 @@ class Optimizer:
     """Whether the state is a "velocity" of the parameter's shape: all that former checkpoints hold."""
 
     kinds: ClassVar[Mapping[str, str]] = {"momentum": "share"}
-    """Options that are no numbers >= 0: a "share", >= 0 and < 1; "shares", two of them; a "flag", True or False."""
+    """Options that are no numbers >= 0: a "share", >= 0 and < 1; "shares", two of them; a "flag", True or False; a
+    "real", any finite number; a "text". A subclass says so of its own: `kinds = {"beta": "real", "mode": "text"}`."""
 
     decouples_decay: ClassVar[bool] = False
     """Whether weight decay is no part of the gradient but of the direction, past the formula: see `AdamW`."""
@@ -79,6 +80,15 @@ class Optimizer:
         if not self._taken:
             raise ValueError(no_parameters(self._kind))
         self.state: dict[Tensor, State] = States()
+
+    if not TYPE_CHECKING:  # which knows all attributes that there are
+
+        def __getattr__(self, name: str) -> Any:
+            """Refuse an attribute that there is none of; nothing else comes here."""
+            what = f"{type(self).__name__}: has no attribute {name!r}"
+            if "state" not in vars(self):
+                what += "; its __init__ has to call super().__init__(params, lr, options={...})"
+            raise AttributeError(what, name=name, obj=self)
 
     @property
     def groups(self) -> tuple[dict[str, Any], ...]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -36,7 +36,8 @@ class Schedule:
 
     Args:
         optimizer: whose groups' "lr" it sets.
-        settings: of a subclass: numbers and texts by name, which `checked` checks. They become attributes.
+        settings: of a subclass: numbers and texts by name, which `checked` checks. They become attributes. So are
+            settings the numbers and texts that a subclass has set as its attributes before.
 
     Attributes:
         epoch: how many epochs are over.
@@ -49,15 +50,33 @@ class Schedule:
     def __init__(self, optimizer: Optimizer, **settings: Any) -> None:
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"{self._kind}: expected an optimizer, got {in_one_line(optimizer)}")
+        settings = {name: value for name, value in vars(self).items() if self._is_setting(name, value)} | settings
         self.optimizer = optimizer
         self.settings = tuple(settings)
-        vars(self).update(self.checked(settings))
+        vars(self).update(settings | self.checked(settings))
         self.epoch = 0
         groups = optimizer._groups
         self.first = [_unscheduled(group) for group in groups]
         self._begin()
         for group, first in zip(groups, self.first, strict=True):
             group.scheduled = (group["lr"], first)
+
+    def _is_setting(self, name: str, value: Any) -> bool:
+        """Whether an attribute that was set before `__init__` is one: a number, a text or a list of them."""
+        if isinstance(value, list | tuple):
+            return all(self._is_setting(name, item) for item in value)
+        return name not in self.keeps and not name.startswith("_") and isinstance(value, bool | int | float | str)
+
+    if not TYPE_CHECKING:  # which knows all attributes that there are
+
+        def __getattr__(self, name: str) -> Any:
+            """Refuse an attribute that there is none of; nothing else comes here."""
+            what = f"{type(self).__name__}: has no attribute {name!r}"
+            if "optimizer" not in vars(self):
+                what += (
+                    "; its __init__ has to call super().__init__(optimizer), with its settings set before or passed on"
+                )
+            raise AttributeError(what, name=name, obj=self)
 
     def checked(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The settings as they are kept; a ValueError for one that is not what it should be."""
@@ -88,7 +107,7 @@ class Schedule:
             vars(self).update(values)
             groups = self.optimizer._groups
             firsts = self._all_first()
-            rates = [g.checked("lr", self._rate(f)) for g, f in zip(groups, firsts, strict=True)]
+            rates = [self._checked_rate(f) for f in firsts]
         except BaseException:
             vars(self).clear()
             vars(self).update(before)
@@ -97,6 +116,14 @@ class Schedule:
             if apply and group["lr"] != rate:
                 group["lr"] = rate
             group.scheduled = None
+
+    def _checked_rate(self, first: float) -> float:
+        rate = self._rate(first)
+        if not is_rate(rate):
+            raise ValueError(
+                f"{type(self).__name__}: expected rate({first:g}, {self.epoch}) to be a number >= 0, got {rate!r}"
+            )
+        return rate
 
     def _rate(self, first: float) -> float:
         try:
@@ -133,7 +160,8 @@ class Schedule:
             raise ValueError(
                 f"{self._kind}: the saved schedule has {', '.join(sorted(unknown))}; it is of another kind"
             )
-        settings = self.checked({name: state.get(name, getattr(self, name)) for name in self.settings})
+        given = {name: state.get(name, getattr(self, name)) for name in self.settings}
+        settings = given | self.checked(given)
         kept = {name: self._kept(name, state[name]) for name in self.keeps if name in state}
         self._change({**settings, **kept, "epoch": int(epoch), "first": list(map(float, first))}, apply)
 

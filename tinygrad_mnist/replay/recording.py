@@ -150,7 +150,10 @@ class Recorder(Observer):
         """A value is looked at."""
         if self.expanding:
             raise _OpaqueError
-        self.stop(f"reads values, which a replay cannot ({self._line()}); return the Tensor, and look afterwards")
+        self.stop(
+            f"reads values, which a replay cannot ({self._line()}); return the Tensor, and look afterwards, or keep "
+            "what a Module counts in an nn.Buffer"
+        )
 
     def shared(self, tensor: Tensor, source: Tensor) -> None:
         """Another Tensor for the same array has been made."""

@@ -15,8 +15,18 @@ from tinygrad_mnist.nn import Module
 from tinygrad_mnist.op import Op, Rule
 from tinygrad_mnist.tensor import Tensor, leaf, values
 
-from .notation import Application, all_named, collect, expression, names_of, operand_text, shape_text, value_text
-from .tracing import observing
+from .notation import (
+    Application,
+    all_named,
+    collect,
+    expression,
+    names_of,
+    operand_text,
+    shape_text,
+    untracked_formula,
+    value_text,
+)
+from .tracing import computed, observing
 
 
 def explain(output: Tensor, *, model: Module | None = None) -> Text:
@@ -61,13 +71,7 @@ def explain(output: Tensor, *, model: Module | None = None) -> Text:
         )
     tensors = collect([output])
     names = all_named(tensors, names_of(tensors, model))
-    steps = [
-        (f"{names[t]} = {expression((t.op, t.inputs, t.params), names, {})[0]}", t.op.name, t)
-        if t.op is not None
-        else (names[t], "parameter" if t.requires_grad else "input", t)
-        for t in tensors
-        if names[t] != value_text(t)
-    ]
+    steps = [(*_step(t, names), t) for t in tensors if names[t] != value_text(t)]
     forward = len(steps)
     gradients = {output: leaf(np.ones_like(output.data))}
     steps.append((f"∂{names[output]} = 1", "", gradients[output]))
@@ -86,6 +90,15 @@ def explain(output: Tensor, *, model: Module | None = None) -> Text:
     lines = [f"{text:{formulas}}  {op:{ops}}  {shape_text(t)}  {value_text(t)}".rstrip() for text, op, t in steps]
     lines.insert(forward, f"backward, where ∂x stands for d {names[output]} / d x")
     return Text("\n".join(["forward", *lines]))
+
+
+def _step(t: Tensor, names: Mapping[Tensor, str]) -> tuple[str, str]:
+    """What computed a Tensor, as a formula, and the op's name; or what it is."""
+    if t.op is not None:
+        return f"{names[t]} = {expression((t.op, t.inputs, t.params), names, {})[0]}", t.op.name
+    if (found := computed(t)) is not None:
+        return f"{names[t]} = {untracked_formula(t, names)}", found[0].name
+    return names[t], "parameter" if t.requires_grad else "input"
 
 
 class Applications(Observer):

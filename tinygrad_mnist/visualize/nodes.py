@@ -10,8 +10,18 @@ from typing import Any
 from tinygrad_mnist.nn import Module, named
 from tinygrad_mnist.tensor import Tensor
 
-from .notation import NOTATION, collect, expression, in_lines, module_names, params_text, shape_text, value_text
-from .tracing import Call, calls_around
+from .notation import (
+    NOTATION,
+    collect,
+    expression,
+    in_lines,
+    module_names,
+    params_text,
+    shape_text,
+    untracked_formula,
+    value_text,
+)
+from .tracing import Call, calls_around, computed
 
 
 @dataclass(eq=False)
@@ -69,6 +79,11 @@ def nodes_of(
             node.sign, node.notes = t.op.sign, [*[f"= {formula}"] * known, " ".join(filter(None, details))]
         elif not (t.requires_grad or t in held) and (node.name in ("", value) and t.size <= 3):
             node.kind, node.name, node.sign, value = "constant", "", value, ""
+        elif (found := computed(t)) is not None:  # a comparison, a mask: no gradient comes here
+            node.kind, node.sign, node.style = "input", found[0].sign, {"shape": "ellipse"}
+            node.frames = tuple(frames[call] for call in calls_around(t) if call in frames)
+            formula = untracked_formula(t, names)
+            node.notes = [f"= {formula}"] * (formula != found[0].name) + [f"{shape_text(t)} {t.dtype}"]
         else:
             node.kind = "parameter" if t.requires_grad or t in held else "input"
             node.notes = [f"{node.kind} {shape_text(t)} {t.dtype}"]
@@ -121,6 +136,9 @@ def explain_all(nodes: Iterable[Node], names: Mapping[Tensor, str]) -> None:
         if node.kind == "op" and t.op is not None:
             formula = expression((t.op, t.inputs, t.params), names, {})[0]
             node.more = "\n".join([f"{names[t]} = {formula}", f"{t.op.name}: {shape_text(t)} {t.dtype}", *where])
+        elif node.kind == "input" and (found := computed(t)) is not None:
+            formula = f"{names[t]} = {untracked_formula(t, names)}"
+            node.more = "\n".join([formula, f"{found[0].name}: {shape_text(t)} {t.dtype}, without gradient", *where])
         elif node.kind in ("parameter", "input"):
             value = [f"= {text}"] if (text := value_text(t)) else []
             node.more = "\n".join([f"{names[t]}: {node.kind} {shape_text(t)} {t.dtype}", *value])

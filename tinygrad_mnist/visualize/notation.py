@@ -16,7 +16,7 @@ from tinygrad_mnist.op import Op
 from tinygrad_mnist.ops.indexing import ARRAY
 from tinygrad_mnist.tensor import Tensor, values
 
-from .tracing import calls_around
+from .tracing import calls_around, computed
 
 # fmt: off
 NOTATION = {  # how Python writes an op, and how tightly that binds; all others are written name(x, y)
@@ -90,7 +90,7 @@ def all_named(tensors: Iterable[Tensor], given: Mapping[Tensor, str]) -> dict[Te
         if t.op is None and t.size == 1 and not t.requires_grad:
             names[t] = value_text(t)
         else:
-            letter = result if t.op is not None else "w" if t.requires_grad else "x"
+            letter = result if t.op is not None or computed(t) else "w" if t.requires_grad else "x"
             names[t] = next(name for name in count[letter] if name not in taken)
     return names
 
@@ -151,6 +151,17 @@ def expression(
         index = _index(params["index"], [text for text, _ in written[1:]])
         return f"scatter({written[0][0]}, index={index}, shape={params['shape']})", _ATOM
     return f"{op.name}({', '.join([text for text, _ in written] + params_text(op, params))})", _ATOM
+
+
+def untracked_formula(t: Tensor, names: Mapping[Tensor, str]) -> str:
+    """What a result outside of the graph was computed as, `v1 < 0.5`; where operands have no names, the op's alone."""
+    found = computed(t)
+    if found is None:
+        return ""
+    op, inputs, params = found
+    plain = {name: value for name, value in params.items() if not isinstance(value, np.random.Generator)}
+    known = inputs and all(x in names for x in inputs if isinstance(x, Tensor))
+    return expression((op, inputs, plain), names, {})[0] if known else op.name
 
 
 def in_lines(formula: str, width: int = 44) -> list[str]:

@@ -20,7 +20,7 @@ from tinygrad_mnist.tensor import Tensor, tick
 from .folding import within_limit
 from .nodes import Frame, Node, explain_all, frames_of, gradients_beside, nodes_of
 from .notation import all_named, collect, names_of, printable, value_text
-from .render import picture_class
+from .render import FONT, picture_class
 from .tracing import observing
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _colour(nodes: list[Node], gradient_of: Mapping[Tensor, Tensor], values: boo
     top = math.ceil(max(logs))
     bottom = min(math.floor(min(logs)), top - 3)
     for node in nodes:
-        node.style = {"fillcolor": "#ffffff"}
+        node.style = {**node.style, "fillcolor": "#ffffff"}
     for t, norm in norms.items():
         numbers = value_text(gradient_of[t]) if values else ""
         at[t].notes += [f"∂ = {numbers}"] * bool(numbers) + [f"‖∂‖ = {norm:.1e}"] * (not numbers or t.size > 1)
@@ -152,9 +152,9 @@ def _colour(nodes: list[Node], gradient_of: Mapping[Tensor, Tensor], values: boo
 def _digraph(nodes: list[Node], legend: list[str]) -> Digraph:
     """The DOT text. Nodes are numbered in order, never by id(): an id is used again after its object has gone."""
     picture = picture_class()(
-        graph_attr={"fontname": "Arial", "fontsize": "11", "nodesep": "0.3", "ranksep": "0.35"},
-        node_attr={"fontname": "Arial", "fontsize": "11", "style": "filled", "height": "0.3"},
-        edge_attr={"fontname": "Arial", "fontsize": "9", "color": FORWARD, "arrowsize": "0.7"},
+        graph_attr={"fontname": FONT, "fontsize": "11", "nodesep": "0.3", "ranksep": "0.35"},
+        node_attr={"fontname": FONT, "fontsize": "11", "style": "filled", "height": "0.3"},
+        edge_attr={"fontname": FONT, "fontsize": "9", "color": FORWARD, "arrowsize": "0.7"},
     )
     if legend:
         rows = "".join(f"<TR><TD>{row}</TD></TR>" for row in legend)

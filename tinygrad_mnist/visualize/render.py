@@ -17,8 +17,13 @@ if TYPE_CHECKING:
     from graphviz import Digraph
 
 
-FONTS = b'font-family="Arial,Helvetica,Liberation Sans,sans-serif"'
-"""For where there is no Arial. (Not in the DOT text: a program that does not know the list measures too short.)"""
+FONT = "DejaVu Sans"
+"""What dot measures the texts with, which knows its widths where it is not installed, too. It is among the widest: what
+is shown in another one fits into its box as well, which it does not the other way round. (PNG and PDF hold their fonts:
+they are drawn with Arial, of which graphviz-pure brings a double along.)"""
+
+FAMILIES = f"{FONT},Verdana,Geneva,sans-serif"
+"""In an SVG: Verdana is as wide, and is where DejaVu is not. (Not in the DOT text: dot does not know the list.)"""
 
 
 def save(picture: Digraph, path: str | os.PathLike[str]) -> Path:
@@ -64,6 +69,7 @@ def rendered(source: str, kind: str) -> bytes:
     places = os.pathsep.join([os.environ.get("PATH", os.defpath), sysconfig.get_path("scripts")])
     pure = shutil.which("graphviz-pure", path=places)
     reason = "no dot program was found"
+    source = source if kind == "svg" else source.replace(f'fontname="{FONT}"', "fontname=Arial")
     for program in filter(None, (shutil.which("dot"), pure)):
         sharp = ["-Gdpi=144"] if kind == "png" else []
         try:
@@ -74,11 +80,16 @@ def rendered(source: str, kind: str) -> bytes:
             reason = f"{program} failed: {error}"
             continue
         if run.returncode == 0 and run.stdout:
-            return _with_titles(run.stdout).replace(b'font-family="Arial"', FONTS) if kind == "svg" else run.stdout
+            return _with_titles(_with_families(run.stdout)) if kind == "svg" else run.stdout
         says = run.stderr.decode(errors="replace").split("\n")[0]
         reason = f"{program} did not draw it as {kind} ({says})"
     other = "pip install graphviz-pure, for SVG and PNG" if pure is None else "name a .svg or .png file"
     raise RuntimeError(f"{reason}; install Graphviz (graphviz.org), or {other}")
+
+
+def _with_families(svg: bytes) -> bytes:
+    """The picture with fonts for where there is no DejaVu."""
+    return svg.replace(f'font-family="{FONT}"'.encode(), f'font-family="{FAMILIES}"'.encode())
 
 
 def _with_titles(svg: bytes) -> bytes:
@@ -93,6 +104,10 @@ def picture_class() -> type[Digraph]:
     import graphviz
 
     class Picture(graphviz.Digraph):
+        def __repr__(self) -> str:
+            size = len(re.findall(r"^\s*n\d+ \[", self.source, re.MULTILINE))
+            return f"<picture of {size} node{'' if size == 1 else 's'}; visualize.save(picture, 'graph.svg') draws it>"
+
         def _repr_mimebundle_(self, *args: Any, **kwargs: Any) -> dict[str, str]:
             try:
                 return {"image/svg+xml": rendered(self.source, "svg").decode()}

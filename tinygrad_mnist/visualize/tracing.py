@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import linecache
 import sys
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from itertools import islice
@@ -48,6 +49,10 @@ class Origin(NamedTuple):
 
     `stack` has the lines that were running, the outermost first: the user's, and those of Modules' `forward`; of very
     many the innermost.
+
+    Of a result that is not linked to the graph, as that of a comparison or a mask, `untracked` has its op, what the op
+    was applied to (Tensors and arrays as weak references, so that nothing lives longer for being watched) and its
+    parameters.
     """
 
     calls: tuple[Call, ...]
@@ -55,6 +60,7 @@ class Origin(NamedTuple):
     line: int
     function: str
     stack: tuple[Place, ...] = ()
+    untracked: tuple[Op, tuple[Any, ...], Mapping[str, Any]] | None = None
 
     def __str__(self) -> str:
         code = linecache.getline(self.file, self.line).strip()
@@ -70,6 +76,19 @@ class Origin(NamedTuple):
 def calls_around(t: Tensor) -> tuple[Call, ...]:
     """The calls of Modules that the Tensor was made in; none if nobody watched."""
     return t.origin.calls if hasattr(t, "origin") else ()
+
+
+def computed(t: Tensor) -> tuple[Op, tuple[Any, ...], Mapping[str, Any]] | None:
+    """The op, its inputs and its parameters of a result that is not in the graph; None where nobody watched.
+
+    Of inputs that are gone there are none: then the tuple is empty.
+    """
+    found = t.origin.untracked if t.op is None and hasattr(t, "origin") else None
+    if found is None:
+        return None
+    op, kept, params = found
+    inputs = tuple(x() if isinstance(x, weakref.ref) else x for x in kept)
+    return op, () if any(x is None for x in inputs) else inputs, params
 
 
 @contextmanager
@@ -135,7 +154,11 @@ class _Tracer(Observer):
         """Note where the op was called."""
         if self.outer is not None:
             self.outer.applied(result, op, inputs, params)
-        result.origin = self.origin()
+        origin = self.origin()
+        if result.op is None:
+            kept = tuple(weakref.ref(x) if isinstance(x, Tensor | np.ndarray) else x for x in inputs)
+            origin = origin._replace(untracked=(op, kept, params))
+        result.origin = origin
 
     def close(self) -> None:
         """Let go of the frames, and so of what their variables hold."""

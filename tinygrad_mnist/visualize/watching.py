@@ -79,7 +79,7 @@ class History(list[Epoch]):
         right.set(xlabel="epoch", ylabel="accuracy (%)")
         right.legend(fontsize="small")
         for axes in (left, right):
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
             axes.grid(alpha=0.3)
         file = io.StringIO()
         figure.savefig(file, format="svg")
