@@ -78,10 +78,10 @@ def of_data(about: Mapping[str, Any]) -> str:
 
 
 def never_said(labels: Sequence[int], network: BaseNetwork) -> str:
-    """Why classes are never answered, and what to do about it."""
+    """Why classes are hardly ever answered, and what to do about it."""
     one = len(labels) == 1
     *others, last = map(str, labels)
-    what = f"the network never answers {', '.join(others)}{' or ' if others else ''}{last}"
+    what = f"the network hardly ever answers {', '.join(others)}{' or ' if others else ''}{last}"
     if network.cost != "quadratic":
         return f"{what}; remedy: {network.shorter_steps}, or another --seed"
     remedy = "" if network.init == "scaled" else "--init scaled, which starts with N(0, 1/fan_in) weights, or "
