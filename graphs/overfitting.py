@@ -1,9 +1,9 @@
 """L2 weight decay against overfitting: 1,000 training digits, with and without. The book's chapter 3.
 
 The book's claim holds with the book's settings: with weights from N(0, 1), decay takes the validation digits from 83.5
-to 87.2 % (the book: 82.3 to 87.1 % of the test digits, where ours go from 82.5 to 86.3 %), and would go on rising. All
-four runs know every training digit by heart, with and without: it is not the training accuracy that shows overfitting
-here.
+to 87.2 % after 200 epochs (the book, after 400: 82.3 to 87.1 % of the test digits, where ours go from 82.5 to 86.3 %).
+All four runs know every training digit by heart, with and without: it is not the training accuracy that shows
+overfitting here.
 
 But most of that is not against overfitting: it is large first weights, shrunk. With N(0, 1/fan_in) the network is at
 88.1 % without any decay, and λ 0.1 adds 0.3 points.

@@ -3,8 +3,9 @@
 Along the valley's floor the slope is small, and plain descent is slow: after 100 steps 3.3 of the 9 are left. A step of
 0.1 would do there, but across the valley it is too long: the path swings wider with each step, and diverges. Momentum
 goes both ways at once: where gradients agree, its steps add up to η / (1 - μ), which is 0.1 here; where they change
-sign, they cancel out. It overshoots and swings for a while. Nesterov's steps add up to the same length, and it swings
-less across the valley, as it takes the slope where it is about to be.
+sign, they cancel out. After 20 steps 1.1 of the 9 are left, where plain descent has 7.4. It overshoots and swings for a
+while. Nesterov's steps add up to the same length, and it swings less across the valley, as it takes the slope where it
+is about to be.
 
 Where does each begin to swing? It depends on ηλ alone, the step times the curvature, and on μ. Measured: plain descent
 above ηλ = 1, and it diverges above 2. Momentum swings above (1 - √μ)², which is 0.0026 with μ 0.9, and diverges only
@@ -46,7 +47,7 @@ DIVERGES: dict[str, Callable[[Any], Any]] = {
 
 def run(setting: Setting, seed: int) -> dict[str, Any]:
     """A path with its costs; or, of settings with "momenta", the limits for each. There is no chance in either."""
-    if "momenta" not in setting:
+    if "momentum" in setting:
         return path(setting)
     return {"limits": [limits(setting["optimizer"], mu, setting["epochs"]) for mu in setting["momenta"]]}
 
@@ -162,7 +163,7 @@ def _limits(step: Any, swing: Any, of: dict[str, list[dict[str, float]]]) -> Non
 
 
 FIGURE = Figure(
-    title="Momentum goes ten times as far along the valley, where a step ten times as long diverges across it",
+    title="Momentum's steps add up along the valley, where a step ten times as long diverges across it",
     settings={
         "gradient descent, η 0.01": {"optimizer": "SGD", "lr": 0.01, "momentum": 0.0, "epochs": 100},
         "gradient descent, η 0.1": {"optimizer": "SGD", "lr": 0.1, "momentum": 0.0, "epochs": 100},
@@ -178,7 +179,7 @@ FIGURE = Figure(
     seeds=(0,),
     size=(15, 11),
     shown="There is no chance in it: the seed does not matter.",
-    quick={"epochs": 60},
+    quick={"momenta": (0.0, 0.5, 0.9)},
 )
 
 if __name__ == "__main__":

@@ -242,6 +242,15 @@ def test_what_is_wrong_is_one_line(predict, model, tmp_path):
     assert "required: IMAGE" in predict(status=2).stderr
 
 
+def test_what_comes_after_a_bad_image_is_answered_all_the_same(predict, tmp_path):
+    (tmp_path / "empty.png").touch()
+    for bad in ("empty.png", "none.png", 10000):
+        done = predict(0, bad, 1, status=1)
+        answers = [line.partition(" (")[0].rstrip() for line in done.stdout.splitlines()]
+        assert answers == ["test image 0: 7, right", "test image 1: 2, right"]
+        assert re.match(rf"error: (test image )?{bad}: ", done.stderr)
+
+
 def test_indices_are_of_data_like_the_models(predict, tmp_path):
     images, labels = np.full((12, 3, 3), 9), np.arange(12) % 2
     data = write_data(tmp_path / "other", images, labels, images, labels)

@@ -222,17 +222,22 @@ def guarded(command: Callable[[], int], name: str = "error", where: Callable[[Ex
         _close_output()
         return 1
     except ERRORS as error:
-        text = str(error)
-        if isinstance(error, OSError) and error.filename:
-            meant = near_file(error.filename) if error.errno == errno.ENOENT else ""
-            text = f"{error.filename}: {error.strerror}{meant}"
         place = where(error) if where is not None else ""
-        print(f"{name}:", f"{one_line(text) or type(error).__name__}{place}", file=sys.stderr)
+        print(f"{name}:", worded(error) + place, file=sys.stderr)
         _close_output()
         return 1
     finally:
         for number in heard:
             signal.signal(number, signal.SIG_DFL)
+
+
+def worded(error: Exception) -> str:
+    """What went wrong, in one line."""
+    text = str(error)
+    if isinstance(error, OSError) and error.filename:
+        meant = near_file(error.filename) if error.errno == errno.ENOENT else ""
+        text = f"{error.filename}: {error.strerror}{meant}"
+    return one_line(text) or type(error).__name__
 
 
 def _terminate(*event: Any) -> None:

@@ -12,8 +12,9 @@ where η (eta) is the learning rate. The gradients are what `loss.backward()` le
 
 Weights and biases start as N(0, 1), as in the book. An output neuron may then be saturated, if not from the start then
 after a few steps: its weighted input z is so far below 0 that σ'(z) is almost 0, whatever the digit. It hardly learns,
-and the network never answers its digit, so that accuracy stays at 86 % instead of 95 %, as with seed 17. The run says
-so at its end; `--init scaled` (chapter 3: N(0, 1/fan_in)) is the remedy. `python -m graphs.neuron` shows such a neuron.
+and the network hardly ever answers its digit, so that accuracy stays at 86 % instead of 95 %, as with seed 17. The run
+says so at its end; `--init scaled` (chapter 3: N(0, 1/fan_in)) is the remedy. `python -m graphs.neuron` shows such a
+neuron.
 
 Defaults. η 3, mini-batches of 10 and 30 epochs are the book's. On the validation digits, with seeds 0 to 4, a larger η
 is hardly better:

@@ -7,9 +7,11 @@
 A number is a test digit, by its index; all else an image file, PNG, JPEG, GIF, BMP, TIFF, WebP or PPM. It may be a
 drawing or a photograph of one digit, of any size and in any colours, and is prepared as MNIST's digits were: what is
 drawn is cut out, scaled into 20 of the 28 pixels, and placed with its centre of mass in the middle. `--draw` shows it.
+An image that cannot be read is told, the others are answered, and the exit status is 1.
 """
 
 import argparse
+import functools
 import importlib.util
 import os
 import sys
@@ -20,7 +22,7 @@ from types import ModuleType
 import numpy as np
 
 from tinygrad_mnist import mnist, train
-from tinygrad_mnist.command import guarded
+from tinygrad_mnist.command import guarded, worded
 from tinygrad_mnist.tensor import Array
 from tinygrad_mnist.train import CheckpointError
 
@@ -54,20 +56,24 @@ def _run(options: argparse.Namespace) -> int:
     network, about = settings_of(checkpoint), checkpoint.settings["data"]
     shape = tuple(about["image_shape"])
     model = model_of(checkpoint, network)
-    data: mnist.Dataset | None = None
+
+    @functools.cache
+    def test_images() -> mnist.Dataset:
+        return mnist.load(options.data if options.data is not None else checkpoint.settings.get("source"))
+
+    bad = 0
     for given in options.images:
-        label: int | None = None
-        doubts: list[warnings.WarningMessage] = []
-        if given.isdecimal() and not os.path.exists(given):
-            if data is None:
-                data = mnist.load(options.data if options.data is not None else checkpoint.settings.get("source"))
-            pixels, label = _test_image(data, int(given), shape)
-            name = f"test image {given}"
-        else:
-            if os.path.exists(given) and not os.path.isfile(given):  # a pipe would be waited for
-                raise OSError(f"{given}: not an image that can be read, but a directory or no file; name a PNG file")
-            with warnings.catch_warnings(record=True, action="always") as doubts:
-                pixels, name = read_image(given, shape), given
+        try:
+            if given.isdecimal() and not os.path.exists(given):
+                name = f"test image {given}"
+                pixels, label = _test_image(test_images(), int(given), shape)
+            else:
+                name, label = given, None
+                pixels = _read(given, shape)
+        except (OSError, ValueError) as error:  # the others are answered all the same
+            bad += 1
+            print(f"error: {worded(error)}", file=sys.stderr)
+            continue
         with np.errstate(all="ignore"):  # what overflows shows in the outputs
             outputs = activations(network, model, pixels[None])[0]
         if not np.isfinite(outputs).all():
@@ -75,13 +81,22 @@ def _run(options: argparse.Namespace) -> int:
                 f"{options.model}: its answers are not finite numbers; train anew, with a smaller --lr"
             )
         print(wrapped(f"{name}: {_answer(outputs, label)}"), flush=True)
-        for doubt in doubts:
-            print("warning:", " ".join(str(doubt.message).split()), file=sys.stderr)
         if options.draw:
             from tinygrad_mnist import visualize
 
             print(visualize.digit(pixels, shape, activations=outputs, label=label))
-    return 0
+    return 1 if bad else 0
+
+
+def _read(given: str, shape: tuple[int, int]) -> Array:
+    """The image of a file; what is doubtful about it is told."""
+    if os.path.exists(given) and not os.path.isfile(given):  # a pipe would be waited for
+        raise OSError(f"{given}: not an image that can be read, but a directory or no file; name a PNG file")
+    with warnings.catch_warnings(record=True, action="always") as doubts:
+        pixels = read_image(given, shape)
+    for doubt in doubts:
+        print("warning:", " ".join(str(doubt.message).split()), file=sys.stderr)
+    return pixels
 
 
 def imported(file: str) -> ModuleType:

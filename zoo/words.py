@@ -103,10 +103,10 @@ def grown(epoch: Epoch, network: BaseNetwork) -> str:
 
 
 def never_said(labels: Sequence[int], network: BaseNetwork, sigmoids: bool = True) -> str:
-    """Why classes are never answered, and what to do about it; `sigmoids`: whether that is what the outputs are."""
+    """Why classes are hardly ever answered, and what to do about it; `sigmoids`: whether the outputs are such."""
     one = len(labels) == 1
     *others, last = map(str, labels)
-    what = f"the network never answers {', '.join(others)}{' or ' if others else ''}{last}"
+    what = f"the network hardly ever answers {', '.join(others)}{' or ' if others else ''}{last}"
     if network.cost != "quadratic" or not sigmoids:
         return f"{what}; remedy: {network.shorter_steps}, or another --seed"
     remedy = "" if network.init == "scaled" else "--init scaled, which starts with N(0, 1/fan_in) weights, or "
