@@ -267,7 +267,7 @@ def test_verdict_near_kinks_and_poles():
     )
     text = message(check_gradients, lambda x: tg.relu(x).detach(), np.array([1.0]))
     assert "has no derivative" not in text
-    assert "sqrt[0] has no derivative with respect to input 0[0] here: it is not finite right beside" in (
+    assert "sqrt[0] has no derivative with respect to x[0] here: it is not finite right beside" in (
         message(check_gradients, tg.sqrt, np.array([0.0, 1.0]))
     )
 

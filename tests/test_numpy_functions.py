@@ -681,7 +681,7 @@ def test_an_argument_may_have_its_name_of_numpy_2_0():
 
     t = variable(OPERANDS["v"])
     for args, kwargs in (((t, (3, 1)), {}), ((t,), {"newshape": (3, 1)})):
-        assert interop._translated(reshape, tg.reshape, args, kwargs) == ([t], {"shape": (3, 1)})
+        assert interop._translated(reshape, tg.reshape, args, kwargs).shape == (3, 1)
 
 
 def test_places_may_be_tensors_of_integers():

@@ -989,7 +989,7 @@ class TestMistakesInOwnOps:
 
     @pytest.mark.parametrize("domain", [tg.Domain(), (-1, 1), (), [tg.Domain()]])
     def test_a_domain_that_is_none_is_refused_when_the_op_is_made(self, domain):
-        with refused(TypeError, "my_odd", "a tuple with a Domain for each input (1)"):
+        with refused(TypeError, "my_odd", "a tuple of 1 Domain"):
             unary("my_odd", lambda x: x, lambda g, out, x: g, domain=domain)
         assert "my_odd" not in OPS
 

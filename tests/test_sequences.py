@@ -257,7 +257,7 @@ def test_what_is_refused_is_named():
         ("interp", "vectors"): lambda: np.interp(x, P, V[:2]),
         ("nan_to_num", "copy"): lambda: np.nan_to_num(x, copy=False),
         ("prod", "axis 5"): lambda: np.prod(x, 5),
-        ("cumsum", "dtype"): lambda: np.cumsum(x, dtype=np.float32),
+        ("cumsum", "dtype"): lambda: np.cumsum(x, dtype=np.int64),
         ("sort", "order"): lambda: np.sort(x, order="a"),
     }.items():
         with refused((TypeError, ValueError, IndexError), *words):

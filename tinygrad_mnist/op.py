@@ -278,7 +278,7 @@ def _define(
     domains = domain[:arity] if isinstance(domain, tuple) else None
     good = all(type(d) is Domain and isinstance(d.away, tuple) for d in domains or ())
     if domain is not None and not (good and domains and len(domains) == arity):
-        raise TypeError(f"op {name!r}: domain is a tuple with a Domain for each input ({arity}), got {domain!r}")
+        raise TypeError(f"op {name!r}: domain is a tuple of {arity} Domain(away=(0,)), got {domain!r}")
     op = Op(name, forward, rules, defaults, arity, sign or name, view, domains, hint, c)
     function = op.function = _function_of(op, caller)
     function.__doc__ = doc

@@ -1,3 +1,3 @@
 """Which version of tinygrad_mnist this is: the one place that says so, read by the build too."""
 
-__version__ = "0.2.0.dev0"
+__version__ = "0.2.0"

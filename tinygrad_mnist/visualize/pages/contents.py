@@ -66,7 +66,7 @@ class Contents:
         self.node_of = {t: i for i, node in enumerate(self.nodes) for t in node.stands_for}
         self.walk: Walk = walk(self.tensors, output, self.names, optimizer)
         self.output, self.optimizer = output, optimizer
-        self.rule = str(optimizer) if optimizer is not None else f"a plain step of length {LR}"
+        self.rule = type(optimizer).__name__ if optimizer is not None else f"a plain step of length {LR}"
         self.code = sources(self.tensors, output)
         self.program = statements(self.tensors, output, self.names, optimizer)
         self.title = f"One training step, slowed down: {self.names[output]}"

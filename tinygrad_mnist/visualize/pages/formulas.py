@@ -50,7 +50,7 @@ class Formula:
     def lines(self, p: str, gradient: str, before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, str]:
         """The right sides, where the operands are called so, by what they compute."""
         if self.change is None:
-            return {CHANGE: f"the change of {self.optimizer}"}
+            return {CHANGE: f"the change of {type(self.optimizer).__name__}"}
         known = {self.p: p, self.gradient: gradient, **{t: before[name] for name, t in self.before.items()}}
         applied = self.seen.applications
         new = {name: t for name, t in self.after.items() if t is not self.before.get(name)}

@@ -45,7 +45,7 @@ def _of_buffer(b: Buffer, text: NumPyText) -> str:
         if kept is b:
             return f"the new {place.source.name}, which is kept for the next step"
     if isinstance(b.source, Slot):
-        return f"the {b.source.name} that {b.source.optimizer} has kept for {b.source.key.name}"
+        return f"the {b.source.name} that {type(b.source.optimizer).__name__} has kept for {b.source.key.name}"
     if isinstance(b.source, Tensor) and b.source.name:
         return f"the array of {b.source.name} itself"
     if b.kind == "constant":

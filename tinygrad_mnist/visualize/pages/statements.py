@@ -58,7 +58,7 @@ class _Recorder(Recorder):
         return self.at
 
     def _change(self, optimizer: Optimizer, group: dict[str, Any], p: Tensor, gradient: Tensor) -> None:
-        self.at = f"{optimizer}.step() of {self.names[id(p)]}"
+        self.at = f"{type(optimizer).__name__}.step() of {self.names[id(p)]}"
         super()._change(optimizer, group, p, gradient)
 
 
@@ -90,7 +90,7 @@ def statements(
         if twin is not None:
             twin.zero_grad()
             made.backward(retain_graph=True)
-            text(f"{twin}.step()")
+            text(f"{type(twin).__name__}.step()")
             twin.step()
         return made
 
@@ -111,7 +111,7 @@ def statements(
     whose = {made: t for t, made in (*own.items(), *buffers.items())}
     gradients = {whose[made]: b for made, b in recorder.complete.items() if made in whose}
     texts = _by_purpose(program, tensors, names, gradients)
-    texts |= {comment(f"{twin}.step() of {names[t]}"): (UPDATE, t) for t in trained}
+    texts |= {comment(f"{type(twin).__name__}.step() of {names[t]}"): (UPDATE, t) for t in trained}
     python = NumPyText(program, "")
     written = "\n".join(python.function).split("\n")
     known = {recorder._buffer(result): f"the value of {names[t]}" for t, result in buffers.items()}
@@ -189,7 +189,7 @@ def _twin(optimizer: Optimizer, copies: Mapping[Tensor, Tensor]) -> Optimizer:
     twin._taken = taken
     twin._groups = tuple(
         Group(
-            str(optimizer),
+            type(optimizer).__name__,
             taken,
             optimizer.kinds,
             {name: value for name, value in group.items() if name != "params"},
