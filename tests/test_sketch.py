@@ -367,6 +367,14 @@ def test_a_step_of_ones_own_is_the_optimizers_step(session: Session) -> None:
     assert most["now"] == float(twin.model.state_dict()[most["name"]][place])
     assert most["by"] == pytest.approx(most["now"] - most["was"])
     assert session.state()["own_steps"] == 1
+    assert result["kept"] == []
+
+
+def test_what_acts_on_in_a_step_of_ones_own_is_told(data: mnist.Dataset) -> None:
+    session = Session(ZooSubject(data, Network1()))
+    image = session.subject.data.validation.images[0]
+    assert session.learn(image, 5)["kept"] == []
+    assert session.learn(image, 5)["kept"] == ["velocity"]
 
 
 def test_steps_of_ones_own_are_counted_apart(session: Session) -> None:

@@ -267,6 +267,7 @@ class Session:
         with self.still():
             before = self._look(pixels, label)
             weights = {name: p.data.copy() for name, p in training.model.named_parameters()}
+            kept = sorted({name for state in training.optimizer.state.values() for name in state})
             parts = [(part, part.training) for part in training.model.modules()]
             training.model.train()
             with np.errstate(over="ignore", invalid="ignore"):
@@ -283,6 +284,7 @@ class Session:
                 "after": self._look(pixels, label),
                 **moved(weights, after),
                 "norms": norms(training.model),
+                "kept": kept,
                 "tiles": None,
             }
             if self.weights is not None:

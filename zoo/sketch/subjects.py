@@ -80,7 +80,7 @@ PRESETS = (
     ),
     Preset(
         "five layers, where gradients vanish", "network", {"hidden": "30 30 30 30", "init": "scaled"},
-        "Take one step, and compare the norms of the gradient, from the last layer back to the first.",
+        "Take one step, and compare the norms of the gradient, from the last layer to the first. Later they even out.",
     ),
 )  # fmt: skip
 

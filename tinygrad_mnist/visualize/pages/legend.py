@@ -43,7 +43,8 @@ def _of_values(text: NumPyText) -> Iterator[tuple[str, str]]:
 def _of_buffer(b: Buffer, text: NumPyText) -> str:
     for kept, place in text.program.stores:
         if kept is b:
-            return f"the new {place.source.name}, which is kept for the next step"
+            over = ", in the memory of the old one" if text.plan.places.get(b) is place else ""
+            return f"the new {place.source.name}, kept for the next step{over}"
     if isinstance(b.source, Slot):
         return f"the {b.source.name} that {type(b.source.optimizer).__name__} has kept for {b.source.key.name}"
     if isinstance(b.source, Tensor) and b.source.name:

@@ -185,10 +185,12 @@ def _courses(page: Contents) -> dict[str, Any]:
         f"rate: {name} goes from {ours.outputs[0].item():.4g} to {ours.outputs[-1].item():.4g}, and to "
         f"{plain.outputs[-1].item():.4g} with plain SGD.",
     ]
+    if ours.outputs[-1].item() > plain.outputs[-1].item():
+        why.append("Longer steps are not always better: on these data, with this learning rate, plain SGD gets lower.")
     if u is not None and u.place is not None:
         words = (
-            f"On the right w = {at(page.names[u.p], u.place)} by {rule}: its step is no fixed multiple of its "
-            "gradient, as what has been kept from earlier steps acts on."
+            f"The last three columns are of w = {at(page.names[u.p], u.place)} by {rule}: its step is no fixed "
+            "multiple of its gradient, as what has been kept from earlier steps acts on."
         )
         if against:
             words += (

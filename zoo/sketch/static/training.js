@@ -131,7 +131,7 @@ export function moved(result, label) {
   const some = result.parameters.reduce((n, p) => n + p.moved, 0);
   const row = (...cells) => element("tr", {}, ...cells.map((cell, i) => element(i ? "td" : "th", {}, cell)));
   $("moved").replaceChildren(
-    element("p", {}, `Cost ${text(before.cost, 4)} → ${text(after.cost, 4)}; the output for ${label} ${text(before.layers.at(-1).activations[label])} → ${text(after.layers.at(-1).activations[label])}; it says ${before.answer === after.answer ? "still" : `${before.answer} →`} ${after.answer}. ${whole(some)} of ${whole(all)} weights moved.`),
+    element("p", {}, `Cost ${text(before.cost, 4)} → ${text(after.cost, 4)}; the output for ${label} ${text(before.layers.at(-1).activations[label])} → ${text(after.layers.at(-1).activations[label])}; it ${before.answer === after.answer ? "still says" : `says ${before.answer} →`} ${after.answer}. ${whole(some)} of ${whole(all)} weights moved.${result.kept.length ? ` Not by this digit alone: the optimizer keeps ${result.kept.join(" and ")} from the steps before, which acts on.` : ""}`),
     element("details", {}, element("summary", {}, "which weights, and by how much"),
       element("table", {}, row("", "‖gradient‖", "‖change‖", "largest"),
         ...result.parameters.map((p) => row(p.name, text(result.norms[p.name], 4), text(p.norm, 4), text(p.largest, 4)))),
