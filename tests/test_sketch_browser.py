@@ -315,7 +315,7 @@ def test_being_right_by_chance_is_not_called_right_alone(opened: Any, data: mnis
     share = np.mean(data.validation.labels == 3)
     assert "a 3? Right, by chance: by 0.001 to 3e-4 for 0. No output reaches 0.5." in verdict
     assert f"When it says 3, it is right in {100 * share:.0f} %." in verdict
-    assert window.texts("#lost")[0].startswith("⚑ Never recognized: 0, 1, 2, 4, 5, 6, 7, 8, 9;")
+    assert window.texts("#lost")[0].startswith("⚑ Not recognized yet, and saturated: 0, 1, 2, 4, 5, 6, 7, 8, 9;")
 
 
 def test_what_a_hidden_neuron_looks_for(opened: Any, data: mnist.Dataset) -> None:

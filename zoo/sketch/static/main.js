@@ -12,6 +12,7 @@ let neuron = null; // which is shown large
 const tiles = new network.Tiles($("tiles"), (i) => { neuron = i === neuron ? null : i; large(); });
 const pad = new Pad($("pad"), () => { example = null; tell(""); chosen(); look(); });
 
+const SEVERAL = "There seem to be several digits, of which one was read.";
 const tell = (words) => { $("note").textContent = words || "\u00a0"; };
 const digit = () => (example === null ? { drawing: pad.bytes(), label } : { example, label });
 
@@ -25,7 +26,8 @@ const look = latest(async () => {
     if (pad.empty) return;
     looked = steps(seen);
     network.show(seen, label, tiles, state);
-    if (seen.several) tell("There seem to be several digits, of which one was read.");
+    if (seen.several) tell(SEVERAL);
+    else if ($("note").textContent === SEVERAL) tell(""); // of a drawing that has changed since
   } catch (error) {
     tell(error.message);
   }

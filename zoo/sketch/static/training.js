@@ -46,7 +46,7 @@ export function show(state) {
   $("status").textContent = `${state.status} · step ${whole(state.step)}${own} · epoch ${epoch} · η ${state.rate.toPrecision(3).replace(/\.?0+$/, "")}`;
   if (state.fault) $("fault").textContent = `${state.fault}; start anew`;
   else if ($("fault").textContent.endsWith("; start anew")) $("fault").textContent = "";
-  $("lost").textContent = lost(state.lost);
+  $("lost").textContent = lost(state.lost, state.step + state.own_steps > 0);
   $("before").replaceChildren(...before(state));
   $("plots").replaceChildren(...curves(state));
   bars($("recall"), state.recall, Object.fromEntries(state.recall.map((_, i) => [i, state.lost.some((each) => each.label === i) ? "wanted" : "answer"])),
@@ -88,12 +88,12 @@ function before({ former, settings }) {
 }
 
 /** What is said of digits that are never recognized, as their outputs are saturated. */
-function lost(all) {
+function lost(all, begun) {
   if (!all.length) return "";
   const labels = all.map((each) => each.label).join(", "), slopes = all.map((each) => each.slope);
   const outputs = all.length === 1 ? `its output is ${text(all[0].output)} on images of it, its slope σ′ ${text(slopes[0])}`
     : `on images of their own their outputs have slopes σ′ from ${text(Math.min(...slopes))} to ${text(Math.max(...slopes))}`;
-  return `⚑ Never recognized: ${labels}; ${outputs}. No more of the gradient gets through.`;
+  return `⚑ ${begun ? "Never recognized" : "Not recognized yet"}, and saturated: ${labels}; ${outputs}. No more of the gradient gets through.`;
 }
 
 /** The settings as a form, made again only where there are others. */
