@@ -457,6 +457,22 @@ def test_the_form_of_an_own_op_is_used_once_it_agrees(
     assert [bool(re.search(says, message)) for message in said.messages] == [True] * bool(says)
 
 
+def test_without_a_compiler_no_form_is_to_blame(
+    table: Any, said: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def absent() -> Any:
+        raise native.NativeError("there is no C compiler")
+
+    monkeypatch.setattr(native, "compiler", absent)
+    cubed = tg.unary("cubed", lambda x: x**3, lambda g, out, x: g * 3 * x**2, c="{x} * {x} * {x}")
+    step = compile(lambda x: (cubed(x) + cubed(2 * x)).sum(), backend="c")
+    x = np.ones(3, F)
+    assert [step(x).item() for _ in range(5)] == [27.0] * 5
+    assert step.replays == 2
+    assert [message.partition(":")[0] for message in said.messages] == ["compile"]
+    assert "uses NumPy in place of C: there is no C compiler" in said.messages[0]
+
+
 def network(make: Any, cost: Any, sizes: tuple[int, ...] = (20, 15, 10), activation: Any = tg.sigmoid) -> Any:
     rng = np.random.default_rng(0)
     layers: list[Any] = []

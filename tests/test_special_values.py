@@ -238,7 +238,7 @@ def compared() -> tuple[int, list[Number]]:
                         count += 1
                         if not agree(x, y, order):
                             point = point_of(case, i, len(mine[key]))
-                            different.append(Number(peer, order, case.name, point, case.params, x, y))
+                            different.append(Number(peer, order, case.name, point, dict(case.params), x, y))
     return count, different
 
 

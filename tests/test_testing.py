@@ -462,6 +462,20 @@ def test_a_wrong_form_in_c_is_found(table: None, form: str, message: str) -> Non
     assert "\n" not in str(caught.value)
 
 
+def test_a_form_in_c_of_an_op_with_parameters_is_left_to_numpy(table: None) -> None:
+    leaky = tg.unary(
+        "leaky",
+        lambda x, slope=0.5: np.where(x > 0, x, slope * x),
+        lambda g, out, x, slope: g * tg.where(x > 0, 1, slope),
+        domain=(tg.Domain(away=(0,)),),
+        c="no C",
+    )
+    check_op(leaky)
+    step = tg.compile(lambda x: (leaky(x) + leaky(2 * x) + x).sum(), backend="c")
+    assert [step(np.array([-1.0, 1.0])).item() for _ in range(5)] == [1.5] * 5
+    assert step.replays == 2
+
+
 # --- wrong use, and what users of other functions need ---
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,7 @@ class PyTorch:
         pool, relu = torch.nn.MaxPool2d(2), torch.nn.ReLU()
         self.network = torch.nn.Sequential(first, relu, pool, second, relu, pool, torch.nn.Flatten(), output)
         self.optimizer = torch.optim.SGD(self.network.parameters(), lr=LR)
+        self.forward: Callable[..., Any] = self.cost
 
     def cost(self, x: Any, y: Any) -> Any:
         """Cross-entropy of softmax."""
@@ -77,7 +79,7 @@ class PyTorch:
 
     def step(self, x: Array, y: Array) -> Any:
         """An ordinary training step."""
-        cost = self.cost(self.torch.from_numpy(x).reshape(-1, 1, 28, 28), self.torch.from_numpy(y))
+        cost = self.forward(self.torch.from_numpy(x).reshape(-1, 1, 28, 28), self.torch.from_numpy(y))
         self.optimizer.zero_grad()
         cost.backward()
         self.optimizer.step()
@@ -90,7 +92,7 @@ class TorchCompiled(PyTorch):
     def __init__(self) -> None:
         super().__init__()
         self.torch._dynamo.reset()
-        self.cost = self.torch.compile(self.cost, dynamic=False)  # type: ignore[method-assign]
+        self.forward = self.torch.compile(self.cost, dynamic=False)
 
 
 class Jax:

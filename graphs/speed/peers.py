@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,7 @@ class PyTorch(Contestant):
             layers += [layer, torch.nn.Sigmoid()]
         self.network = torch.nn.Sequential(*layers)
         self.optimizer = torch.optim.SGD(self.network.parameters(), lr=LR)
+        self.forward: Callable[..., Any] = self.cost
 
     def cost(self, x: Any, y: Any) -> Any:
         """The quadratic cost."""
@@ -43,7 +44,7 @@ class PyTorch(Contestant):
 
     def step(self, x: Array, y: Array) -> Any:
         """An ordinary training step."""
-        cost = self.cost(self.torch.from_numpy(x), self.torch.from_numpy(y))
+        cost = self.forward(self.torch.from_numpy(x), self.torch.from_numpy(y))
         self.optimizer.zero_grad()
         cost.backward()
         self.optimizer.step()
@@ -64,7 +65,7 @@ class TorchCompiled(PyTorch):
         super().__init__(parameters)
         os.environ["OMP_NUM_THREADS"] = "1"
         self.torch._dynamo.reset()  # else it compiles for sizes that change from the second size on
-        self.cost = self.torch.compile(self.cost, dynamic=False)  # type: ignore[method-assign]
+        self.forward = self.torch.compile(self.cost, dynamic=False)
 
 
 class Jax(Contestant):

@@ -23,8 +23,9 @@ import json
 import math
 import operator
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,7 +56,7 @@ class Case(NamedTuple):
     arguments: tuple[Any, ...]
     torch: Function | None
     jax: Function | None
-    params: dict[str, Any] = {}  # noqa: RUF012 (never written into)
+    params: Mapping[str, Any] = MappingProxyType({})
     elementwise: bool = True
 
     @property

@@ -120,9 +120,7 @@ class Schedule:
     def _checked_rate(self, first: float) -> float:
         rate = self._rate(first)
         if not is_rate(rate):
-            raise ValueError(
-                f"{type(self).__name__}: expected rate({first:g}, {self.epoch}) to be a number >= 0, got {rate!r}"
-            )
+            raise ValueError(f"{self._kind}: expected rate({first:g}, {self.epoch}) to be a number >= 0, got {rate!r}")
         return rate
 
     def _rate(self, first: float) -> float:

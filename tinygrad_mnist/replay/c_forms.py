@@ -99,10 +99,11 @@ def formula(i: Instruction) -> str:
 def is_trusted(op: Op, dtype: np.dtype[Any]) -> bool:
     """Whether the form in C gives what the forward function gives, on a sample of the op's domain; else that is logged.
 
-    Audits compare the NumPy program with the step, and would not find it.
+    Audits compare the NumPy program with the step, and would not find it. NativeError: there is no compiler.
     """
     if op.domain is None or dtype.kind != "f":
         return False
+    native.compiler()  # without one the form is not to blame
     try:
         wrong = disagreement(op, sample(op.domain, dtype))
     except native.NativeError as error:

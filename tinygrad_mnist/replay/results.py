@@ -22,7 +22,7 @@ class _Refused:
 
 
 _COMPILED = Op("compiled", lambda: None, (), {}, 0, "compiled", False, None, None)
-_COMPILED.rules = _Refused()
+_COMPILED.rules = _Refused()  # afterwards, as an op looks through its rules when it is made
 
 
 class Graphed:

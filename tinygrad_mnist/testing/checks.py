@@ -148,8 +148,13 @@ def _check_float32(case: Case, variables: Sequence[Array]) -> None:
 
 
 def _check_c(case: Case) -> None:
-    """Check that the op's form in C gives what its forward function gives; without a compiler that is left out."""
+    """Check that the op's form in C gives what its forward function gives.
+
+    Left out without a compiler, and with parameters, of which the form knows nothing: then `compile` does not use it.
+    """
     assert case.op is not None
+    if case.op.defaults:
+        return
     plain = [x for x in case.args if not isinstance(x, bool | np.bool) and np.asarray(x).dtype.kind in "fiu"]
     for dtype in (np.float32, np.float64) if len(plain) == len(case.args) else ():
         args = [np.ascontiguousarray(x, dtype) for x in np.broadcast_arrays(*plain)]
