@@ -91,9 +91,12 @@ def as_expected(done: Done, status: int) -> Done:
     return done
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """A browser, in which nothing is kept. CI requires it, others may skip what needs it."""
+    """A browser, in which nothing is kept. CI requires it, others may skip what needs it.
+
+    Of one file, as until it is closed the thread runs playwright's event loop, in which other tests' cannot run.
+    """
     program = shutil.which("chromium")
     if not os.environ.get("CI"):
         if program is None:

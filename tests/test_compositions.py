@@ -28,6 +28,9 @@ REPEATED = composition(
     [1.0, 2.0], lines=[("getitem", ("a",), {"index": (np.array([0, 0, 1]),)}), ("mul", ("t0", "t0"))]
 )
 STRETCHED = composition([[1.0], [2.0]], [3.0, 4.0, 5.0], lines=[("mul", ("a", "b")), ("sum", ("t0",), {"axis": 0})])
+SATURATED = composition(  # a second derivative of 4e-7 beside one of 0.1
+    [0.0, 0.0, 0.0], [2.25, 3.25, 3.25], lines=[("cumsum", ("b",), {"axis": None}), ("tanh", ("t0",))]
+)
 
 
 @more
@@ -36,6 +39,7 @@ STRETCHED = composition([[1.0], [2.0]], [3.0, 4.0, 5.0], lines=[("mul", ("a", "b
 @example(POWERS)
 @example(REPEATED)
 @example(STRETCHED)
+@example(SATURATED)
 def test_derivatives_of_compositions(composition):
     check_derivatives(composition, *composition.inputs)
 

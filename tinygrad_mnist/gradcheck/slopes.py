@@ -27,7 +27,7 @@ DIRECTIONS = 3  # larger ones along so many random directions
 ROUNDING = 64 * float(np.finfo(np.float64).eps)  # of some dozens of operations, relative to their results,
 UNDERFLOW = 64 * float(np.finfo(np.float64).smallest_subnormal)  # and where those are hardly more than 0
 COARSE = 1e-3  # the largest part of a slope that rounding may leave uncertain,
-NOTHING = 1e-9  # unless that is less than this part of the largest slope
+NOTHING = 1e-7  # unless that is less than this part of the largest slope; differences of gradients leave some 1e-9
 NEARBY = 1 / 8  # how far off a result is looked at, to know whether it depends on x
 
 ANALYTIC = frozenset(
