@@ -12,39 +12,34 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, nullcontext
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
 from . import mnist
+from .batches import Watched, step_costs
 from .checkpoint import Checkpoint as Checkpoint
 from .checkpoint import CheckpointError as CheckpointError
 from .checkpoint import Epoch as Epoch
 from .checkpoint import load as load
 from .checkpoint import save as save
 from .convert import in_one_line
-from .dataset import check_classes, check_finite, rows_of_batches, sorted_by_class
+from .dataset import check_finite, sorted_by_class
 from .losses import softmax_cross_entropy
 from .mode import no_grad
 from .nn import Module
 from .ops import softmax
 from .optim import Optimizer, Schedule, clip_grad_norm
-from .replay import Compiled, compile
+from .replay import compile
 from .tensor import Array, Tensor, leaf, values
 from .threads import one_thread
 
 SAMPLE = 10_000
 """On how many training examples, the first ones, the training accuracy and the saturation are measured."""
-
-
-_AT_ONCE = 64
-"""How many steps a compiled training takes at once, at most: progress is so much ahead."""
 
 
 class DivergedError(ArithmeticError):
@@ -104,8 +99,24 @@ def fit(
     _check(model, data, cost, optimizer, schedule, epochs, done)
     for doubt in _doubts(data):
         warnings.warn(doubt, stacklevel=2)
+    step = _step(model, cost, optimizer, max_norm)
+    train_on = step if backend == "eager" else compile(step, backend=backend)
     rows = np.eye(data.n_classes, dtype=optimizer.groups[0]["params"][0].dtype)
+    for number in range(done + 1, epochs + 1):
+        start, lr = time.perf_counter(), optimizer.groups[0]["lr"]
+        batches = Watched(data, batch_size, rng, progress, f"epoch {number}/{epochs}")
+        if isinstance(model, Module):
+            model.train()
+        mean = _mean_cost(step_costs(train_on, batches, rows, last=number == epochs), batches, number, lr)
+        if isinstance(model, Module):
+            model.eval()
+        record = _measure(model, data, cost, number, mean, lr, start)
+        if schedule is not None:
+            schedule.step(record)
+        yield record
 
+
+def _step(model: Any, cost: Any, optimizer: Optimizer, max_norm: float | None) -> Callable[[Tensor, Tensor], Tensor]:
     def step(images: Tensor, targets: Tensor) -> Tensor:
         loss = cost(model(images), targets)
         if not isinstance(loss, Tensor) or loss.size != 1:
@@ -114,52 +125,29 @@ def fit(
             )
         optimizer.zero_grad()
         loss.backward()
-        if max_norm is not None:
-            clip_grad_norm(
-                optimizer._members(), max_norm
-            )  # not its groups, whose options the step would then depend on
+        if max_norm is not None:  # not of the groups' parameters: the step would depend on their options, too
+            clip_grad_norm(optimizer._members(), max_norm)
         optimizer.step()
         return loss
 
-    train_on = step if backend == "eager" else compile(step, backend=backend)
-    images, labels = data.train.images, data.train.labels
-    for number in range(done + 1, epochs + 1):
-        start, lr = time.perf_counter(), optimizer.groups[0]["lr"]
-        batches: Iterable[Any] = (_Batch(images, labels, r) for r in rows_of_batches(len(labels), batch_size, rng))
-        bar: Any = None
-        if progress is not None:
-            steps, given = math.ceil(len(labels) / batch_size), _Given(data.n_classes)
-            bar = progress(map(given.noted, batches), total=steps, desc=f"epoch {number}/{epochs}")
-            batches = given.handed_on(bar)
-        costs = _costs(train_on, batches, rows, last=number == epochs)
-        total, seen, steps = 0.0, 0, 0
-        if isinstance(model, Module):
-            model.train()
-        tell = getattr(bar, "set_postfix_str", None)
-        closed = closing(bar) if hasattr(bar, "close") else nullcontext()
-        with closed, one_thread(), np.errstate(over="ignore", invalid="ignore"):  # what overflows shows in the cost
-            for value, batch in costs:
-                steps += 1
-                if not math.isfinite(value):
-                    check_finite(f"fit: epoch {number}, step {steps}: images", next(iter(batch)))
-                    raise DivergedError(
-                        f"epoch {number}, step {steps}: the cost is {value}; {_remedy(number, steps, lr)}"
-                    )
-                size = len(batch.rows if isinstance(batch, _Batch) else batch[1])
-                total += value * size
-                seen += size
-                if tell is not None and steps % 50 == 0:  # of which the bar shows one in a few hundred
-                    tell(f"cost {total / seen:.4g}", refresh=False)
-        if not seen:
-            raise ValueError(
-                f"fit: progress: handed on no batch of epoch {number}; return the batches that it is given"
-            )
-        if isinstance(model, Module):
-            model.eval()
-        record = _measure(model, data, cost, number, total / seen, lr, start)
-        if schedule is not None:
-            schedule.step(record)
-        yield record
+    return step
+
+
+def _mean_cost(costs: Iterator[tuple[float, Any, int]], batches: Watched, number: int, lr: float) -> float:
+    """Go through an epoch's steps; the mean of their costs over the examples that were trained on."""
+    total, seen = 0.0, 0
+    with batches, one_thread(), np.errstate(over="ignore", invalid="ignore"):  # what overflows shows in the cost
+        for steps, (value, batch, size) in enumerate(costs, 1):
+            if not math.isfinite(value):
+                check_finite(f"fit: epoch {number}, step {steps}: images", next(iter(batch)))
+                raise DivergedError(f"epoch {number}, step {steps}: the cost is {value}; {_remedy(number, steps, lr)}")
+            total += value * size
+            seen += size
+            if steps % 50 == 0:  # of which a bar shows one in a few hundred
+                batches.tell(f"cost {total / seen:.4g}")
+    if not seen:
+        raise ValueError(f"fit: progress: handed on no batch of epoch {number}; return the batches that it is given")
+    return total / seen
 
 
 def _as_cost(loss: Any) -> str:
@@ -176,57 +164,6 @@ def _remedy(epoch: int, step: int, lr: float) -> str:
     if (epoch, step) == (1, 1):
         return "nothing was learned yet: `with visualize.detect_anomaly():` around one call of the cost names the op"
     return f"try a learning rate below {lr:g}"
-
-
-class _Batch:
-    """Images and their labels, taken out of a split when they are looked at."""
-
-    def __init__(self, images: Array, labels: Array, rows: Array) -> None:
-        self.images, self.labels, self.rows = images, labels, rows
-
-    def __iter__(self) -> Iterator[Array]:
-        yield self.images.take(self.rows, 0)
-        yield self.labels.take(self.rows)
-
-    def __len__(self) -> int:
-        return 2
-
-    def __getitem__(self, place: int) -> Array:
-        return list(self)[place]
-
-
-def _costs(step: Any, batches: Iterable[Any], rows: Array, *, last: bool) -> Iterator[tuple[float, Any]]:
-    """Train with each batch; its cost, and the batch.
-
-    A compiled step takes many at a time. At the last two of a training, of which one may be smaller, it is audited.
-    """
-    if not isinstance(step, Compiled):
-        for batch in batches:
-            images, labels = batch
-            yield step(leaf(images), leaf(rows.take(labels, 0))).item(), batch
-        return
-    held: list[Any] = []
-    for batch in batches:
-        held.append(batch)
-        if len(held) == _AT_ONCE + 2:
-            yield from _compiled_costs(step, held[:-2], rows)
-            del held[:-2]
-    yield from _compiled_costs(step, held[:-2], rows)
-    if last:
-        step.audit_next()
-    yield from _compiled_costs(step, held[-2:], rows)
-
-
-def _compiled_costs(step: Compiled, batches: Sequence[Any], rows: Array) -> Iterator[tuple[float, Any]]:
-    for ours, group in itertools.groupby(batches, key=lambda batch: isinstance(batch, _Batch)):
-        if not ours:
-            yield from ((step(images, rows.take(labels, 0)).item(), (images, labels)) for images, labels in group)
-            continue
-        known = list(group)
-        order = np.concatenate([batch.rows for batch in known])
-        images, labels = (known[0].images, order), (rows, known[0].labels.take(order))
-        costs = step.epoch(images, labels, batch_size=len(known[0].rows))
-        yield from zip(map(float, itertools.chain.from_iterable(costs)), known, strict=False)
 
 
 def _check(model: Any, data: Any, cost: Any, optimizer: Any, schedule: Any, epochs: Any, done: Any) -> None:
@@ -269,42 +206,6 @@ def _doubts(data: mnist.Dataset) -> Iterator[str]:
     largest = images.max()
     if images.dtype.kind in "fu" and 1 < largest < 2**16 and not (images % 1).any():
         yield f"fit: data: the pixels are whole numbers up to {largest:g}; divide them, as networks learn from 0 to 1"
-
-
-class _Given:
-    """What `progress` was given to go through, so that batches of its own are checked."""
-
-    def __init__(self, n_classes: int) -> None:
-        self.n_classes, self.last = n_classes, None
-
-    def noted(self, batch: Any) -> Any:
-        """A batch that it is given."""
-        self.last = batch
-        return batch
-
-    def handed_on(self, returned: Any) -> Iterator[Any]:
-        """An iterator over the batches that it hands on."""
-        try:
-            return map(self._checked, returned)
-        except TypeError:
-            raise TypeError(
-                f"fit: progress: expected an iterable over the batches, got {in_one_line(returned)}; return the batches"
-            ) from None
-
-    def _checked(self, batch: Any) -> Any:
-        return batch if batch is self.last else _checked_batch(batch, self.n_classes)
-
-
-def _checked_batch(batch: Any, n_classes: int) -> tuple[Array, Array]:
-    try:
-        images, labels = batch
-        split = mnist.Split(images, labels)
-        check_classes("labels", split.labels, n_classes)
-        if len(split) == 0:
-            raise ValueError("it is empty")
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"fit: progress: expected batches of images and labels, got another ({error})") from None
-    return split.images, split.labels
 
 
 @one_thread()
