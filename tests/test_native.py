@@ -309,6 +309,25 @@ def test_what_is_laid_out_in_another_way_is_read_as_it_lies(name: str) -> None:
     close(courses[1], courses[0])
 
 
+def test_variables_of_a_loop_have_no_memory(said: pytest.LogCaptureFixture) -> None:
+    @compile(backend="c")
+    def step(x: Tensor) -> Tensor:
+        loose = tg.exp(x) * 2
+        kept = loose + 1
+        return kept @ kept.T + loose.sum()
+
+    x = np.linspace(-1, 1, 9, dtype=F).reshape(3, 3)
+    expected = [step.step(x) for _ in range(5)]
+    for found, other in zip([step(x) for _ in range(5)], expected, strict=True):
+        close(values(found), values(other))
+    assert step.replays
+    assert in_c(step)
+    assert not said.messages
+    made = re.findall(r"^(\w+) = ndarray\(\(3, 3\)", step.source, re.MULTILINE)
+    assert "exp_1" not in made, "a variable"
+    assert {"mul", "add_1"} <= set(made), "what a sum and a product read"
+
+
 def test_memory_that_c_takes_to_be_aligned_is() -> None:
     packed = np.ones((3, 3), [("a", F), ("b", np.uint8)])["a"]
     odd = np.ones(37, np.uint8)[1:].view(F).reshape(3, 3)

@@ -42,6 +42,7 @@ class Piece:
         pointers: the arrays of the Python text that it is called with: by name, the name in C and the type.
         products: the functions that its products call, by name.
         scratches: memory that it needs: name, shape and dtype.
+        scalars: what is a variable of a loop, and needs no memory.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Piece:
         self.pointers: dict[str, tuple[str, str]] = {}
         self.products: dict[str, str] = {}
         self.scratches: list[tuple[str, tuple[int, ...], np.dtype[Any]]] = []
+        self.scalars: set[Buffer] = set()
         self.used: dict[str, None] = {}  # those of the part that is being written
         self.loop: list[Instruction] = []
         self.lines: list[str] = []
@@ -155,6 +157,8 @@ class Piece:
             self.lines.append(f"{indent}const {TYPES[out.dtype]} {local} = {value};")
             if self.sharing.is_needed_after(loop, i):
                 self.lines.append(f"{indent}{self._element(out, places)} = {local};")
+            else:
+                self.scalars.add(out)
             made[out] = local
         while len(indent) > 4:
             indent = indent[4:]

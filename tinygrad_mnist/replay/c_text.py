@@ -55,6 +55,7 @@ class CText(NumPyText):
         copied = [b for b in self.program.arguments if math.prod(b.shape) <= LARGEST_COPY and b not in late]
         self.copies = {b: self._unique(f"{b.name}_given") for b in copied}
         text = super()._function()
+        self.scalars = {b for piece in self.pieces for b in piece.scalars} - {b.base for b in self.buffers}
         if self._is_one():
             text += self._steps()
         self.c = "\n".join([PRELUDE.rstrip(), *self.products.values(), *self.functions])
@@ -161,6 +162,9 @@ int {name}(void **p, char **data, const long long **rows, {kind} *costs, int n) 
         if not all(map(self._is_fixed, every(i))) or not has_form(i):
             return False
         return not (is_loop(i) and self.sharing.overlaps(i))
+
+    def _lies_in_memory(self, b: Buffer) -> bool:
+        return b not in self.scalars
 
     def _memory(self) -> Iterator[_Entry]:
         for b in self.copies:

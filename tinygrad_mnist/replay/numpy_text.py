@@ -299,17 +299,21 @@ class NumPyText:
 
     def _blocks(self) -> Iterator[_Entry]:
         """One piece of memory; what is at one place there is needed at different times."""
+        blocks = {b: block for b, block in self.plan.blocks.items() if self._lies_in_memory(b)}
         offsets, size = {}, 0
-        for block in dict.fromkeys(self.plan.blocks.values()):
+        for block in dict.fromkeys(blocks.values()):
             offsets[block] = size
             size += -(-block.size // 64) * 64  # processors like multiples of 64 bytes
         name, bytes_ = self._unique("memory"), self._dtype(np.dtype(np.uint8))
         yield _Entry(name, f"{self._imported('empty')}({size + 64}, {bytes_})")
         yield _Entry(name, f"{name}[-{name}.ctypes.data % 64 :]")
-        for b, block in self.plan.blocks.items():
+        for b, block in blocks.items():
             strides = "" if in_order(b) else f", {b.strides}"
             array = f"{self._imported('ndarray')}({b.shape}, {self._dtype(b.dtype)}, {name}, {offsets[block]}{strides})"
             yield _Entry(b.name, array)
+
+    def _lies_in_memory(self, b: Buffer) -> bool:
+        return True
 
     def _zeros(self, b: Buffer) -> str:
         """Zeros in memory laid out as it was."""
