@@ -204,6 +204,20 @@ BROKEN = {
         [(95, 40), (70, 60), (65, 100), (75, 140), (95, 155)],
         [(107, 155), (132, 130), (135, 80), (110, 42)],
     ],
+    "a squat 4 whose bar stands beside it": [[(40, 50), (40, 120), (120, 120)], [(133, 55), (133, 150)]],
+    "a 1 whose base is apart": [[(100, 30), (100, 130)], [(60, 158), (140, 158)]],
+    "a 3 in two arcs": [
+        [(70, 40), (105, 32), (125, 50), (112, 78), (90, 84)],
+        [(90, 112), (125, 122), (132, 150), (105, 172), (70, 160)],
+    ],
+    "a 5 in two halves": [
+        [(135, 30), (75, 30), (72, 85)],
+        [(80, 112), (120, 115), (132, 140), (112, 168), (70, 165)],
+    ],
+    "a 6 whose loop is apart": [
+        [(110, 30), (80, 70), (70, 115)],
+        [(105, 120), (132, 145), (105, 172), (95, 145), (105, 120)],
+    ],
     "an 8 in two loops": [
         [(100, 40), (80, 65), (100, 88), (122, 65), (100, 40)],
         [(100, 100), (75, 130), (100, 160), (128, 130), (100, 100)],
@@ -222,6 +236,15 @@ def test_a_digit_in_two_pieces_is_one_digit_and_whole(read, name):
     columns, rows = np.ptp(np.flatnonzero(pixels.any(0))) + 1, np.ptp(np.flatnonzero(pixels.any(1))) + 1
     assert rows == 20
     assert abs(columns - 20 * width / height) <= 2
+
+
+@pytest.mark.parametrize("down", [80, 95])
+def test_two_digits_one_below_the_other_earn_a_warning(read, down):
+    picture = Image.new("L", (200, 200), 255)
+    for top in (10, 10 + down):
+        ImageDraw.Draw(picture).ellipse((70, top, 115, top + 65), outline=0, width=8)
+    with SEVERAL:
+        read(picture)
 
 
 def test_the_command_says_so_after_its_answer(training, tmp_path, capfd):

@@ -212,27 +212,51 @@ def _surrounds(piece: Piece) -> bool:
 
 
 def _whole(main: Piece, others: list[Piece]) -> tuple[Piece, bool]:
-    """The largest piece with those that belong to it, such as the bar of a 5; and whether another is a second digit."""
+    """The largest piece with those that belong to it, such as the bar of a 5; and whether there is another."""
     others = [piece for piece in others if piece is not main and piece.area >= 0.04 * main.area]
-    digits = [piece for piece in others if _second_digit(main, piece)]
-    mask = main.mask.copy()
+    mask, several = main.mask.copy(), False
     reach = max(1, round(0.25 * main.extent))
     for piece in others:
-        if not any(piece is digit for digit in digits) and (grown(main.mask, reach) & piece.mask).any():
+        large = piece.area >= 0.2 * main.area
+        if not (large and _second_digit(main, piece)) and (
+            (grown(main.mask, reach) & piece.mask).any() or (large and _above_one_another(main, piece))
+        ):
             mask |= piece.mask
+        else:
+            several |= large and min(main.height, piece.height) > 0.5 * max(main.height, piece.height)
     whole = Piece.of(mask)
-    return whole, bool(digits) or whole.width > 1.6 * whole.height
+    return whole, several or whole.width > 1.6 * whole.height
+
+
+def _above_one_another(one: Piece, other: Piece) -> bool:
+    """Whether two pieces overlap in the horizontal direction, and are not far below one another."""
+    across, _ = _along(one.left, one.right, other.left, other.right)
+    down, _ = _along(one.top, one.bottom, other.top, other.bottom)
+    return across < 0 and down <= 0.4 * max(one.extent, other.extent)
 
 
 def _second_digit(one: Piece, other: Piece) -> bool:
-    """Whether two pieces are two digits, and not two pieces of one: as tall, and beside or below one another."""
+    """Whether two pieces are two digits, and not two strokes of one, such as the two of a 4 that do not touch.
+
+    Two digits are about as tall as each other. Where they stand side by side there is paper between them, and together
+    they are nearly as wide as tall; of a narrow one, which may be the bar of a 4, the gap has to be a wide one. Strokes
+    that overlap in the horizontal direction belong to one digit, unless they are far below one another, or together
+    taller than a digit is, which is less than two and a half times its width.
+    """
     low, high = sorted([one.height, other.height])
-    across = max(one.left, other.left) - min(one.right, other.right)  # the gap between them; negative if they overlap
-    down = max(one.top, other.top) - min(one.bottom, other.bottom)
-    together = max(one.right, other.right) - min(one.left, other.left)
-    beside = across > -0.25 * min(one.width, other.width) and (together > 0.9 * high or across > 0.12 * high)
-    below = down > 0.1 * high
-    return low >= 0.6 * high and other.area >= 0.2 * one.area and (beside or below)
+    if low < 0.6 * high:
+        return False
+    across, width = _along(one.left, one.right, other.left, other.right)
+    down, height = _along(one.top, one.bottom, other.top, other.bottom)
+    narrow = min(one.width, other.width) < 0.3 * high
+    beside = across > 0 and (across > 0.12 * high or (width > 0.9 * high and not narrow))
+    below = down > 0.4 * high or (down > 0.1 * high and height > 2.5 * width)
+    return beside or below
+
+
+def _along(start: int, end: int, other_start: int, other_end: int) -> tuple[int, int]:
+    """Of two boxes in one direction: the gap between them, negative if they overlap, and how far both reach."""
+    return max(start, other_start) - min(end, other_end), max(end, other_end) - min(start, other_start)
 
 
 def pieces(mask: Array) -> list[Piece]:
