@@ -28,7 +28,7 @@ from .checkpoint import CheckpointError as CheckpointError
 from .checkpoint import Epoch as Epoch
 from .checkpoint import load as load
 from .checkpoint import save as save
-from .convert import in_one_line
+from .convert import in_one_line, is_whole
 from .dataset import check_classes, check_finite, rows_of_batches, sorted_by_class
 from .losses import softmax_cross_entropy
 from .mode import no_grad
@@ -240,9 +240,9 @@ def _check(model: Any, data: Any, cost: Any, optimizer: Any, schedule: Any, epoc
         raise ValueError("fit: schedule: is of another optimizer, whose rates it would set; make one of this optimizer")
     if not callable(cost):
         raise TypeError(f"fit: cost: expected a function of outputs and targets, got {in_one_line(cost)}")
-    if not _whole_number(epochs):
+    if not is_whole(epochs, 0):
         raise ValueError(f"fit: epochs: expected a whole number of at least 0, got {epochs!r}")
-    if not _whole_number(done) or done > epochs:
+    if not is_whole(done, 0) or done > epochs:
         raise ValueError(f"fit: done: expected a whole number from 0 to epochs, which is {epochs}, got {done!r}")
     if len(data.train) == 0:
         raise ValueError("fit: data: there are no training images")
@@ -251,10 +251,6 @@ def _check(model: Any, data: Any, cost: Any, optimizer: Any, schedule: Any, epoc
         own = {id(p) for p in model.parameters()}
         if not any(id(p) in own for group in optimizer.groups for p in group["params"]):
             raise ValueError("fit: the optimizer has none of the model's parameters; pass it model.parameters()")
-
-
-def _whole_number(value: object) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= 0)
 
 
 def _doubts(data: mnist.Dataset) -> Iterator[str]:

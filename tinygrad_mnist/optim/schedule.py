@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from tinygrad_mnist.convert import in_one_line, is_real
+from tinygrad_mnist.convert import in_one_line, is_real, is_whole
 
 from .optimizer import Optimizer
 
@@ -329,8 +329,3 @@ def _shown(value: Any) -> str:
 def is_rate(x: Any) -> bool:
     """Whether it can be a learning rate."""
     return is_real(x) and 0 <= x < math.inf
-
-
-def is_whole(x: Any, least: int) -> bool:
-    """Whether it is a whole number, not below another."""
-    return isinstance(x, int | np.integer) and not isinstance(x, bool) and bool(x >= least)

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from tinygrad_mnist.convert import in_one_line
+from tinygrad_mnist.convert import in_one_line, is_whole
 
 from .optimizer import Optimizer
-from .schedule import Schedule, is_whole
+from .schedule import Schedule
 
 
 class SequentialLR(Schedule):
