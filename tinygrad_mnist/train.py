@@ -102,6 +102,8 @@ def fit(
             f"fit: compiled={in_one_line(compiled)} is no option any more; pass backend='numpy', 'c' or 'eager'"
         )
     _check(model, data, cost, optimizer, schedule, epochs, done)
+    if progress is not None and not callable(progress):
+        raise TypeError(f"fit: progress: expected a function of the batches, as tqdm, got {in_one_line(progress)}")
     for doubt in _doubts(data):
         warnings.warn(doubt, stacklevel=2)
     rows = np.eye(data.n_classes, dtype=optimizer.groups[0]["params"][0].dtype)
@@ -232,6 +234,7 @@ def _compiled_costs(step: Compiled, batches: Sequence[Any], rows: Array) -> Iter
 def _check(model: Any, data: Any, cost: Any, optimizer: Any, schedule: Any, epochs: Any, done: Any) -> None:
     if not isinstance(data, mnist.Dataset):
         raise TypeError(f"fit: data: expected a Dataset, got {type(data).__name__}; mnist.load() makes one")
+    _check_model("fit", model)
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"fit: optimizer: expected an Optimizer such as SGD, got {in_one_line(optimizer)}")
     if not isinstance(schedule, Schedule | None):
@@ -251,6 +254,12 @@ def _check(model: Any, data: Any, cost: Any, optimizer: Any, schedule: Any, epoc
         own = {id(p) for p in model.parameters()}
         if not any(id(p) in own for group in optimizer.groups for p in group["params"]):
             raise ValueError("fit: the optimizer has none of the model's parameters; pass it model.parameters()")
+
+
+def _check_model(name: str, model: Any) -> None:
+    if not callable(model) or (isinstance(model, type) and issubclass(model, Module)):
+        remedy = f"; make one: {model.__name__}(...)" if isinstance(model, type) else ""
+        raise TypeError(f"{name}: expected a model, a Module or a function of images, got {in_one_line(model)}{remedy}")
 
 
 def _doubts(data: mnist.Dataset) -> Iterator[str]:
@@ -326,6 +335,11 @@ def _measure(model: Any, data: mnist.Dataset, cost: Any, number: int, mean: floa
 
 def evaluate(model: Callable[[Any], Any], images: Array, chunk: int = 1000) -> Array:
     """The model's outputs for many images, without a graph, `chunk` images at a time."""
+    _check_model("evaluate", model)
+    if not isinstance(images, Tensor | np.ndarray) or images.ndim == 0:
+        raise TypeError(
+            f"evaluate: expected an array of images, (n, pixels), got {in_one_line(images)}; of data data.test.images"
+        )
     with no_grad():
         starts = range(0, max(len(images), 1), chunk)
         return np.concatenate([values(model(leaf(images[i : i + chunk]))) for i in starts])

@@ -147,6 +147,8 @@ class Schedule:
         self._load(state, apply=True)
 
     def _load(self, state: Mapping[str, Any], apply: bool) -> None:
+        if not isinstance(state, Mapping) or not {"epoch", "first"} <= state.keys():
+            raise TypeError(f"{self._kind}: expected what state_dict() returned, got {in_one_line(state)}")
         epoch, first, count = state["epoch"], list(state["first"]), len(self.optimizer._groups)
         if len(first) != count:
             raise ValueError(f"{self._kind}: the saved schedule has {len(first)} groups, expected {count}")

@@ -33,6 +33,9 @@ class SequentialLR(Schedule):
     milestones: list[int]
 
     def __init__(self, optimizer: Optimizer, schedulers: Sequence[Schedule], milestones: Sequence[int]) -> None:
+        if not isinstance(schedulers, list | tuple) or not isinstance(milestones, list | tuple):
+            given = f"{in_one_line(schedulers)} and {in_one_line(milestones)}"
+            raise TypeError(f"{self._kind}: expected a list of schedules and one of milestones, got {given}")
         parts = list(schedulers)
         for part in parts:
             if not isinstance(part, Schedule) or isinstance(part, SequentialLR):
