@@ -369,6 +369,14 @@ def test_history_plot_and_graph_are_written(zoo, tmp_path):
     assert "layers.2.weight" in graph
 
 
+def test_a_graph_that_nothing_can_draw_is_told_by_its_option(here, monkeypatch):
+    monkeypatch.setattr("tinygrad_mnist.visualize.render.shutil.which", lambda *_, **__: None)
+    status, _, error = here("zoo.network", "--graph", "g.svg", "--epochs", 0)
+    assert (status, error.count("\n")) == (1, 1)
+    assert error.startswith("error: --graph: g.svg is not drawn: no dot program was found; install Graphviz")
+    assert error.endswith("; its DOT text is in g.gv\n")
+
+
 @pytest.mark.skipif(os.name != "posix", reason="elsewhere a display is always there")
 def test_a_plot_needs_no_window(zoo_process, tmp_path, monkeypatch):
     monkeypatch.setenv("MPLBACKEND", "none-that-there-is")
@@ -605,6 +613,8 @@ def test_a_checkpoint_of_another_program_is_no_network(tmp_path, small):
             "--lmbda and --weight-decay are two ways to say one",
         ),
         (["zoo.network", "--init", "big"], "--init: expected one of normal, scaled, xavier, he, got 'big'"),
+        (["zoo.network", "--save", ""], "--save: expected a file name, got ''"),
+        (["zoo.network", "--plot", ""], "--plot: expected a file name that ends in .png, .svg, .pdf, got ''"),
         (["zoo.network", "--plot", "p.txt"], "--plot: expected a file name that ends in .png, .svg, .pdf, got 'p.txt'"),
         (
             ["zoo.network", "--graph", "g"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import codecs
 import difflib
 import errno
 import os
@@ -172,7 +173,8 @@ def near_file(path: str | os.PathLike[str]) -> str:
     """Which file may have been meant by one that is not there, as the end of a message."""
     try:
         missing = Path(path)
-        return did_you_mean(missing.name, os.listdir(missing.parent), lambda name: str(missing.parent / name))
+        names = () if missing.exists() else os.listdir(missing.parent)
+        return did_you_mean(missing.name, names, lambda name: str(missing.parent / name))
     except (OSError, ValueError):
         return ""
 
@@ -200,7 +202,7 @@ def guarded(command: Callable[[], int], name: str = "error", where: Callable[[Ex
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # a terminal without η shows ? for it
+            stream.reconfigure(errors=SHOWN)  # a terminal without η shows ? for it
     heard = []
     if threading.current_thread() is threading.main_thread():
         if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
@@ -237,7 +239,23 @@ def worded(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename:
         meant = near_file(error.filename) if error.errno == errno.ENOENT else ""
         text = f"{error.filename}: {error.strerror}{meant}"
+    elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EIO, errno.EDQUOT):
+        text = f"standard output: {error.strerror}"  # whatever else is written has a name
     return one_line(text) or type(error).__name__
+
+
+def _as_written(error: UnicodeError) -> tuple[bytes, int]:
+    """What cannot be written as it is: bytes of a file's name that Python could not read stay, the rest becomes "?".
+
+    So a command that is told with the name can be copied in whatever locale.
+    """
+    assert isinstance(error, UnicodeEncodeError)
+    codes = map(ord, error.object[error.start : error.end])
+    return bytes(code - 0xDC00 if 0xDC80 <= code <= 0xDCFF else ord("?") for code in codes), error.end
+
+
+SHOWN = "tinygrad_mnist.shown"
+codecs.register_error(SHOWN, _as_written)
 
 
 def _terminate(*event: Any) -> None:

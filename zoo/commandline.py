@@ -69,7 +69,11 @@ def _run(network: type[BaseNetwork], run: Run) -> int:
     if not run.quiet:
         _introduce(training, run)
     if run.graph:
-        print(f"{pictures.graph(training, run.graph)}: the computation graph of one step")
+        try:
+            drawn = pictures.graph(training, run.graph)
+        except (RuntimeError, OSError) as error:
+            raise type(error)(f"--graph: {str(error).removeprefix('save: ')}") from None
+        print(f"{drawn}: the computation graph of one step")
     if run.page:
         cost, digits = COSTS[training.network.cost], training.network.digits_a_step
         made = pictures.page(training.model, training.optimizer, cost, training.data, digits, run.page)
