@@ -69,7 +69,7 @@ def test_a_terminal_without_a_letter_shows_a_question_mark():
 def test_the_name_of_a_file_is_written_as_it_is_where_python_cannot_read_it():
     name = b"\xc3\xa9\xff.npz"
     text = "import os\nfrom tinygrad_mnist.command import guarded\n"
-    text += f"guarded(lambda: print('η', os.fsdecode({name!r})) or open(os.fsdecode({name!r})))"
+    text += f"guarded(lambda: print('\\u03b7', os.fsdecode({name!r})) or open(os.fsdecode({name!r})))"
     done = subprocess.run(
         [sys.executable, "-c", text],
         capture_output=True,

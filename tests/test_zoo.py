@@ -223,11 +223,17 @@ def test_a_run_that_loses_a_class_says_so_at_its_end_with_cause_and_remedy(zoo, 
 # ---- What is printed
 
 
-def test_a_line_an_epoch():
+def test_a_line_an_epoch(monkeypatch):
     epoch = train.Epoch(1, 0.04123, 0.99, 0.9431, 0.9396, 3.0, 0.5, 1.214)
     expected = "epoch  1/30  cost 0.0412  validation 94.31 %  test 93.96 %  lr 3.0  1.21 s"
     assert line(epoch, 30) == expected
     assert line(dataclasses.replace(epoch, test=None), 5) == expected.replace(" 1/30", "1/5").replace("93.96 %", "none")
+    for columns in (40, 60):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        lines = line(epoch, 30).split("\n  ")
+        assert " ".join(lines) == expected.replace("  ", " ").replace("epoch 1", "epoch  1")
+        assert max(map(len, lines)) + 2 <= columns
+        assert not any(each.endswith(("cost", "validation", "test", "lr")) or each[0] in "%s" for each in lines)
     assert [rate(value) for value in (3.0, 0.375, 1.5 / 32, 1e-7, 250)] == ["3.0", "0.375", "0.04688", "1e-07", "250.0"]
 
 

@@ -7,6 +7,7 @@ import codecs
 import difflib
 import errno
 import os
+import re
 import shutil
 import signal
 import sys
@@ -127,15 +128,16 @@ def bar_size(file: object = None) -> tuple[int, None]:
 
 
 def filled(text: str, width: int) -> str:
-    r"""Text written in lines of up to 120 characters in lines of this width; indented lines and short ones stay.
+    r"""Text written in lines of up to 120 characters in lines of this width; short ones stay, and commands whole.
 
-    >>> print(filled("One sentence that is long.\nA new one.\n\n    python -m zoo", 12))
+    >>> print(filled("One sentence that is long.\nA new one.\n\n    python -m zoo   all four", 12))
     One sentence
     that is
     long.
     A new one.
     <BLANKLINE>
         python -m zoo
+          all four
     """
     paragraphs: list[str] = []
     before = ""
@@ -147,7 +149,22 @@ def filled(text: str, width: int) -> str:
         else:
             paragraphs.append(line)
         before = line
-    return "\n".join(line if line.startswith(" ") else _wrapped(line, width) for line in paragraphs)
+    return "\n".join((_broken if line.startswith(" ") else _wrapped)(line, width) for line in paragraphs)
+
+
+def _broken(line: str, width: int) -> str:
+    """An indented line, as it is where it fits; else broken at its gaps, as those before what a command is for."""
+    if len(line) <= width:
+        return line
+    indent = " " * (len(line) - len(line.lstrip()))
+    first, *others = re.split(r"\s{2,}", line.strip())
+    lines = [indent + first]
+    for part in others:
+        if len(lines[-1]) + 2 + len(part) <= width:
+            lines[-1] += f"  {part}"
+        else:
+            lines.append(f"{indent}  {part}")
+    return "\n".join(lines)
 
 
 def _wrapped(text: str, width: int) -> str:
