@@ -163,7 +163,7 @@ def _broken(line: str, width: int) -> str:
         if len(lines[-1]) + 2 + len(part) <= width:
             lines[-1] += f"  {part}"
         else:
-            lines.append(f"{indent}  {part}")
+            lines += textwrap.indent(_wrapped(part, width - len(indent) - 2), f"{indent}  ").split("\n")
     return "\n".join(lines)
 
 
