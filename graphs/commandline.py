@@ -90,7 +90,8 @@ def _run(name: str, figure: Figure, options: argparse.Namespace) -> int:
     if options.output and not options.replot and not folder.exists():
         folder.mkdir(parents=True)
     if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise ValueError(f"{folder} is not a directory that can be written to; name another with --output DIR")
+        where = options.output or folder.absolute()
+        raise ValueError(f"{where} is not a directory that can be written to; name another with --output DIR")
     stem = f"{name}-quick" if options.quick else name
     file, drawing = folder / f"{stem}.json", folder / f"{stem}.png"
     with claimed(file, drawing):

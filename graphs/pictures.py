@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import shutil
 import sys
 import tempfile
@@ -84,7 +85,9 @@ def draw(folder: Path) -> None:
     n_in, n_out = data.train.images.shape[1], data.n_classes
     x = Tensor(data.train.images[:10], name="x")
     y = Tensor(np.eye(n_out, dtype=np.float32)[data.train.labels[:10]], name="y")
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        raise OSError(f"{folder} is not a directory that can be written to; name another with --output DIR")
 
     network = Network(n_in, n_out, np.random.default_rng(0))
     with visualize.trace():

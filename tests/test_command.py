@@ -45,7 +45,7 @@ def test_what_goes_wrong_is_a_line_and_a_status(body, status, error):
 @pytest.mark.parametrize("body", ["print(1)", "print(1); raise SystemExit(0)"])
 def test_output_that_cannot_be_written_is_a_line_too(body):
     status, _, error = ended(body, "> /dev/full")
-    assert (status, error) == (1, "error: [Errno 28] No space left on device\n")
+    assert (status, error) == (1, "error: standard output: No space left on device\n")
 
 
 def test_output_that_nobody_reads_ends_a_command_quietly():
@@ -64,6 +64,19 @@ def test_a_terminal_without_a_letter_shows_a_question_mark():
         env={**os.environ, "PYTHONIOENCODING": "ascii"},
     )
     assert (done.stdout.strip(), done.stderr) == (b"?", b"")
+
+
+def test_the_name_of_a_file_is_written_as_it_is_where_python_cannot_read_it():
+    name = b"\xc3\xa9\xff.npz"
+    text = "import os\nfrom tinygrad_mnist.command import guarded\n"
+    text += f"guarded(lambda: print('\\u03b7', os.fsdecode({name!r})) or open(os.fsdecode({name!r})))"
+    done = subprocess.run(
+        [sys.executable, "-c", text],
+        capture_output=True,
+        env={**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    )
+    assert done.stdout.strip() == b"? " + name
+    assert done.stderr.strip() == b"error: " + name + b": No such file or directory"
 
 
 def test_an_interruption_waits_for_the_end_of_the_block():
@@ -168,7 +181,7 @@ def test_a_file_that_is_not_there_is_compared_with_those_that_are(tmp_path, monk
         monkeypatch.chdir(tmp_path)
         assert guarded(functools.partial(os.listdir, given)) == 1  # type: ignore[arg-type]
         assert capsys.readouterr().err == f"error: {given}: No such file or directory; did you mean {meant}?\n"
-    for given in ("q", "no/such/directory", "x" * 300, "\0"):
+    for given in ("model.npz", "q", "no/such/directory", "x" * 300, "\0"):
         assert near_file(given) == ""
 
 

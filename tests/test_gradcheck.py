@@ -395,6 +395,13 @@ def test_what_is_not_floating_is_passed_on():
         (lambda x: x > 0, [1.0], None, "f returned bool for float64, too coarse to measure"),
         (lambda x: x.astype(np.float32), [1.0], None, "f returned float32 for float64, too coarse to measure"),
         (lambda: None, [], [Tensor([1.0], requires_grad=True) * 2], "expected leaves, got the result of mul"),
+        (None, [1.0], None, "expected a function of Tensors or a Module, got None"),
+        (nn.Linear, [1.0], None, "got <class 'tinygrad_mnist.nn.layers.Linear'>; make one: Linear(...)"),
+        (tg.exp, [1.0], 3, "parameters: expected a Module or a list of Tensors, got 3; pass the network itself"),
+        (tg.exp, [1.0], "ab", "parameters: expected a Module or a list of Tensors, got 'ab'"),
+        (tg.exp, [1.0], {"w": Tensor([1.0])}, "parameters: expected a Module or a list of Tensors, got {'w'"),
+        (tg.exp, [1.0], Tensor([1.0, 2.0]), "parameters: expected a Module or a list of Tensors, got Tensor([1., 2.]"),
+        (tg.exp, [1.0], nn.Linear, "parameters: expected a Module or a list of Tensors, got <class"),
     ],
 )
 def test_wrong_use_is_one_line_with_the_remedy(check, f, inputs, parameters, error):
@@ -402,6 +409,17 @@ def test_wrong_use_is_one_line_with_the_remedy(check, f, inputs, parameters, err
         check(f, *inputs, parameters=parameters)
     assert error in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("option", "value", "error"),
+    [("rtol", value, "expected a number rtol >= 0, got") for value in (np.nan, -1, None, "1", np.ones(2))]
+    + [("seed", value, "expected a whole number seed >= 0, got") for value in (-1, 1.5, None, "1", True)],
+)
+def test_options_that_are_no_such_numbers_are_refused(check, option, value, error):
+    with pytest.raises(ValueError, match=f"^{check.__name__}: {error}"):
+        check(tg.exp, 1.0, **{option: value})
 
 
 @BOTH

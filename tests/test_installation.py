@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ import tomllib
 import types
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -126,6 +128,25 @@ def test_the_command_lists_what_there_is(monkeypatch, capsys, arguments):
     output = capsys.readouterr().out
     assert all(f"\n  {name} " in output for name in PROGRAMS)
     assert max(map(len, output.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), ""),  # as of | head -1
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            "tinygrad-mnist: standard output: No space left on device\n",
+        ),
+    ],
+)
+@pytest.mark.parametrize("arguments", [(), ("--version",)])
+def test_what_nobody_takes_is_no_traceback(monkeypatch, capsys, tmp_path, arguments, error, told):
+    with open(tmp_path / "out", "w") as file:
+        taker = mock.Mock(write=mock.Mock(side_effect=error), fileno=file.fileno)
+        monkeypatch.setattr(sys, "stdout", taker)
+        assert command(monkeypatch, *arguments) == 1
+    assert capsys.readouterr().err == told
 
 
 def test_the_command_lists_networks_of_ones_own(monkeypatch, capsys, tmp_path):

@@ -983,11 +983,19 @@ def test_a_downloaded_file_may_be_read_by_whoever_may_read_others(tmp_path, file
     assert (tmp_path / f"{TRAIN_IMAGES}.gz").stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
+@contextlib.contextmanager
+def unwritable():
+    """Nothing can be written, as where a checkout is somebody else's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tempfile.mkdtemp", lambda **about: (_ for _ in ()).throw(PermissionError(13, "denied")))
+        yield
+
+
 @pytest.mark.parametrize("ending", [".gz", ""])
 def test_what_is_there_and_right_is_not_fetched_again(tmp_path, files, ending, capsys):
     for name, content in files.items():
         (tmp_path / f"{name}{ending}").write_bytes(gzip.compress(content) if ending else content)
-    with serving(mirror_of(files)) as (url, log):
+    with serving(mirror_of(files)) as (url, log), unwritable():
         mnist.download(tmp_path, url)
     assert log == []
     assert listing(tmp_path) == sorted(f"{name}{ending}" for name in NAMES)

@@ -7,6 +7,7 @@ import re
 import shutil
 import sys
 import types
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -143,6 +144,34 @@ def test_help_tells_the_rate_of_the_class_and_its_own_cost(run):
 def test_help_tells_the_rate_of_every_cost_where_the_class_has_none(zoo):
     text = " ".join(zoo("zoo.network1", "--help").stdout.split())
     assert "(eta) (default: 3; with --cost cross-entropy 0.5, softmax 0.5)" in text
+
+
+def of_a_text(x):
+    return x + "text"
+
+
+@pytest.mark.parametrize(
+    ("model", "error"),
+    [
+        (lambda n_in, n_out, rng: nn.Sequential(nn.Linear(n_in, n_out, rng=rng), of_a_text),
+         r"add: expected Tensors, numbers, or arrays or lists of numbers, got str 'text' \(test_own_network.py:\d+\)"),
+        (lambda n_in, n_out, rng: nn.Linear(n_in, n_out, rng=n_in),
+         r"rng: expected a numpy.random.Generator, .* got 784 \(test_own_network.py:\d+\)"),
+        (lambda n_in, n_out, rng: 3, r"mynet: model\(\): expected a Module to be returned, got 3; return one"),
+    ],
+)  # fmt: skip
+def test_what_ours_say_of_wrong_use_in_it_is_a_line(run, mynet, monkeypatch, model, error):
+    monkeypatch.setattr(mynet, "model", lambda self, *given: model(*given))
+    status, _, told = run("--epochs", 1)
+    assert status == 1
+    assert re.fullmatch(f"error: {error}\n", told)
+
+
+def test_a_mistake_of_python_in_it_is_shown_where_it_is(run, mynet, monkeypatch):
+    monkeypatch.setattr(mynet, "model", lambda self, *given: None + 1)  # type: ignore[operator]
+    with pytest.raises(TypeError, match="unsupported operand") as caught:
+        run("--epochs", 1)
+    assert caught.traceback[-1].path == Path(__file__)
 
 
 def test_a_cost_needs_a_function_and_a_rate(mynet):

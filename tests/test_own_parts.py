@@ -192,7 +192,7 @@ def test_what_is_not_finite_before_the_first_step_is_not_the_learning_rates_doin
 
 
 def test_what_an_op_is_made_with_is_checked(table: Any) -> None:
-    with refused(TypeError, "op 'twice': takes doc, sign, view, domain, numpy, hint and c, got C"):
+    with refused(TypeError, "op 'twice': takes a name, a function, doc, sign, view, domain, numpy, hint, c; got C"):
         unary("twice", lambda x: 2 * x, lambda g, out, x: 2 * g, C="2 * {x}")
     with refused(TypeError, "op 'twice': domain is a tuple", "away=(0,)", "away=0)"):
         unary("twice", lambda x: 2 * x, lambda g, out, x: 2 * g, domain=(Domain(away=0),))  # type: ignore[arg-type]

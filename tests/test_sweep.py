@@ -278,13 +278,17 @@ def test_seed_17_loses_its_digit_on_the_way():
             1,
             "nowhere is not a directory that can be written to; name another with --",
         ),
+        (["--quick"], 1, "/here is not a directory that can be written to; name another with --output DIR"),
         (["--jobs", "0"], 2, "expected a whole number of at least 1, got '0'"),
         (["--seeds", "-1"], 2, "expected"),
     ],
 )
 def test_wrong_usage_is_one_line(arguments, status, message, tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "nowhere").write_text("a file")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    Path("nowhere").write_text("a file")
+    if arguments == ["--quick"]:
+        monkeypatch.setattr(os, "access", lambda path, mode: False)
     found: object
     try:
         found = commandline.command("learning", arguments)

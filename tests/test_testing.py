@@ -484,6 +484,7 @@ def drawn(strategy):
 
 
 wrongly: Any = testing  # with what a type checker would refuse
+A_SHAPE = "a shape, a tuple such as (2, 3), got "
 
 
 @pytest.mark.parametrize(
@@ -495,6 +496,46 @@ wrongly: Any = testing  # with what a type checker would refuse
         (lambda: drawn(arrays((2, 2), values=[1.0, 2.0], distinct=True)), "expected values with 4 distinct numbers"),
         (lambda: wrongly.check(np.exp), "check: expected a case drawn from operands(op), got <ufunc 'exp'>; for other"),
         (lambda: wrongly.operands(3), "operands: there is no op 3 in OPS"),
+        (lambda: drawn(wrongly.arrays(values=3)), "or a list of numbers, got 3"),
+        (lambda: drawn(wrongly.arrays(values=[])), "or a list of numbers, got []"),
+        (lambda: drawn(wrongly.arrays(values="12", distinct=True)), "arrays: expected values"),
+        (
+            lambda: drawn(wrongly.arrays(values=wrongly.Domain("a", 3))),
+            "grid: expected a domain of numbers, such as Domain(-4, 4,",
+        ),
+        (
+            lambda: drawn(wrongly.arrays(values=wrongly.Domain(0, 1, away=0))),
+            "grid: expected a domain of numbers, such as",
+        ),
+        (
+            lambda: drawn(wrongly.arrays(dtype="text")),
+            "arrays: expected a floating, integer or boolean dtype, or a strategy",
+        ),
+        (
+            lambda: drawn(wrongly.arrays(dtype=None)),
+            "arrays: expected a floating, integer or boolean dtype, or a strategy",
+        ),
+        (lambda: drawn(wrongly.arrays((-1,))), f"arrays: expected {A_SHAPE}(-1,)"),
+        (lambda: drawn(wrongly.arrays(st.just(3))), f"arrays: expected {A_SHAPE}3"),
+        (lambda: wrongly.axes(3), f"axes: expected {A_SHAPE}3"),
+        (lambda: drawn(wrongly.indices([2])), f"indices: expected {A_SHAPE}[2]"),
+        (lambda: drawn(wrongly.broadcastable_shapes(2, 3)), f"broadcastable_shapes: expected {A_SHAPE}3"),
+        (lambda: drawn(wrongly.broadcastable_shapes(0)), "broadcastable_shapes: expected a whole number of at least 1"),
+        (
+            lambda: drawn(wrongly.shapes("a")),
+            "shapes: expected whole numbers 0 <= min_dims <= max_dims and 0 <= min_side",
+        ),
+        (lambda: drawn(wrongly.compositions(0)), "compositions: expected a whole number of at least 1, of"),
+        (lambda: wrongly.grid(3), "grid: expected a Domain, such as Domain(-4, 4, away=(0,)), got 3"),
+        (
+            lambda: wrongly.laid_out([1.0], "plain"),
+            "laid_out: expected a NumPy array, got [1.0]; make one with np.array(...)",
+        ),
+        (lambda: wrongly.laid_out(np.ones(1), None), "laid_out: expected one of plain, read-only,"),
+        (
+            lambda: wrongly.operands_of(drawn),
+            'operands_of: expected the names of ops, as in @operands_of("softsign"), got',
+        ),
     ],
 )
 def test_wrong_use_is_told_in_one_line(use, told):
@@ -546,3 +587,15 @@ def test_a_kink_is_kept_away_from_by_the_domain():
         check_derivatives(huber, np.array([-1.0]))
     for x in examples(arrays(values=Domain(-4, 4, away=(-1.0, 0.0, 1.0))), 10):
         check_derivatives(huber, x)
+
+
+def test_parameters_that_can_be_gone_through_once_are_checked_by_every_check(monkeypatch):
+    w = Tensor(2.0, requires_grad=True)
+    seen = []
+    for name in ("check_gradients", "check_second_derivatives"):
+        found = getattr(testing.checks, name)
+        monkeypatch.setattr(
+            testing.checks, name, lambda *args, check=found, **kwargs: seen.append(check(*args, **kwargs).compared)
+        )
+    check_derivatives(lambda x: x * w, 1.0, parameters=(p for p in [w]))
+    assert seen == [2, 3]  # x and w; and the upstream gradient

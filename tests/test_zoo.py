@@ -223,11 +223,17 @@ def test_a_run_that_loses_a_class_says_so_at_its_end_with_cause_and_remedy(zoo, 
 # ---- What is printed
 
 
-def test_a_line_an_epoch():
+def test_a_line_an_epoch(monkeypatch):
     epoch = train.Epoch(1, 0.04123, 0.99, 0.9431, 0.9396, 3.0, 0.5, 1.214)
     expected = "epoch  1/30  cost 0.0412  validation 94.31 %  test 93.96 %  lr 3.0  1.21 s"
     assert line(epoch, 30) == expected
     assert line(dataclasses.replace(epoch, test=None), 5) == expected.replace(" 1/30", "1/5").replace("93.96 %", "none")
+    for columns in (40, 60):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        lines = line(epoch, 30).split("\n  ")
+        assert " ".join(lines) == expected.replace("  ", " ").replace("epoch 1", "epoch  1")
+        assert max(map(len, lines)) + 2 <= columns
+        assert not any(each.endswith(("cost", "validation", "test", "lr")) or each[0] in "%s" for each in lines)
     assert [rate(value) for value in (3.0, 0.375, 1.5 / 32, 1e-7, 250)] == ["3.0", "0.375", "0.04688", "1e-07", "250.0"]
 
 
@@ -367,6 +373,14 @@ def test_history_plot_and_graph_are_written(zoo, tmp_path):
     graph = (tmp_path / "g.gv").read_text()
     assert "digraph" in graph
     assert "layers.2.weight" in graph
+
+
+def test_a_graph_that_nothing_can_draw_is_told_by_its_option(here, monkeypatch):
+    monkeypatch.setattr("tinygrad_mnist.visualize.render.shutil.which", lambda *_, **__: None)
+    status, _, error = here("zoo.network", "--graph", "g.svg", "--epochs", 0)
+    assert (status, error.count("\n")) == (1, 1)
+    assert error.startswith("error: --graph: g.svg is not drawn: no dot program was found; install Graphviz")
+    assert error.endswith("; its DOT text is in g.gv\n")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="elsewhere a display is always there")
@@ -605,6 +619,8 @@ def test_a_checkpoint_of_another_program_is_no_network(tmp_path, small):
             "--lmbda and --weight-decay are two ways to say one",
         ),
         (["zoo.network", "--init", "big"], "--init: expected one of normal, scaled, xavier, he, got 'big'"),
+        (["zoo.network", "--save", ""], "--save: expected a file name, got ''"),
+        (["zoo.network", "--plot", ""], "--plot: expected a file name that ends in .png, .svg, .pdf, got ''"),
         (["zoo.network", "--plot", "p.txt"], "--plot: expected a file name that ends in .png, .svg, .pdf, got 'p.txt'"),
         (
             ["zoo.network", "--graph", "g"],

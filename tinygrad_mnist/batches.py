@@ -51,6 +51,10 @@ class Watched:
         self.last: _Batch | None = None  # that `progress` was given
         self.handed_on: Iterable[Any] = drawn
         if progress is not None:
+            if not callable(progress):
+                raise TypeError(
+                    f"fit: progress: expected a function of the batches, as tqdm, got {in_one_line(progress)}"
+                )
             self.bar = progress(map(self._noted, drawn), total=math.ceil(len(labels) / batch_size), desc=title)
             try:
                 self.handed_on = map(self._checked, self.bar)

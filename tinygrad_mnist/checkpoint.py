@@ -120,6 +120,15 @@ class Checkpoint:
 
         What Momentum kept means something else to Nesterov: an optimizer of another class is refused, too.
         """
+        parts: dict[str, tuple[Any, type]] = {
+            "optimizer": (optimizer, Optimizer),
+            "schedule": (schedule, Schedule),
+            "rng": (rng, np.random.Generator),
+        }
+        if not isinstance(model, Module):
+            raise TypeError(f"restore: expected the model, a Module, got {in_one_line(model)}; make it anew, as it was")
+        for what, (part, kind) in parts.items():
+            _check_kind(f"restore: {what}", part, kind, "make it anew, as it was")
         for what, asked, saved in (("schedule", schedule, self.schedule), ("generator", rng, self.rng)):
             if asked is not None and saved is None:
                 raise CheckpointError(f"{self.path}: was saved without a {what}; restore it without one")
@@ -227,8 +236,12 @@ def save(
     optimizer = _checked(path, model, optimizer)
     state = optimizer.state_dict()
     entries = state.pop("state")
-    _check_kind("schedule", schedule, Schedule, "pass that of the optimizer")
-    _check_kind("rng", rng, np.random.Generator, "np.random.default_rng(0) makes one")
+    _check_kind("save: schedule", schedule, Schedule, "pass that of the optimizer")
+    _check_kind("save: rng", rng, np.random.Generator, "np.random.default_rng(0) makes one")
+    if not isinstance(history, list | tuple) or not all(isinstance(epoch, Epoch) for epoch in history):
+        raise TypeError(f"save: history: expected a list of Epochs, as train.fit gives, got {in_one_line(history)}")
+    for what, mapping in (("settings", settings), ("best", best)):
+        _check_kind(f"save: {what}", mapping, Mapping, "it is a dict")
     notes = {
         "format": _FORMAT,
         "optimizer": {
@@ -240,13 +253,15 @@ def save(
         "schedule": schedule.state_dict() if schedule is not None else None,
         "rng": rng.bit_generator.state if rng is not None else None,
         "history": [asdict(epoch) for epoch in history],
-        "settings": dict(settings or {}),
+        "settings": {} if settings is None else dict(settings),
     }
     arrays = {f"model/{name}": array for name, array in model.state_dict().items()}
     if best is not None:
-        if {f"model/{name}": array.shape for name, array in best.items()} != {k: a.shape for k, a in arrays.items()}:
+        if {f"model/{name}": np.shape(array) for name, array in best.items()} != {
+            k: a.shape for k, a in arrays.items()
+        }:
             raise ValueError("save: best: expected another state_dict() of the model, got other names or shapes")
-        arrays |= {f"best/{name}": array for name, array in best.items()}
+        arrays |= {f"best/{name}": np.asarray(array) for name, array in best.items()}
     for name in arrays:  # what the members of a .npz cannot be told apart by
         if name.endswith(".npy") or not name.isprintable():
             name = name.partition("/")[2]
@@ -281,7 +296,7 @@ def _as_lists(value: Any) -> Any:
 
 def _check_kind(what: str, given: Any, kind: type, remedy: str) -> None:
     if given is not None and not isinstance(given, kind):
-        raise TypeError(f"save: {what}: expected a {kind.__name__}, got {in_one_line(given)}; {remedy}")
+        raise TypeError(f"{what}: expected a {kind.__name__}, got {in_one_line(given)}; {remedy}")
 
 
 def _epoch(record: Mapping[str, Any]) -> Epoch:
@@ -368,6 +383,8 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
     `load(path).restore(model, optimizer, schedule=schedule, rng=rng)` puts it into what it was saved from, made anew:
     training goes on to the same bits, with `train.fit(..., done=len(checkpoint.history))`.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"load: expected the path of a checkpoint, got {in_one_line(path)}")
     path = Path(path)
     if path.exists() and not path.is_file():  # a pipe would be waited for
         raise OSError(f"{path}: is a directory, or no file; name a checkpoint")

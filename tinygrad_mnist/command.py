@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import codecs
 import difflib
 import errno
 import os
+import re
 import shutil
 import signal
 import sys
@@ -126,15 +128,16 @@ def bar_size(file: object = None) -> tuple[int, None]:
 
 
 def filled(text: str, width: int) -> str:
-    r"""Text written in lines of up to 120 characters in lines of this width; indented lines and short ones stay.
+    r"""Text written in lines of up to 120 characters in lines of this width; short ones stay, and commands whole.
 
-    >>> print(filled("One sentence that is long.\nA new one.\n\n    python -m zoo", 12))
+    >>> print(filled("One sentence that is long.\nA new one.\n\n    python -m zoo   all four", 12))
     One sentence
     that is
     long.
     A new one.
     <BLANKLINE>
         python -m zoo
+          all four
     """
     paragraphs: list[str] = []
     before = ""
@@ -146,7 +149,22 @@ def filled(text: str, width: int) -> str:
         else:
             paragraphs.append(line)
         before = line
-    return "\n".join(line if line.startswith(" ") else _wrapped(line, width) for line in paragraphs)
+    return "\n".join((_broken if line.startswith(" ") else _wrapped)(line, width) for line in paragraphs)
+
+
+def _broken(line: str, width: int) -> str:
+    """An indented line, as it is where it fits; else broken at its gaps, as those before what a command is for."""
+    if len(line) <= width:
+        return line
+    indent = " " * (len(line) - len(line.lstrip()))
+    first, *others = re.split(r"\s{2,}", line.strip())
+    lines = [indent + first]
+    for part in others:
+        if len(lines[-1]) + 2 + len(part) <= width:
+            lines[-1] += f"  {part}"
+        else:
+            lines += textwrap.indent(_wrapped(part, width - len(indent) - 2), f"{indent}  ").split("\n")
+    return "\n".join(lines)
 
 
 def _wrapped(text: str, width: int) -> str:
@@ -172,7 +190,8 @@ def near_file(path: str | os.PathLike[str]) -> str:
     """Which file may have been meant by one that is not there, as the end of a message."""
     try:
         missing = Path(path)
-        return did_you_mean(missing.name, os.listdir(missing.parent), lambda name: str(missing.parent / name))
+        names = () if missing.exists() else os.listdir(missing.parent)
+        return did_you_mean(missing.name, names, lambda name: str(missing.parent / name))
     except (OSError, ValueError):
         return ""
 
@@ -200,7 +219,7 @@ def guarded(command: Callable[[], int], name: str = "error", where: Callable[[Ex
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # a terminal without η shows ? for it
+            stream.reconfigure(errors=SHOWN)  # a terminal without η shows ? for it
     heard = []
     if threading.current_thread() is threading.main_thread():
         if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
@@ -237,7 +256,23 @@ def worded(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename:
         meant = near_file(error.filename) if error.errno == errno.ENOENT else ""
         text = f"{error.filename}: {error.strerror}{meant}"
+    elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EIO, errno.EDQUOT):
+        text = f"standard output: {error.strerror}"  # whatever else is written has a name
     return one_line(text) or type(error).__name__
+
+
+def _as_written(error: UnicodeError) -> tuple[bytes, int]:
+    """What cannot be written as it is: bytes of a file's name that Python could not read stay, the rest becomes "?".
+
+    So a command that is told with the name can be copied in whatever locale.
+    """
+    assert isinstance(error, UnicodeEncodeError)
+    codes = map(ord, error.object[error.start : error.end])
+    return bytes(code - 0xDC00 if 0xDC80 <= code <= 0xDCFF else ord("?") for code in codes), error.end
+
+
+SHOWN = "tinygrad_mnist.shown"
+codecs.register_error(SHOWN, _as_written)
 
 
 def _terminate(*event: Any) -> None:

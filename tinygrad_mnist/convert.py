@@ -112,6 +112,11 @@ def is_real(x: Any) -> bool:
     return isinstance(x, int | float | np.integer | np.floating) and not isinstance(x, bool)
 
 
+def is_whole(x: Any, least: int) -> bool:
+    """Whether it is a whole number, not below another."""
+    return isinstance(x, int | np.integer) and not isinstance(x, bool) and bool(x >= least)
+
+
 def described(value: Any) -> str:
     """A value in a few words: its type, and its shape and dtype or the beginning of its text."""
     if hasattr(value, "shape") and hasattr(value, "dtype"):

@@ -66,7 +66,12 @@ class Split:
     def __getitem__(self, index: Index) -> Split: ...
 
     def __getitem__(self, index: Any) -> Any:
-        images, labels = self.images[index], self.labels[index]
+        try:
+            images, labels = self.images[index], self.labels[index]
+        except IndexError as error:
+            raise IndexError(
+                f"Split: {error}; it has {len(self)} examples, index it by numbers, slices or masks"
+            ) from None
         return Split(images, labels) if isinstance(labels, np.ndarray) else (images, labels)
 
     def __repr__(self) -> str:

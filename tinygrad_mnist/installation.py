@@ -11,6 +11,7 @@ modules import each other relatively, and what `graphs` takes of the zoo it take
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import signal
 import sys
@@ -67,11 +68,9 @@ def main() -> int:
     name, *arguments = sys.argv[1:] or ["--help"]
     if name in ("-h", "--help"):
         listed = "\n".join(f"  {program:<14}{what}" for program, what in {**PROGRAMS, **_own_networks()}.items())
-        print(f"usage: tinygrad-mnist NAME ...\n\n{listed}\n\n`tinygrad-mnist NAME --help` tells of each.")
-        return 0
+        return _said(f"usage: tinygrad-mnist NAME ...\n\n{listed}\n\n`tinygrad-mnist NAME --help` tells of each.")
     if name == "--version":
-        print(f"tinygrad_mnist {__version__}")
-        return 0
+        return _said(f"tinygrad_mnist {__version__}")
     known = name in PROGRAMS or (re.fullmatch(r"(zoo|graphs)(\.[A-Za-z]\w*)+", name) and _exists(module_of(name)))
     if not known:
         short = {program.rpartition(".")[2]: program for program in PROGRAMS}
@@ -93,6 +92,18 @@ def is_starting() -> bool:
     option = next((i for i, text in enumerate(sys.orig_argv) if text.startswith("-m")), 0)
     module = sys.orig_argv[option][2:] or "".join(sys.orig_argv[option + 1 : option + 2])
     return module.partition(".")[0] in ("tinygrad_mnist", "zoo", "graphs")
+
+
+def _said(text: str) -> int:
+    """Print what was asked for, and return the exit status: 1 where nobody takes it, with a line if a disk is full."""
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):
+            print(f"tinygrad-mnist: standard output: {error.strerror}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still flushes when it ends
+        return 1
+    return 0
 
 
 def _own_networks() -> dict[str, str]:

@@ -33,6 +33,7 @@ import numpy.typing as npt
 
 from . import idx
 from .command import Parser, guarded, near_file, uninterrupted
+from .convert import in_one_line
 from .dataset import Dataset as Dataset
 from .dataset import Split as Split
 from .dataset import batches as batches
@@ -134,6 +135,8 @@ def _places(path: str | os.PathLike[str] | None) -> list[Path]:
     """Return the directories to look in, in that order."""
     if path is None:
         path = os.environ.get("TINYGRAD_MNIST_DATA") or None
+    if path is not None and not isinstance(path, str | os.PathLike):
+        raise TypeError(f"load: expected the path of a directory, got {in_one_line(path)}; mnist.load() needs none")
     if path is not None:
         return [Path(os.path.expanduser(path))]
     cache = os.path.expanduser(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
@@ -279,7 +282,8 @@ def download(directory: str | os.PathLike[str], mirror: str | None = None, *, li
         for name in wanted:
             contents[f"{name}.gz"] = content = _fetch(name, MIRRORS if mirror is None else [mirror], limit)
             print(f"{name}.gz: {len(content):,} bytes, verified", flush=True)
-        _put(directory, contents)
+        if contents:  # where nothing is to be written, nobody need be able to write
+            _put(directory, contents)
 
 
 def convert(source: str | os.PathLike[str], directory: str | os.PathLike[str], *, transpose: bool = False) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
+import errno
 import functools
 import hashlib
 import importlib.util
@@ -114,10 +115,10 @@ def tried() -> Compiler | str:
                     reasons.append(str(error))
     except NativeError as error:
         return str(error)
-    return (
-        f"no C compiler works here ({reasons[0] if reasons else 'there is no cc'}); "
-        "install one, set CC, or pip install ziglang"
-    )
+    reason = reasons[0] if reasons else "there is no cc"
+    full = os.strerror(errno.ENOSPC) in reason
+    remedy = "make room, or set TMPDIR" if full else "install one, set CC, or pip install ziglang"
+    return f"no C compiler works here ({reason}); {remedy}"
 
 
 def load(text: str) -> ctypes.CDLL:

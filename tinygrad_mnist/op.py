@@ -100,8 +100,7 @@ _ndarray = np.ndarray  # a global is found sooner than the attribute of a module
 
 def apply(op: Op, inputs: tuple[Any, ...], params: Mapping[str, Any] = NO_PARAMS) -> Any:
     """Compute an op of inputs of which some are Tensors, and make a Tensor of the result; of arrays alone an array."""
-    arrays = []
-    tensors = tracked = False
+    arrays, tensors, tracked = list[Any](), False, False
     plain = True  # besides Tensors there are only Python's numbers
     for x in inputs:
         if isinstance(x, Tensor):
@@ -235,19 +234,19 @@ def ternary(
     return _define(name, forward, (rule_x, rule_y, rule_z), **traits)
 
 
-def variadic(name: str, forward: Callable[..., Any], rule: Rule, **traits: Any) -> OpFunction:
-    """Define an op of any number of inputs with one rule for all, `rule(g, out, *inputs, position, **params)`."""
+def variadic(name: str, forward: Callable[..., Any], rule: Rule | None, **traits: Any) -> OpFunction:
+    """Define an op of any number of inputs with one rule, or None: `rule(g, out, *inputs, position, **params)`."""
     return _define(name, forward, Each(rule), **{"domain": None, **traits})
 
 
 class Each:
     """The rules of an op with any number of inputs: one rule for all, told the input's `position`."""
 
-    def __init__(self, rule: Rule) -> None:
+    def __init__(self, rule: Any) -> None:
         self.rule = rule
 
     def __iter__(self) -> Iterator[Rule]:
-        return (partial(self.rule, position=i) for i in itertools.count())
+        return (partial(self.rule, position=i) for i in (itertools.count() if self.rule else ()))
 
 
 def _define(
@@ -264,8 +263,9 @@ def _define(
     c: str = "",
     **unknown: Any,
 ) -> OpFunction:
-    if unknown:
-        raise TypeError(f"op {name!r}: takes doc, sign, view, domain, numpy, hint and c, got {', '.join(unknown)}")
+    if unknown or not (isinstance(name, str) and callable(forward) and isinstance(c, str)):
+        given = ", ".join(unknown) or ", ".join(map(in_one_line, (name, forward, c)))
+        raise TypeError(f"op {name!r}: takes a name, a function, doc, sign, view, domain, numpy, hint, c; got {given}")
     caller = sys._getframe(2).f_globals.get("__name__", "__main__")  # the module whose row it is, past unary()
     taken: Any = OPS[name].function if name in OPS else FUNCTIONS.get(name)
     if (name in OPS or hasattr(taken, "__wrapped__")) and taken.__module__ != caller:  # the others are made of ops

@@ -27,7 +27,7 @@ from .checkpoint import CheckpointError as CheckpointError
 from .checkpoint import Epoch as Epoch
 from .checkpoint import load as load
 from .checkpoint import save as save
-from .convert import in_one_line
+from .convert import in_one_line, is_whole
 from .dataset import check_finite, sorted_by_class
 from .losses import softmax_cross_entropy
 from .mode import no_grad
@@ -169,6 +169,7 @@ def _remedy(epoch: int, step: int, lr: float) -> str:
 def _check(model: Any, data: Any, cost: Any, optimizer: Any, schedule: Any, epochs: Any, done: Any) -> None:
     if not isinstance(data, mnist.Dataset):
         raise TypeError(f"fit: data: expected a Dataset, got {type(data).__name__}; mnist.load() makes one")
+    _check_model("fit", model)
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"fit: optimizer: expected an Optimizer such as SGD, got {in_one_line(optimizer)}")
     if not isinstance(schedule, Schedule | None):
@@ -177,9 +178,9 @@ def _check(model: Any, data: Any, cost: Any, optimizer: Any, schedule: Any, epoc
         raise ValueError("fit: schedule: is of another optimizer, whose rates it would set; make one of this optimizer")
     if not callable(cost):
         raise TypeError(f"fit: cost: expected a function of outputs and targets, got {in_one_line(cost)}")
-    if not _whole_number(epochs):
+    if not is_whole(epochs, 0):
         raise ValueError(f"fit: epochs: expected a whole number of at least 0, got {epochs!r}")
-    if not _whole_number(done) or done > epochs:
+    if not is_whole(done, 0) or done > epochs:
         raise ValueError(f"fit: done: expected a whole number from 0 to epochs, which is {epochs}, got {done!r}")
     if len(data.train) == 0:
         raise ValueError("fit: data: there are no training images")
@@ -190,8 +191,10 @@ def _check(model: Any, data: Any, cost: Any, optimizer: Any, schedule: Any, epoc
             raise ValueError("fit: the optimizer has none of the model's parameters; pass it model.parameters()")
 
 
-def _whole_number(value: object) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= 0)
+def _check_model(name: str, model: Any) -> None:
+    if not callable(model) or (isinstance(model, type) and issubclass(model, Module)):
+        remedy = f"; make one: {model.__name__}(...)" if isinstance(model, type) else ""
+        raise TypeError(f"{name}: expected a model, a Module or a function of images, got {in_one_line(model)}{remedy}")
 
 
 def _doubts(data: mnist.Dataset) -> Iterator[str]:
@@ -231,6 +234,11 @@ def _measure(model: Any, data: mnist.Dataset, cost: Any, number: int, mean: floa
 
 def evaluate(model: Callable[[Any], Any], images: Array, chunk: int = 1000) -> Array:
     """The model's outputs for many images, without a graph, `chunk` images at a time."""
+    _check_model("evaluate", model)
+    if not isinstance(images, Tensor | np.ndarray) or images.ndim == 0:
+        raise TypeError(
+            f"evaluate: expected an array of images, (n, pixels), got {in_one_line(images)}; of data data.test.images"
+        )
     with no_grad():
         starts = range(0, max(len(images), 1), chunk)
         return np.concatenate([values(model(leaf(images[i : i + chunk]))) for i in starts])

@@ -24,7 +24,7 @@ from tinygrad_mnist.train import CheckpointError
 from .base import BaseNetwork
 from .names import check_name, command_of, make_one_module, network_name, title
 from .options import Run, flag, load_data, parse, parser_of
-from .places import place_of
+from .places import in_a_line, place_of
 from .stopping import stands_still, what_is_kept, why_stopped
 from .training import Training, settings_of
 from .words import counted, grown, in_words, line, never_said, shown, sizes, wrapped
@@ -45,7 +45,7 @@ def main(network: type[BaseNetwork], arguments: list[str] | None = None) -> int:
         with claimed(*run.written):  # before what is there is looked at
             return _run(network, run)
 
-    return guarded(command, where=place_of)
+    return guarded(in_a_line(command), where=place_of)
 
 
 def _run(network: type[BaseNetwork], run: Run) -> int:
@@ -69,7 +69,11 @@ def _run(network: type[BaseNetwork], run: Run) -> int:
     if not run.quiet:
         _introduce(training, run)
     if run.graph:
-        print(f"{pictures.graph(training, run.graph)}: the computation graph of one step")
+        try:
+            drawn = pictures.graph(training, run.graph)
+        except (RuntimeError, OSError) as error:
+            raise type(error)(f"--graph: {str(error).removeprefix('save: ')}") from None
+        print(f"{drawn}: the computation graph of one step")
     if run.page:
         made = pictures.page(training, run.page)
         print(f"{made}: a step of training on the first digits, to walk through in a browser")

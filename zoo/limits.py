@@ -81,5 +81,11 @@ def one_of(names: Collection[str]) -> Limit:
 
 def file_name(*suffixes: str) -> Limit:
     """The name of a file, of one of these kinds if there are any."""
-    expected = f"a file name that ends in {', '.join(suffixes)}"
-    return Limit(expected, Path, lambda file: not suffixes or file.suffix.lower() in suffixes)
+
+    def read(text: str) -> Path | None:
+        return Path(text) if text else None  # of which Path would make the current directory
+
+    def allows(file: Path | None) -> bool:
+        return file is not None and (not suffixes or file.suffix.lower() in suffixes)
+
+    return Limit("a file name" + f" that ends in {', '.join(suffixes)}" * bool(suffixes), read, allows)

@@ -1,8 +1,10 @@
 """Where in a user's own code an error arose: what is said behind its one line."""
 
+import dis
 import sys
 import sysconfig
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
@@ -14,6 +16,8 @@ from tinygrad_mnist.nn import Module, named
 from .names import HERE
 
 _INSTALLED = tuple({PACKAGE, *(sysconfig.get_path(kind) for kind in ("stdlib", "purelib", "platlib"))})
+
+_RAISE = dis.opmap["RAISE_VARARGS"]
 
 
 def place_of(error: Exception) -> str:
@@ -27,6 +31,37 @@ def place_of(error: Exception) -> str:
         return ""
     name = next((name for name, module in named(layers[0], Module) if module is layers[-1]), "")
     return f" (in {f'{name}, ' if name else ''}{in_one_line(layers[-1])})"
+
+
+def in_a_line(command: Callable[[], int]) -> Callable[[], int]:
+    """The command, with a TypeError by which ours say that they are used wrongly as a ValueError, told in a line.
+
+    That is one which a `raise` of ours raises, below a line in a file of one's own. Others are mistakes of Python in
+    that file, where the whole traceback tells most.
+    """
+
+    def run() -> int:
+        try:
+            return command()
+        except TypeError as error:
+            if not _is_said_by_ours(error):
+                raise
+            raise ValueError(str(error)).with_traceback(error.__traceback__) from None
+
+    return run
+
+
+def _is_said_by_ours(error: Exception) -> bool:
+    own = said = False
+    place = error.__traceback__
+    while place is not None:
+        code = place.tb_frame.f_code
+        if _is_own(code.co_filename):
+            own, said = True, False
+        elif code.co_filename.startswith(PACKAGE) or HERE in Path(code.co_filename).parents:
+            said = said or code.co_code[place.tb_lasti] == _RAISE
+        place = place.tb_next
+    return own and said
 
 
 def _is_own(file: str) -> bool:

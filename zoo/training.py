@@ -12,13 +12,14 @@ import numpy as np
 
 from tinygrad_mnist import mnist, nn, ops, train
 from tinygrad_mnist.convert import in_one_line
+from tinygrad_mnist.optim import Optimizer, Schedule
 from tinygrad_mnist.tensor import Array
 from tinygrad_mnist.train import Checkpoint, CheckpointError, Epoch
 
 from .base import COSTS, BaseNetwork
 from .consistency import Expected, model_of
 from .names import NAMES as NAMES
-from .names import check_name, file_of
+from .names import check_name, file_of, title
 from .names import network_class as network_class
 from .names import network_name as network_name
 from .stopping import best_of, check_validation, stands_still
@@ -101,8 +102,12 @@ class Training:
         self.network, self.data, self.source, self.backend = network, data, source, backend
         self.model_rng, self.rng = (np.random.default_rng([purpose, network.seed]) for purpose in (0, 1))
         self.model = network.model(data.train.images.shape[1], data.n_classes, self.model_rng)
+        _check_part(network, "model", self.model, nn.Module)
         self.optimizer = network.optimizer(self.model, len(data.train))
+        _check_part(network, "optimizer", self.optimizer, Optimizer)
         self.schedule = network.schedule(self.optimizer)
+        if self.schedule is not None:
+            _check_part(network, "schedule", self.schedule, Schedule)
         self.history: list[Epoch] = []
 
     @functools.cached_property
@@ -262,6 +267,13 @@ class Training:
                 )
             training.best = dict(checkpoint.best or training.model.state_dict())
         return training
+
+
+def _check_part(network: BaseNetwork, method: str, made: object, kind: type) -> None:
+    """Raise a ValueError unless a method of a network, perhaps one of the user's, has made what it is to make."""
+    if not isinstance(made, kind):
+        expected = f"expected a {kind.__name__} to be returned"
+        raise ValueError(f"{title(network)}: {method}(): {expected}, got {in_one_line(made)}; return one")
 
 
 def activations(network: BaseNetwork, model: nn.Module, images: Array) -> Array:

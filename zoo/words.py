@@ -19,12 +19,18 @@ GROWN = 1e4
 
 
 def line(epoch: Epoch, epochs: int) -> str:
-    """One line for an epoch."""
-    number = f"epoch {epoch.epoch:{len(str(epochs))}}/{epochs}"
-    accuracies = f"validation {percent(epoch.validation)}  test {percent(epoch.test)}"
-    cost = f"{epoch.cost:.4f}" if epoch.cost < GROWN else f"{epoch.cost:.4g}"
-    text = f"{number}  cost {cost}  {accuracies}  lr {rate(epoch.lr)}  {epoch.seconds:.2f} s"
-    return text if len(text) <= columns() else text.replace("  ", " ")
+    """One line for an epoch; on a narrow terminal more, broken between what is told."""
+    parts = [
+        f"epoch {epoch.epoch:{len(str(epochs))}}/{epochs}",
+        f"cost {epoch.cost:.4f}" if epoch.cost < GROWN else f"cost {epoch.cost:.4g}",
+        f"validation {percent(epoch.validation)}",
+        f"test {percent(epoch.test)}",
+        f"lr {rate(epoch.lr)}",
+        f"{epoch.seconds:.2f} s",
+    ]
+    if len(text := "  ".join(parts)) <= columns():
+        return text
+    return wrapped(" ".join(part.replace(" ", "\0") for part in parts)).replace("\0", " ")
 
 
 def brief(epoch: Epoch) -> str:

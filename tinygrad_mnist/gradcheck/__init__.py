@@ -24,7 +24,9 @@ from typing import Any
 import numpy as np
 
 from tinygrad_mnist.backward import grad
+from tinygrad_mnist.convert import in_one_line, is_real, is_whole
 from tinygrad_mnist.mode import no_grad
+from tinygrad_mnist.nn import Module
 from tinygrad_mnist.tensor import Tensor, leaf
 
 from .arguments import Argnums, Names, in_float64, name_of, output
@@ -70,8 +72,8 @@ def check_gradients(
         UnmeasurableError: a GradientError that says nothing of gradients: f has no finite value here; no derivative, as
             at a kink (relu at 0, a tie of max), where what ops give is a convention; or one that rounding hides, as
             beside a large number that is added. Check it elsewhere.
-        TypeError: there is nothing to check, or f does not return a Tensor in float64.
-        ValueError: an input to be checked is not finite, or argnums are no places.
+        TypeError: there is nothing to check, f is no function, or it does not return a Tensor in float64.
+        ValueError: an input to be checked is not finite, argnums are no places, or rtol or seed no such numbers.
 
     >>> from tinygrad_mnist import OPS, sigmoid, unary
     >>> check_gradients(sigmoid, np.array([-1.0, 0.0, 2.0]))
@@ -93,7 +95,7 @@ def check_gradients(
     It is called at <doctest tinygrad_mnist.gradcheck.check_gradients[3]>:2: return cube(x).sum()
     >>> del OPS["cube"]
     """
-    with _arguments(check_gradients, f, inputs, parameters, argnums) as (names, arguments):
+    with _arguments(check_gradients, f, inputs, parameters, argnums, rtol, seed) as (names, arguments):
 
         def outputs() -> list[Tensor]:
             return [output(f, arguments)]
@@ -118,7 +120,7 @@ def check_second_derivatives(
     >>> check_second_derivatives(lambda x, y: x**3 * y, np.array([0.5, -1.0]), 2.0)
     Agreement(method='central differences', compared=5)
     """
-    with _arguments(check_second_derivatives, f, inputs, parameters, argnums) as (names, arguments):
+    with _arguments(check_second_derivatives, f, inputs, parameters, argnums, rtol, seed) as (names, arguments):
         wanted = dict(names)
         with np.errstate(all="ignore"):
             out = output(f, arguments)
@@ -139,9 +141,23 @@ def check_second_derivatives(
 
 @contextmanager
 def _arguments(
-    check: Callable[..., Agreement], f: Callable[..., Any], inputs: Sequence[Any], parameters: Any, argnums: Argnums
+    check: Callable[..., Agreement],
+    f: Callable[..., Any],
+    inputs: Sequence[Any],
+    parameters: Any,
+    argnums: Argnums,
+    rtol: float,
+    seed: int,
 ) -> Iterator[tuple[Names, list[Any]]]:
     """The Tensors to check, with their names, and the arguments of f; to a verdict inside the cause is added."""
+    name = check.__name__
+    if not callable(f) or (isinstance(f, type) and issubclass(f, Module)):
+        remedy = f"; make one: {f.__name__}(...)" if isinstance(f, type) else ""
+        raise TypeError(f"{name}: expected a function of Tensors or a Module, got {in_one_line(f)}{remedy}")
+    if not is_real(rtol) or not 0 <= rtol < np.inf:
+        raise ValueError(f"{name}: expected a number rtol >= 0, got {in_one_line(rtol)}")
+    if not is_whole(seed, 0):
+        raise ValueError(f"{name}: expected a whole number seed >= 0, got {in_one_line(seed)}")
     with in_float64(f, inputs, parameters, argnums) as (names, arguments), np.errstate(all="ignore"):
         try:
             yield names, arguments

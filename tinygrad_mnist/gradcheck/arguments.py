@@ -7,13 +7,13 @@ and the parameters of Modules.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from tinygrad_mnist.convert import described
+from tinygrad_mnist.convert import described, in_one_line
 from tinygrad_mnist.mode import enable_grad
 from tinygrad_mnist.nn import Module
 from tinygrad_mnist.tensor import Array, Tensor, leaf, read_only, values
@@ -31,8 +31,7 @@ def in_float64(
     In between they are read-only, so that whoever writes into one is found out.
     """
     arguments, names, modules = opened(f, inputs, argnums, np.float64)
-    source = f if parameters is None and hasattr(f, "named_parameters") else parameters or ()
-    named = [*source.named_parameters()] if hasattr(source, "named_parameters") else [(p.name, p) for p in source]
+    named = _named(f if parameters is None and hasattr(f, "named_parameters") else parameters)
     named += [(f"{place}.{name}", p) for place, module in modules for name, p in module.named_parameters()]
     held: dict[Tensor, tuple[Array, Tensor | None]] = {}
     for i, (name, p) in enumerate(named):
@@ -53,6 +52,22 @@ def in_float64(
     finally:
         for p, (array, gradient) in held.items():
             p._array, p._grad = array, gradient
+
+
+def _named(parameters: Any) -> list[tuple[str | None, Tensor]]:
+    """Parameters to be checked too, with their names."""
+    if hasattr(parameters, "named_parameters") and not isinstance(parameters, type):
+        return list(parameters.named_parameters())
+    given = [] if parameters is None else parameters
+    listed: list[Any] = [None]
+    if isinstance(given, Iterable) and not isinstance(given, Tensor | Mapping):
+        listed = list(given)
+    if not all(isinstance(p, Tensor) for p in listed):
+        raise TypeError(
+            f"parameters: expected a Module or a list of Tensors, got {in_one_line(parameters)}; "
+            "pass the network itself, or [w, b]"
+        )
+    return [(p.name, p) for p in listed]
 
 
 def opened(

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from numbers import Number
 from typing import Any
 
 import numpy as np
 
 from tinygrad_mnist import ops
-from tinygrad_mnist.convert import in_one_line, is_real
+from tinygrad_mnist.convert import as_array, in_one_line, is_real
 from tinygrad_mnist.op import unary
 from tinygrad_mnist.ops.elementary import floating
-from tinygrad_mnist.tensor import Array
+from tinygrad_mnist.tensor import Array, Tensor
 
 from .module import Module
 
@@ -42,6 +43,8 @@ def gelu(x: Any, approximate: str = "none") -> Any:
     >>> gelu(np.array([-1.0, 0.0, 1.0])).round(4), gelu(np.array([-1.0, 0.0, 1.0]), "tanh").round(4)
     (array([-0.1587,  0.    ,  0.8413]), array([-0.1588,  0.    ,  0.8412]))
     """
+    if not isinstance(x, Tensor | np.ndarray | Number):
+        x = as_array(x, None)
     if approximate == "none":
         return x * (0.5 * (1 + erf(x * math.sqrt(0.5))))
     if approximate == "tanh":

@@ -10,6 +10,7 @@ from numpy.typing import DTypeLike
 
 from tinygrad_mnist import ops
 
+from .initializers import check_sizes
 from .layers import Linear
 from .module import Module
 
@@ -84,7 +85,8 @@ class MultiheadAttention(Module):
         rng: np.random.Generator,
         dtype: DTypeLike = np.float32,
     ) -> None:
-        if not isinstance(heads, int | np.integer) or heads < 1 or size % heads:
+        check_sizes("MultiheadAttention", (size, heads))
+        if size % heads:
             raise ValueError(f"MultiheadAttention: expected heads that divide the size {size}, got {heads!r}")
         self.heads, self.causal = heads, causal
         biases = {"query": bias, "key": False, "value": bias, "output": bias}

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from tinygrad_mnist.convert import in_one_line, is_whole
 from tinygrad_mnist.tensor import Tensor
 
 INITIALIZERS: dict[str, Callable[[int, int], float]] = {
@@ -31,14 +32,19 @@ def initial(
     shape: tuple[int, ...], fan_in: int, fan_out: int, init: str, rng: np.random.Generator, dtype: DTypeLike
 ) -> Tensor:
     """First weights of a layer, as a Tensor that requires gradients; a ValueError for an unknown `init`."""
-    if init not in INITIALIZERS:
-        raise ValueError(f"init: expected one of {', '.join(INITIALIZERS)}, got {init!r}")
+    if not isinstance(init, str) or init not in INITIALIZERS:
+        raise ValueError(f"init: expected one of {', '.join(INITIALIZERS)}, got {in_one_line(init)}")
     if not isinstance(rng, np.random.Generator):
         raise TypeError(f"rng: expected a numpy.random.Generator, as from np.random.default_rng(seed), got {rng!r}")
-    if not all(isinstance(n, int | np.integer) and n >= 1 for n in shape):
-        raise ValueError(f"weights: expected sizes that are whole numbers of at least 1, got {shape}")
+    check_sizes("weights", shape)
     values = rng.standard_normal(shape) * INITIALIZERS[init](fan_in, fan_out)
     return Tensor(values.astype(dtype), requires_grad=True, name="weight")
+
+
+def check_sizes(name: str, shape: tuple[Any, ...]) -> None:
+    """Raise a ValueError unless these are sizes that a layer can have."""
+    if not shape or not all(is_whole(n, 1) for n in shape):
+        raise ValueError(f"{name}: expected sizes that are whole numbers of at least 1, got {in_one_line(shape)}")
 
 
 def initial_bias(shape: tuple[int, ...], bias: str | bool, rng: np.random.Generator, dtype: DTypeLike) -> Any:

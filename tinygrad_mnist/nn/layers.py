@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from tinygrad_mnist import ops
-from tinygrad_mnist.convert import in_one_line, is_real, kept
+from tinygrad_mnist.convert import in_one_line, is_real, is_whole, kept
 from tinygrad_mnist.op import binary, unary
 from tinygrad_mnist.ops.images import pair
 from tinygrad_mnist.ops.indexing import ARRAY
 from tinygrad_mnist.tensor import Array
 
-from .initializers import initial, initial_bias
-from .module import Module, options_text
+from .initializers import check_sizes, initial, initial_bias
+from .module import Module, options_text, shape_of
 
 
 class Linear(Module):
@@ -89,6 +89,7 @@ class Conv2d(Module):
     ) -> None:
         height, width = pair("size", kept(size))
         shape, area = (n_out, n_in, height, width), height * width
+        check_sizes("weights", shape)  # before they are multiplied
         self.weight = initial(shape, n_in * area, n_out * area, init, rng, dtype)
         self.bias = initial_bias((n_out, 1, 1), bias, rng, dtype)
         self.stride, self.padding = _pixels("stride", stride), _pixels("padding", padding, 0)
@@ -150,7 +151,10 @@ class Flatten(Module):
 
     def forward(self, x: Any) -> Any:
         """The rows of the batch, each flat."""
-        return ops.reshape(x, (len(x), math.prod(x.shape[1:])))
+        shape = shape_of("Flatten", x)
+        if not shape:
+            raise ValueError("Flatten: expected a batch, of shape (n, ...), got shape (); add an axis: x[None]")
+        return ops.reshape(x, (shape[0], math.prod(shape[1:])))
 
 
 # An op, so that a compiled step draws anew at each call.
@@ -178,6 +182,7 @@ class Dropout(Module):
 
     def forward(self, x: Any) -> Any:
         """The input with some of its elements dropped."""
+        shape_of("Dropout", x)
         if not self.training or self.p == 0:
             return x
         return x * dropout_mask(x, p=self.p, rng=self.rng)
@@ -243,8 +248,9 @@ class Embedding(Module):
         rng: np.random.Generator,
         dtype: DTypeLike = np.float32,
     ) -> None:
-        if padding_idx is not None and not (isinstance(padding_idx, int | np.integer) and 0 <= padding_idx < n):
-            raise ValueError(f"Embedding: expected padding_idx to be a row, 0 to {n - 1}, got {padding_idx!r}")
+        check_sizes("Embedding", (n, size))
+        if padding_idx is not None and not (is_whole(padding_idx, 0) and padding_idx < n):
+            raise ValueError(f"Embedding: expected padding_idx to be a row, 0 to {n - 1}, got {padding_idx!r:.60}")
         self.weight = initial((n, size), n, size, "normal", rng, dtype)
         self.padding_idx = padding_idx
         if padding_idx is not None:
@@ -254,7 +260,7 @@ class Embedding(Module):
         """weight[indices]."""
         return embedding(
             self.weight,
-            np.asarray(indices) if isinstance(indices, int | np.integer | list | tuple) else indices,
+            np.asarray(indices) if isinstance(indices, int | float | np.integer | list | tuple) else indices,
             padding_idx=self.padding_idx,
         )
 

@@ -18,6 +18,13 @@ from .buffer import Buffer
 _ABSENT = object()
 
 
+def shape_of(name: str, x: Any) -> tuple[int, ...]:
+    """The shape of what a layer of this name is called with; a TypeError if it is no Tensor and no array."""
+    if not isinstance(x, Tensor | np.ndarray):
+        raise TypeError(f"{name}: expected a Tensor or an array, got {in_one_line(x)}; make one: np.array(...)")
+    return x.shape
+
+
 class Module:
     """A part of a network, which holds parameters.
 
@@ -143,6 +150,10 @@ class Module:
 
     def train(self, training: bool = True) -> Module:
         """Switch to training (dropout drops), or with False to evaluation; returns the module."""
+        given: Any = training
+        if not isinstance(given, bool | np.bool):
+            what = f"expected True or False, got {in_one_line(given)}"
+            raise TypeError(f"train: {what}; it switches between training and evaluation, train.fit(model, ...) trains")
         for module in self.modules():
             module.training = training
         return self

@@ -13,7 +13,8 @@ from tinygrad_mnist.convert import in_one_line, is_real
 from tinygrad_mnist.tensor import Tensor
 
 from .buffer import Buffer
-from .module import Module, options_text
+from .initializers import check_sizes
+from .module import Module, options_text, shape_of
 
 
 def normalized(x: Any, mean: Any, variance: Any, eps: float) -> Any:
@@ -45,7 +46,7 @@ class LayerNorm(Module):
 
     def forward(self, x: Any) -> Any:
         """The normalized input, of its shape (..., *shape)."""
-        if x.shape[-len(self.shape) :] != self.shape:
+        if shape_of("LayerNorm", x)[-len(self.shape) :] != self.shape:
             raise ValueError(f"LayerNorm: expected inputs whose last axes are {self.shape}, got shape {x.shape}")
         axes = tuple(range(-len(self.shape), 0))
         y = normalized(x, ops.mean(x, axes, True), ops.var(x, axes, True), self.eps)
@@ -81,7 +82,7 @@ class _BatchNorm(Module):
 
     def forward(self, x: Any) -> Any:
         """The normalized input, of its shape."""
-        if x.ndim not in self.dims or x.shape[1] != self.n:
+        if len(shape_of(type(self).__name__, x)) not in self.dims or x.shape[1] != self.n:
             given = " or ".join(f"(n, {self.n}{', ...' * (k > 2)}) with {k} axes" for k in self.dims)
             raise ValueError(f"{type(self).__name__}: expected an input of shape {given}, got shape {x.shape}")
         around = (1, self.n) + (1,) * (x.ndim - 2)  # as which a number for each channel broadcasts against x
@@ -156,8 +157,7 @@ def _affine(name: str, shape: tuple[int, ...], eps: float, affine: bool, dtype: 
     """A weight of ones and a bias of zeros, or None and None; a ValueError for a norm that cannot be."""
     if not is_real(eps) or not 0 <= eps < math.inf:
         raise ValueError(f"{name}: expected a number eps >= 0, got {in_one_line(eps)}")
-    if not shape or not all(isinstance(n, int | np.integer) and n >= 1 for n in shape):
-        raise ValueError(f"{name}: expected sizes that are whole numbers of at least 1, got {shape}")
+    check_sizes(name, shape)
     if not affine:
         return None, None
     ones, zeros = np.ones(shape, dtype), np.zeros(shape, dtype)

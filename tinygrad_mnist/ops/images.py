@@ -26,9 +26,13 @@ def pair(name: str, value: Any, least: int = 1) -> tuple[int, int]:
 
 def _windows(x: Array, size: Any, stride: Any = 1, padding: Any = 0) -> Array:
     (down, right), (high, wide) = pair("stride", stride), pair("padding", padding, 0)
-    if high or wide:
+    if (high or wide) and np.ndim(x) >= 2:
         x = np.pad(x, [(0, 0)] * (x.ndim - 2) + [(high, high), (wide, wide)])
-    return sliding_window_view(x, pair("size", size), (-2, -1))[..., ::down, ::right, :, :]
+    rows, columns = pair("size", size)
+    if np.ndim(x) < 2 or x.shape[-2] < rows or x.shape[-1] < columns:
+        what = f"images (..., height, width) of at least {rows} x {columns} pixels"
+        raise ValueError(f"expected {what}, got shape {np.shape(x)}")
+    return sliding_window_view(x, (rows, columns), (-2, -1))[..., ::down, ::right, :, :]
 
 
 def _fold(x: Array, shape: tuple[int, ...], size: Any, stride: Any = 1, padding: Any = 0) -> Array:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from tinygrad_mnist.convert import in_one_line
 from tinygrad_mnist.mode import changed, mode
 from tinygrad_mnist.tensor import Array, Tensor, last_change, tick
 
@@ -207,6 +208,8 @@ class Optimizer:
 
         That of parameters which are frozen (`requires_grad = False`) by now too: it waits until they train again.
         """
+        if not isinstance(state, Mapping) or "groups" not in state:
+            raise TypeError(f"{self._kind}: expected what state_dict() returned, got {in_one_line(state)}")
         groups, members = state["groups"], self._members()
         if [set(g) for g in groups] != [set(g) - {"params"} for g in self._groups]:
             raise ValueError(

@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from tinygrad_mnist.convert import in_one_line, is_real
+from tinygrad_mnist.convert import in_one_line, is_real, is_whole
 
 from .optimizer import Optimizer
-from .schedule import Schedule, is_whole
+from .schedule import Schedule
 
 
 class ReduceLROnPlateau(Schedule):

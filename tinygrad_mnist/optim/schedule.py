@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from tinygrad_mnist.convert import in_one_line, is_real
+from tinygrad_mnist.convert import in_one_line, is_real, is_whole
 
 from .optimizer import Optimizer
 
@@ -147,6 +147,8 @@ class Schedule:
         self._load(state, apply=True)
 
     def _load(self, state: Mapping[str, Any], apply: bool) -> None:
+        if not isinstance(state, Mapping) or not {"epoch", "first"} <= state.keys():
+            raise TypeError(f"{self._kind}: expected what state_dict() returned, got {in_one_line(state)}")
         epoch, first, count = state["epoch"], list(state["first"]), len(self.optimizer._groups)
         if len(first) != count:
             raise ValueError(f"{self._kind}: the saved schedule has {len(first)} groups, expected {count}")
@@ -329,8 +331,3 @@ def _shown(value: Any) -> str:
 def is_rate(x: Any) -> bool:
     """Whether it can be a learning rate."""
     return is_real(x) and 0 <= x < math.inf
-
-
-def is_whole(x: Any, least: int) -> bool:
-    """Whether it is a whole number, not below another."""
-    return isinstance(x, int | np.integer) and not isinstance(x, bool) and bool(x >= least)

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from tinygrad_mnist.convert import in_one_line
+from tinygrad_mnist.convert import in_one_line, is_whole
 
 from .optimizer import Optimizer
-from .schedule import Schedule, is_whole
+from .schedule import Schedule
 
 
 class SequentialLR(Schedule):
@@ -33,6 +33,9 @@ class SequentialLR(Schedule):
     milestones: list[int]
 
     def __init__(self, optimizer: Optimizer, schedulers: Sequence[Schedule], milestones: Sequence[int]) -> None:
+        if not isinstance(schedulers, list | tuple) or not isinstance(milestones, list | tuple):
+            given = f"{in_one_line(schedulers)} and {in_one_line(milestones)}"
+            raise TypeError(f"{self._kind}: expected a list of schedules and one of milestones, got {given}")
         parts = list(schedulers)
         for part in parts:
             if not isinstance(part, Schedule) or isinstance(part, SequentialLR):

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_mnist.convert import in_one_line
+from tinygrad_mnist.convert import in_one_line, is_whole
 from tinygrad_mnist.native import pointers
 from tinygrad_mnist.tensor import Array, Tensor
 
@@ -32,7 +32,7 @@ class Rows:
             raise TypeError(
                 f"epoch: expected pairs of an array and its rows, as (images, order), got {in_one_line(parts)}"
             )
-        if not isinstance(batch_size, int | np.integer) or isinstance(batch_size, bool) or batch_size < 1:
+        if not is_whole(batch_size, 1):
             raise ValueError(f"epoch: expected a whole number batch_size >= 1, got {in_one_line(batch_size)}")
         self.size = int(batch_size)
         self.data = [np.asarray(array) for array, _ in parts]

@@ -11,6 +11,7 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
+from tinygrad_mnist.convert import in_one_line
 from tinygrad_mnist.op import missing
 from tinygrad_mnist.ops import OPS, Domain, Op
 
@@ -103,6 +104,9 @@ def operands_of(*names: str) -> Callable[[CaseStrategy], CaseStrategy]:
     >>> check_op(double_rows)
     >>> del OPS["double_rows"]
     """
+    if not names or not all(isinstance(name, str) for name in names):
+        given = ", ".join(map(in_one_line, names)) or "none"
+        raise TypeError(f'operands_of: expected the names of ops, as in @operands_of("softsign"), got {given}')
 
     def register(strategy: CaseStrategy) -> CaseStrategy:
         for name in names:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,8 @@ def check_derivatives(
     ...     check_derivatives(lambda x: x * ops.sigmoid(x), x)
     >>> test_swish()
     """
+    if isinstance(parameters, Iterator):  # which could be gone through once only
+        parameters = list(parameters)
     options: dict[str, Any] = {"parameters": parameters, "argnums": argnums, "rtol": rtol, "seed": seed}
     check_gradients(f, *inputs, **options)
     check_second_derivatives(f, *inputs, **options)

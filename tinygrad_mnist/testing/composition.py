@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tinygrad_mnist import ops
+from tinygrad_mnist.convert import in_one_line, is_whole
 from tinygrad_mnist.op import missing
 from tinygrad_mnist.ops import OPS, REALS, Op
 from tinygrad_mnist.tensor import Array
@@ -85,6 +86,8 @@ def compositions(draw: st.DrawFn, max_lines: int = 6) -> Composition:
     elementwise op in the table takes part, a user's too. No value is large, and none is near a kink or a pole of an op
     that is applied to it.
     """
+    if not is_whole(max_lines, 1):
+        raise ValueError(f"compositions: expected a whole number of at least 1, of lines, got {in_one_line(max_lines)}")
     whole = draw(st.sampled_from(((2,), (), (3,), (2, 3), (2, 2), (3, 1), (2, 1, 2), (0, 2))))
     numbers = grid(*[REALS] * draw(st.sampled_from((1, 2, 3))))
     sizes = draw(broadcastable_shapes(len(numbers), whole))

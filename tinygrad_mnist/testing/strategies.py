@@ -18,10 +18,23 @@ from hypothesis.extra import numpy as hnp
 from hypothesis.strategies import SearchStrategy
 from numpy.typing import DTypeLike
 
+from tinygrad_mnist.convert import in_one_line, is_real, is_whole
 from tinygrad_mnist.ops import REALS, Domain
 from tinygrad_mnist.tensor import Array, read_only
 
 Shape = tuple[int, ...]
+
+
+def as_shape(name: str, shape: Any) -> Shape:
+    """What a strategy of this name was given as a shape; a TypeError if it is none.
+
+    >>> as_shape("axes", 3)
+    Traceback (most recent call last):
+    TypeError: axes: expected a shape, a tuple such as (2, 3), got 3
+    """
+    if not isinstance(shape, tuple) or not all(is_whole(n, 0) for n in shape):
+        raise TypeError(f"{name}: expected a shape, a tuple such as (2, 3), got {in_one_line(shape)}")
+    return shape
 
 
 def grid(*domains: Domain) -> list[list[float]]:
@@ -36,7 +49,12 @@ def grid(*domains: Domain) -> list[list[float]]:
     """
     parts = 2 ** (len(domains) - 1).bit_length()
     bounds, steps = [], []
-    for low, high, _ in domains:
+    for domain in domains:
+        if not isinstance(domain, Domain):
+            raise TypeError(f"grid: expected a Domain, such as Domain(-4, 4, away=(0,)), got {in_one_line(domain)}")
+        low, high, away = domain
+        if not (is_real(low) and is_real(high) and isinstance(away, list | tuple) and all(map(is_real, away))):
+            raise TypeError(f"grid: expected a domain of numbers, such as Domain(-4, 4, away=(0,)), got {domain!r:.90}")
         if not low < high:
             raise ValueError(f"grid: expected a domain with low < high, got {low} and {high}")
         low = low if low > -math.inf else min(-4.0, high - 8)
@@ -64,10 +82,12 @@ def grid(*domains: Domain) -> list[list[float]]:
 @st.composite
 def shapes(draw: st.DrawFn, min_dims: int = 0, max_dims: int = 3, min_side: int = 0, max_side: int = 3) -> Shape:
     """Shapes, 0-d and empty ones among them; most have several axes and sides longer than 1."""
-    if not (0 <= min_dims <= max_dims and 0 <= min_side <= max_side):
+    bounds: list[Any] = [min_dims, max_dims, min_side, max_side]
+    if not (all(is_whole(n, 0) for n in bounds) and min_dims <= max_dims and min_side <= max_side):
+        given = "dims {} to {} and sides {} to {}".format(*map(in_one_line, bounds))
         raise ValueError(
-            f"shapes: expected 0 <= min_dims <= max_dims and 0 <= min_side <= max_side, got dims {min_dims} to "
-            f"{max_dims} and sides {min_side} to {max_side}; give both bounds"
+            "shapes: expected whole numbers 0 <= min_dims <= max_dims and 0 <= min_side <= max_side, "
+            f"got {given}; give both bounds"
         )
     dims = [n for n in range(min_dims, max_dims + 1) for _ in range(min(n + 1, 3))]
     sides = [n for n in (*range(1, max_side + 1), *[*range(2, max_side + 1)] * 3, 0) if n >= min_side]
@@ -77,7 +97,11 @@ def shapes(draw: st.DrawFn, min_dims: int = 0, max_dims: int = 3, min_side: int 
 @st.composite
 def broadcastable_shapes(draw: st.DrawFn, n: int, whole: Shape | None = None) -> list[Shape]:
     """As many shapes that broadcast together, to the shape that may be given as `whole`."""
-    whole = draw(shapes()) if whole is None else whole
+    if not is_whole(n, 1):
+        raise ValueError(
+            f"broadcastable_shapes: expected a whole number of at least 1, of shapes, got {in_one_line(n)}"
+        )
+    whole = draw(shapes()) if whole is None else as_shape("broadcastable_shapes", whole)
     sizes = [list(whole) for _ in range(n)]
     some = [chosen for k in range(n) for chosen in itertools.combinations(sizes, k)]  # but not all of them
     some += some[1:]
@@ -95,13 +119,15 @@ LAYOUTS = ("plain", "read-only", "transposed", "reversed", "strided")
 
 
 def laid_out(array: Array, layout: str) -> Array:
-    """The same values in memory of another of the `LAYOUTS`; a ValueError for an unknown one.
+    """The same values in memory of another of the `LAYOUTS`; a ValueError for an unknown one, a TypeError for no array.
 
     >>> laid_out(np.arange(3.0), "reversed").strides
     (-8,)
     """
-    if layout not in LAYOUTS:
-        raise ValueError(f"laid_out: expected one of {', '.join(LAYOUTS)}, got {layout!r}")
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"laid_out: expected a NumPy array, got {in_one_line(array)}; make one with np.array(...)")
+    if not isinstance(layout, str) or layout not in LAYOUTS:
+        raise ValueError(f"laid_out: expected one of {', '.join(LAYOUTS)}, got {in_one_line(layout)}")
     if layout == "read-only":
         array = read_only(array)
     elif layout == "transposed":
@@ -134,18 +160,21 @@ def arrays(
             maximum has a kink.
 
     Raises:
-        TypeError: the shape is no tuple and no strategy.
+        TypeError: the shape, dtype or values are not of these kinds.
         ValueError: there are not so many distinct numbers in `values` as the shape needs.
     """
     if not isinstance(shape, tuple | SearchStrategy | None):
-        raise TypeError(f"arrays: expected a shape such as (3,), or a strategy of shapes, got {shape!r}")
-    size = shape if isinstance(shape, tuple) else draw(shapes() if shape is None else shape)
-    kind = np.dtype(draw(dtype) if isinstance(dtype, SearchStrategy) else dtype)
+        raise TypeError(f"arrays: expected a shape such as (3,), or a strategy of shapes, got {in_one_line(shape)}")
+    size = as_shape(
+        "arrays", draw(shape) if isinstance(shape, SearchStrategy) else draw(shapes()) if shape is None else shape
+    )
+    kind = _dtype(draw(dtype) if isinstance(dtype, SearchStrategy) else dtype)
+    numbers = _numbers(values)
     layout = draw(st.sampled_from(LAYOUTS if distinct else (*LAYOUTS, "broadcast")))
     if distinct:
         n = math.prod(size)
         if values is not REALS and kind.kind == "f":
-            numbers = list(dict.fromkeys(grid(values)[0] if isinstance(values, Domain) else values))
+            numbers = list(dict.fromkeys(numbers))
             if len(numbers) < n:
                 raise ValueError(
                     f"arrays: expected values with {n} distinct numbers for the shape {size}, got {len(numbers)}; "
@@ -155,7 +184,6 @@ def arrays(
         order = np.array(draw(st.permutations(range(n))), kind).reshape(size)
         return laid_out(np.asarray((order - n // 2) / kind.type(8) if kind.kind == "f" else order), layout)
     if kind.kind == "f":
-        numbers = grid(values)[0] if isinstance(values, Domain) else list(values)
         elements = st.sampled_from(numbers[:3] * (len(numbers) // 8) + numbers)  # often 0, 1 and -1
     else:
         elements = st.booleans() if kind.kind == "b" else st.integers(0 if kind.kind == "u" else -4, 4)
@@ -163,6 +191,30 @@ def arrays(
     smaller = tuple(min(n, 1) if again else n for n, again in zip(size, repeated, strict=True))
     array = draw(hnp.arrays(kind, smaller, elements=elements, fill=st.nothing()))
     return np.broadcast_to(array, size) if layout == "broadcast" else laid_out(array, layout)
+
+
+def _dtype(dtype: Any) -> np.dtype[Any]:
+    """The dtype of `arrays`."""
+    try:
+        kind = np.dtype(dtype)
+    except TypeError:
+        kind = np.dtype(object)
+    if dtype is None or kind.kind not in "fiub":
+        raise TypeError(
+            f"arrays: expected a floating, integer or boolean dtype, or a strategy, got {in_one_line(dtype)}"
+        )
+    return kind
+
+
+def _numbers(values: Any) -> list[float]:
+    """The values of `arrays`, one by one."""
+    if isinstance(values, Domain):
+        return grid(values)[0]
+    listed = list(values) if isinstance(values, Sequence | np.ndarray) and np.ndim(values) == 1 else []
+    if not listed or not all(map(is_real, listed)):
+        what = "a Domain, such as Domain(-4, 4, away=(0,)), or a list of numbers"
+        raise TypeError(f"arrays: expected values that are {what}, got {in_one_line(values)}")
+    return listed
 
 
 @st.composite
@@ -196,7 +248,7 @@ def axes(shape: Shape, *, empty: bool = True) -> SearchStrategy[Any]:
         shape: of the array.
         empty: whether axes of length 0 may be among them; the maximum and the mean of nothing are not defined.
     """
-    usable = [i for i, n in enumerate(shape) if n > 0 or empty]
+    usable = [i for i, n in enumerate(as_shape("axes", shape)) if n > 0 or empty]
     either_end = {i: st.sampled_from((i, i - len(shape))) for i in usable}
     choices: list[SearchStrategy[Any]] = [st.none()] if len(usable) == len(shape) else []
     choices += either_end.values()
@@ -211,6 +263,7 @@ _SLICES = (slice(None), slice(None, None, -1), slice(1, None), slice(None, -1), 
 @st.composite
 def indices(draw: st.DrawFn, shape: Shape) -> Any:
     """Indices into an array of this shape: slices, integers, None, ..., masks, and integer arrays, also mixed."""
+    as_shape("indices", shape)
     kind = draw(st.sampled_from(("mixed", "basic", "mixed", "mask")))
     if kind == "basic":
         return draw(hnp.basic_indices(shape, allow_newaxis=True))
