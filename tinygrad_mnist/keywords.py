@@ -1,6 +1,7 @@
-"""Keyword arguments that NumPy's functions take and the table's do not: `where=`, `initial=`, and a few more.
+"""Keyword arguments that NumPy's functions take and the table's rows do not: `where=`, `initial=`, and a few more.
 
-Each function here is NumPy's with those arguments, made of the table's. `interop.py` calls it only where one is given.
+Each function here is NumPy's with those arguments, made of the table's. `interop.py` calls it only where one is given:
+to NumPy's function, to the table's, or to a method of a Tensor.
 """
 
 from __future__ import annotations
@@ -13,16 +14,20 @@ import numpy as np
 
 from . import ops
 from .convert import described
+from .op import NUMPY
 from .ops.reductions import degrees_off
 from .tensor import Tensor, values
 
 WITH_KEYWORDS: dict[Callable[..., Any], Callable[..., Any]] = {}
-"""For functions of NumPy what serves them when they are given arguments that the table's function does not take."""
+"""For functions of the table what serves when NumPy's are given arguments that they do not take.
+
+Not for NumPy's functions, as a user's own row may serve one of those.
+"""
 
 
 def _serves(*numpy: Any) -> Callable[[Any], Any]:
     def enter(function: Any) -> Any:
-        WITH_KEYWORDS.update(dict.fromkeys(numpy, function))
+        WITH_KEYWORDS.update((NUMPY[served], function) for served in numpy)
         return function
 
     return enter
@@ -58,8 +63,8 @@ def _extremum(extremum: Callable[..., Any], of_two: Callable[..., Any]) -> Calla
     return with_keywords
 
 
-_max = _serves(np.max, np.amax)(_extremum(ops.max, ops.maximum))
-_min = _serves(np.min, np.amin)(_extremum(ops.min, ops.minimum))
+_max = _serves(np.max)(_extremum(ops.max, ops.maximum))
+_min = _serves(np.min)(_extremum(ops.min, ops.minimum))
 
 
 def _count(a: Any, axis: Any, keepdims: bool, where: Any) -> Any:
@@ -129,3 +134,10 @@ def _take(a: Any, indices: Any, axis: int | None = None, mode: str = "raise") ->
     if mode not in ("clip", "wrap"):
         raise ValueError(f"expected mode 'raise', 'clip' or 'wrap', got {mode!r}")
     return ops.take(a, np.clip(indices, 0, size - 1) if mode == "clip" else indices % size, axis)
+
+
+def _astype(x: Any, dtype: Any, copy: bool = True) -> Any:
+    return ops.astype(x, dtype=dtype)  # `copy` False allows the array itself, and asks for nothing
+
+
+WITH_KEYWORDS[ops.astype] = _astype
