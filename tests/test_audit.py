@@ -853,7 +853,7 @@ def test_others_wait_for_the_lock_through_an_audit() -> None:
 def counting(change: Callable[[Any, Any], None], at: int) -> Any:
     """A step that sets something at one of its own runs, which is none of those that are recorded."""
     network = nn.Sequential(nn.Linear(3, 2, rng=np.random.default_rng(0)))
-    network.settings = {"scale": 1.0}  # type: ignore[attr-defined]
+    network.settings = {"scale": 1.0}
     optimizer = optim.SGD(network.parameters(), lr=0.1)
     runs = itertools.count(1)
 
@@ -907,7 +907,13 @@ def test_a_schedule_in_a_step_makes_it_run_eagerly(said: pytest.LogCaptureFixtur
     def course(wrap: Callable[..., Any]) -> Any:
         step, left, _, optimizer = training()
         schedule = optim.StepLR(optimizer, 3, 0.5)
-        run = wrap(lambda x, y: (step(x, y), schedule.step())[0])
+
+        def scheduled(x: Any, y: Any) -> Any:
+            result = step(x, y)
+            schedule.step()
+            return result
+
+        run = wrap(scheduled)
         return [(flat([*run(*map(Tensor, batch(k)))]), left(), optimizer.groups[0]["lr"]) for k in range(12)]
 
     assert course(compile) == course(lambda step: step)

@@ -23,6 +23,7 @@ from tinygrad_mnist.convert import in_one_line, is_real
 from tinygrad_mnist.mode import changed
 
 from .optimizer import Optimizer
+from .state import saved_parts
 
 
 class Schedule:
@@ -149,7 +150,8 @@ class Schedule:
         self._load(state, apply=True)
 
     def _load(self, state: Mapping[str, Any], apply: bool) -> None:
-        epoch, first, count = state["epoch"], list(state["first"]), len(self.optimizer._groups)
+        epoch, first = saved_parts(self._kind, state, epoch=object, first=list | tuple)
+        count = len(self.optimizer._groups)
         if len(first) != count:
             raise ValueError(f"{self._kind}: the saved schedule has {len(first)} groups, expected {count}")
         if not is_whole(epoch, 0) or not all(map(is_rate, first)):
