@@ -89,6 +89,11 @@ KEYWORDS = """
     np.reshape(m, (3, -1), copy=True)
     np.take(m, [0, 9, -3], mode="clip")
     np.take(m, [[4, -4]], axis=1, mode="wrap")
+    np.quantile(m, 0.5, 1, weights=[1, 2, 3], method="inverted_cdf")
+    np.quantile(m, [0.1, 0.5], axis=0, weights=[2, 1], method="inverted_cdf", keepdims=True)
+    np.percentile(m, [[20], [90]], weights=[[1, 2, 3], [3, 1, 1]], method="inverted_cdf")
+    np.linalg.pinv(m[:, :2], hermitian=True)
+    np.linalg.svd(m[:, :2], compute_uv=False, hermitian=True)
 """.strip().splitlines()
 CALLS = [call.strip() for call in LISTS + KEYWORDS]
 
@@ -202,7 +207,9 @@ def test_named_tuples_among_the_arguments_of_a_query():
         (ValueError, "np.take(m, 0, mode='near')", ["np.take", "'wrap'", "'near'"]),
         (ValueError, "np.cov(m, fweights=[1, 2, 0.5])", ["cov", "whole numbers"]),
         (ValueError, "np.cov(m, aweights=[1, 2])", ["cov", "3 numbers"]),
-        (TypeError, "np.linalg.svd(m, hermitian=True)", ["np.linalg.svd", "hermitian=", "leave it out"]),
+        (TypeError, "np.nanquantile(m, 0.5, weights=[1, 2, 3])", ["np.nanquantile", "weights=", "leave it out"]),
+        (ValueError, "np.quantile(m, 0.5, 1, weights=[1, 2, 3])", ["np.quantile", "'inverted_cdf'", "'linear'"]),
+        (TypeError, "np.quantile(m, 0.5, 1, weights=m[0], method='inverted_cdf')", ["np.quantile", "weights.numpy()"]),
         (TypeError, "np.frexp(v)", ["np.frexp is not in the table"]),
         (TypeError, "np.add.reduce(v)", ["np.add.reduce", "np.sum()"]),
     ],

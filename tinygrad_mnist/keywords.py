@@ -141,3 +141,56 @@ def _astype(x: Any, dtype: Any, copy: bool = True) -> Any:
 
 
 WITH_KEYWORDS[ops.astype] = _astype
+
+
+def _mirrored(a: Any, hermitian: bool) -> Any:
+    """Symmetric matrices, of which NumPy reads the lower triangle alone."""
+    return ops.tril(a) + ops.swapaxes(ops.tril(a, -1), -1, -2) if hermitian else a
+
+
+@_serves(np.linalg.pinv)
+def _pinv(a: Any, rcond: Any = None, hermitian: bool = False, *, rtol: Any = None) -> Any:
+    return ops.pinv(_mirrored(a, hermitian), rcond, rtol=rtol)
+
+
+@_serves(np.linalg.svd)
+def _svd(a: Any, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False) -> Any:
+    return ops.svd(_mirrored(a, hermitian), full_matrices, compute_uv)
+
+
+def _chosen(a: Any, q: Any, axis: Any, method: str, keepdims: bool, weights: Any, quantile: Any) -> Any:
+    """The elements at weighted quantiles: NumPy is asked which of the elements in order they are."""
+    if isinstance(weights, Tensor):
+        raise TypeError("weights= say which elements are taken, and have no gradient; pass weights.numpy()")
+    x, along = (ops.reshape(a, -1), 0) if axis is None else (a, axis)
+    if not isinstance(along, int | np.integer):
+        raise TypeError(f"expected one axis, or none, beside weights=, got {axis!r}")
+    along, array, weights = int(along), values(x), np.asarray(weights)
+    if np.isnan(array).any():
+        raise ValueError("expected no NaN beside weights=, whose place in the order is unknown")
+    order = np.argsort(array, along, kind="stable")
+    beside = weights.ravel() if axis is None else weights
+    exact = array.dtype if array.dtype.kind == "f" and array.dtype.itemsize > 2 else np.float64  # NumPy's for q too
+    ranks = np.argsort(order, along, kind="stable").astype(exact)
+    places = quantile(ranks, values(q), along, weights=beside, method=method, keepdims=True).astype(np.intp)
+    ordered = ops.take_along_axis(x, order, along)
+    found = [ops.take_along_axis(ordered, place, along) for place in places.reshape(-1, *places.shape[np.ndim(q) :])]
+    shape = np.shape(quantile(array, values(q), along, weights=beside, method=method))
+    if keepdims:
+        shape = (*np.shape(q), *([1] * a.ndim if axis is None else places.shape[np.ndim(q) :]))
+    return ops.reshape(ops.stack(found), shape)
+
+
+def _weighted(quantile: Callable[..., Any]) -> Callable[..., Any]:
+    def with_weights(
+        a: Any, q: Any, axis: Any = None, keepdims: bool = False, method: str = "linear", weights: Any = None
+    ) -> Any:
+        if method != "inverted_cdf":
+            raise ValueError(f"expected method='inverted_cdf' beside weights=, the only one of NumPy's, got {method!r}")
+        return _chosen(a, q, axis, method, keepdims, weights, quantile)
+
+    return with_weights
+
+
+for _quantile in (np.quantile, np.percentile):
+    _serves(_quantile)(_weighted(_quantile))
