@@ -845,3 +845,76 @@ def test_others_wait_for_the_lock_through_an_audit() -> None:
     thread.join()
     assert {tuple(x) for x in torn} <= known
     assert compiled.audits == 61
+
+
+# --- what a step sets ---
+
+
+def counting(change: Callable[[Any, Any], None], at: int) -> Any:
+    """A step that sets something at one of its own runs, which is none of those that are recorded."""
+    network = nn.Sequential(nn.Linear(3, 2, rng=np.random.default_rng(0)))
+    network.settings = {"scale": 1.0}
+    optimizer = optim.SGD(network.parameters(), lr=0.1)
+    runs = itertools.count(1)
+
+    def step(x: Any) -> Any:
+        loss = (network(x) * network.settings["scale"]).sum()  # type: ignore[attr-defined]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if next(runs) == at:
+            change(network, optimizer)
+        return loss
+
+    return step
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda network, optimizer: optimizer.groups[0].update(lr=0.5), "sets 'lr' of an optimizer"),
+        (lambda network, optimizer: setattr(network, "training", False), "sets the attribute 'training'"),
+        (lambda network, optimizer: network.settings.update(scale=2.0), "changes a list or a dict of a Module"),
+        (lambda network, optimizer: setattr(network.layers[0].bias, "requires_grad", False), "sets requires_grad"),
+    ],
+)
+def test_what_a_step_sets_at_an_audit_is_told(change: Any, words: str, caplog: pytest.LogCaptureFixture) -> None:
+    compiled: Compiled = compile(counting(change, at=3))  # recorded, audited at calls 2 and 4
+    for _ in range(6):
+        compiled(X)
+    (message,) = [r.getMessage() for r in caplog.records]
+    assert f"at call 4 of step the step {words}" in message
+    assert "since call 3" in message
+    assert compiled.replays == 1  # call 3; 4 differs, 5 is recorded, 6 is audited
+
+
+def test_a_module_that_a_step_makes_is_its_own(caplog: pytest.LogCaptureFixture) -> None:
+    class Double(nn.Module):
+        def __init__(self) -> None:
+            self.factor = 2.0
+
+        def forward(self, x: Any) -> Any:
+            return x * self.factor
+
+    compiled: Compiled = compile(lambda x: Double()(x))
+    for _ in range(6):
+        compiled(X)
+    assert not caplog.records
+    assert (compiled.audits, compiled.replays) == (2, 3)
+
+
+def test_a_schedule_in_a_step_makes_it_run_eagerly(said: pytest.LogCaptureFixture) -> None:
+    def course(wrap: Callable[..., Any]) -> Any:
+        step, left, _, optimizer = training()
+        schedule = optim.StepLR(optimizer, 3, 0.5)
+
+        def scheduled(x: Any, y: Any) -> Any:
+            result = step(x, y)
+            schedule.step()
+            return result
+
+        run = wrap(scheduled)
+        return [(flat([*run(*map(Tensor, batch(k)))]), left(), optimizer.groups[0]["lr"]) for k in range(12)]
+
+    assert course(compile) == course(lambda step: step)
+    assert "goes on with a schedule" in said.messages[0]

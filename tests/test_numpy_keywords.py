@@ -89,6 +89,11 @@ KEYWORDS = """
     np.reshape(m, (3, -1), copy=True)
     np.take(m, [0, 9, -3], mode="clip")
     np.take(m, [[4, -4]], axis=1, mode="wrap")
+    np.quantile(m, 0.5, 1, weights=[1, 2, 3], method="inverted_cdf")
+    np.quantile(m, [0.1, 0.5], axis=0, weights=[2, 1], method="inverted_cdf", keepdims=True)
+    np.percentile(m, [[20], [90]], weights=[[1, 2, 3], [3, 1, 1]], method="inverted_cdf")
+    np.linalg.pinv(m[:, :2], hermitian=True)
+    np.linalg.svd(m[:, :2], compute_uv=False, hermitian=True)
 """.strip().splitlines()
 CALLS = [call.strip() for call in LISTS + KEYWORDS]
 
@@ -202,7 +207,9 @@ def test_named_tuples_among_the_arguments_of_a_query():
         (ValueError, "np.take(m, 0, mode='near')", ["np.take", "'wrap'", "'near'"]),
         (ValueError, "np.cov(m, fweights=[1, 2, 0.5])", ["cov", "whole numbers"]),
         (ValueError, "np.cov(m, aweights=[1, 2])", ["cov", "3 numbers"]),
-        (TypeError, "np.linalg.svd(m, hermitian=True)", ["np.linalg.svd", "hermitian=", "leave it out"]),
+        (TypeError, "np.nanquantile(m, 0.5, weights=[1, 2, 3])", ["np.nanquantile", "weights=", "leave it out"]),
+        (ValueError, "np.quantile(m, 0.5, 1, weights=[1, 2, 3])", ["np.quantile", "'inverted_cdf'", "'linear'"]),
+        (TypeError, "np.quantile(m, 0.5, 1, weights=m[0], method='inverted_cdf')", ["np.quantile", "weights.numpy()"]),
         (TypeError, "np.frexp(v)", ["np.frexp is not in the table"]),
         (TypeError, "np.add.reduce(v)", ["np.add.reduce", "np.sum()"]),
     ],
@@ -229,3 +236,74 @@ def test_a_function_that_is_not_numpys_is_not_called_so():
     with pytest.raises(TypeError) as caught:
         ours(variable(V))
     assert "np.float" not in str(caught.value)
+
+
+METHODS = """
+    sum(where=B) sum(1,where=W,keepdims=True) sum(axis=0,initial=2.5) sum(dtype=np.float64) prod(where=B,initial=3)
+    mean(1,where=B) mean(dtype=np.float64) max(1,initial=1.375,where=B) min(initial=-9.0) var(1,where=B,ddof=1)
+    std(where=B) cumsum(1,dtype=np.float64) trace(dtype=np.float64) take([0,9],mode='clip') take([4,-4],1,mode='wrap')
+    reshape((3,2),order='F') reshape(-1,copy=True) clip(0,1,dtype=np.float64) dot(b=m.T) astype(np.float64,copy=False)
+""".split()
+
+
+@pytest.mark.parametrize("call", METHODS)
+def test_methods_and_functions_take_what_numpys_do(call):
+    name, _, arguments = call.partition("(")
+    expected = eval(f"m.{call}", {**NAMES, "m": M})
+    method = eval(f"t.{call}", {**NAMES, "m": M, "t": variable(M)})
+    function = getattr(tg, name)
+    ours = eval(f"function(t, {arguments}", {**NAMES, "m": M, "t": variable(M), "function": function})
+    plain = eval(f"function(m, {arguments}", {**NAMES, "m": M, "function": function})
+    assert method.requires_grad
+    assert ours.requires_grad
+    assert type(plain) is np.ndarray
+    for found in (method.data, ours.data, plain):
+        assert_allclose(found, expected, rtol=1e-14)
+    check_gradients(lambda t: eval(f"t.{call}", {**NAMES, "m": M, "t": t}), M)
+
+
+def test_methods_take_parameters_by_position_beside_numpys():
+    assert_allclose(variable(M).sum(0, True, where=B).data, np.sum(M, 0, keepdims=True, where=B))
+    assert_allclose(variable(M).reshape(3, 2, order="F").data, M.reshape(3, 2, order="F"))
+    assert variable(M, np.float32).mean(1, dtype=np.float64).dtype == np.float64
+    assert variable(M).transpose(axes=(1, 0)).shape == variable(M).transpose().shape == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        ("t.sum(out=m)", ["np.sum: out= is not taken", "use the result"]),
+        ("t.exp(where=B)", ["np.exp: where= is not taken", "np.where(mask"]),
+        ("t.take(0, out=m)", ["np.take: out= is not taken"]),
+        ("t.sum(dtype=int)", ["np.sum", "floating dtype="]),
+        ("t.sum(axes=0)", ["sum: takes the parameters (axis=None, keepdims=False), got (axes=0)"]),
+        ("t.softmax(where=B)", ["softmax: takes the parameters (axis=-1)"]),
+        ("t.reshape(3, 2, form=1)", ["reshape: takes the parameters (shape)"]),
+        ("t.clip(0, 1, form=1)", ["clip", "form"]),
+    ],
+)
+def test_methods_refuse_what_nobody_takes_in_one_line(call, words):
+    with refused(TypeError, *words):
+        eval(call, {**NAMES, "m": M.copy(), "t": variable(M)})
+
+
+def test_methods_with_numpys_arguments_compile():
+    step = tg.compile(lambda x: x.sum(1, where=x > 0) + x.max(1, initial=0.5))
+    for k in range(6):
+        x = M * (k - 2.5)
+        assert_array_equal(step(x).data, x.sum(1, where=x > 0) + x.max(1, initial=0.5))
+    assert step.replays
+
+
+def test_an_own_row_in_the_place_of_numpys_is_not_passed_over(monkeypatch):
+    """np.sum(t, where=mask) of a sum of one's own is not NumPy's."""
+    table, numpy, functions = tg.OPS, tg.op.NUMPY, tg.op.FUNCTIONS
+    monkeypatch.setitem(table, "sum", table["sum"])
+    monkeypatch.setitem(numpy, np.sum, numpy[np.sum])
+    monkeypatch.setitem(functions, "sum", functions["sum"])
+    monkeypatch.setattr(Tensor, "sum", Tensor.sum)
+    del table["sum"]
+    tg.unary("sum", lambda x, axis=None: 2 * x.sum(axis), lambda g, out, x, axis: 2 * g, domain=None, numpy=(np.sum,))
+    assert np.sum(Tensor(V)).item() == 2 * V.sum()
+    with refused(TypeError, "np.sum: where= is not taken"):
+        np.sum(Tensor(V), where=W)

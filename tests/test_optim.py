@@ -422,6 +422,52 @@ def test_a_velocity_that_is_no_array_of_real_numbers_is_refused(velocity):
             optimizer.load_state_dict({"groups": groups, **saved})
 
 
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        (None, "got None"), (5, "got 5"), ([], r"got \[\]"), ({}, "groups and state, got only"),
+        ({"state": {}}, "groups and state"), ({"groups": [{}]}, "groups and state"),
+        ({"groups": 5, "state": {}}, "groups 5"),
+        ({"groups": [5], "state": {}}, "hold dicts"), ({"groups": [{}], "state": []}, "state"),
+        ({"groups": [{}], "state": {0: 5}}, "hold dicts"), ({"groups": [{}], "velocity": 5}, "velocity 5"),
+        ({"groups": None, "state": {"x": {"velocity": np.zeros(1)}}}, "groups None"),
+    ],
+)  # fmt: skip
+def test_what_is_no_state_of_an_optimizer_is_refused_in_one_line(state, words):
+    optimizer = Momentum([parameter([0.0])], 1.0, 0.5)
+    with pytest.raises((TypeError, ValueError), match=f"Momentum: expected .*{words}"):
+        optimizer.load_state_dict(state)
+
+
+@pytest.mark.parametrize("place", ["x", 0.5, -1, None])
+def test_places_of_parameters_are_whole_numbers(place):
+    optimizer = Momentum([parameter([0.0])], 1.0, 0.5)
+    state = optimizer.state_dict() | {"state": {place: {"velocity": np.zeros(1)}}}
+    with pytest.raises(ValueError, match=f"positions of parameters in the state, got {place!r}"):
+        optimizer.load_state_dict(state)
+    optimizer.load_state_dict(state | {"state": {"0": {"velocity": np.ones(1)}}})  # as JSON has them
+    assert optimizer.state_dict()["state"][0]["velocity"].tolist() == [1.0]
+
+
+@pytest.mark.parametrize("state", [None, 5, {}, {"epoch": 1}, {"first": [1.0]}, {"epoch": 1, "first": 5}])
+def test_what_is_no_state_of_a_schedule_is_refused_in_one_line(state):
+    optimizer = SGD([parameter([0.0])], 1.0)
+    for schedule in (StepLR(optimizer, 1), optim.SequentialLR(optimizer, [StepLR(optimizer, 1)], [])):
+        with pytest.raises((TypeError, ValueError), match=r"LR: expected what state_dict\(\) returned"):
+            schedule.load_state_dict(state)
+
+
+def test_a_number_of_too_many_digits_is_refused():
+    huge = 10**400
+    with pytest.raises(ValueError, match="expected 0 <= lr < inf, got 1000"):
+        SGD([parameter([0.0])], huge)
+    optimizer = SGD([parameter([0.0])], 1.0)
+    with pytest.raises(ValueError, match="expected gamma > 0, got 1000"):
+        StepLR(optimizer, 1, huge)
+    with pytest.raises(ValueError, match="expected a number max_norm >= 0, got 1000"):
+        optim.clip_grad_norm([parameter([0.0])], huge)
+
+
 # ---- What is refused
 
 

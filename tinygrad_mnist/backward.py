@@ -52,11 +52,7 @@ _NOTE_ON_RULES = (
 
 
 def backward(
-    self: Tensor,
-    gradient: Tensor | Array | None = None,
-    *,
-    retain_graph: bool = False,
-    create_graph: bool = False,
+    self: Tensor, gradient: Tensor | Array | None = None, *, retain_graph: bool = False, create_graph: bool = False
 ) -> None:
     """Add d self / d leaf to the `.grad` of every leaf that requires gradients. The method `Tensor.backward`.
 

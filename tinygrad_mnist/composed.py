@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
 
 from .convert import kind_of, weak
+from .counterpart import counterpart, takes_any_number
 from .op import publish
 from .tensor import Tensor, has_tensors
 
@@ -25,9 +27,17 @@ def composed(*numpy: Any) -> Callable[[Function], Function]:
 
     def publish_it(function: Function) -> Function:
         plainly = numpy[0] or function
+        known = inspect.signature(function).parameters
+        required = [name for name, p in known.items() if p.default is p.empty]
+        counted = takes_any_number(function)
 
         @functools.wraps(function)
         def served(*args: Any, **params: Any) -> Any:
+            unknown = params.keys() - known.keys() if params else None
+            if unknown and (numpys := counterpart(filter(None, numpy), unknown)):  # which leads to interop.py
+                places = len(args) if counted else len(required)
+                by_name = dict(zip(list(known)[places:], args[places:], strict=False))
+                return numpys(*args[:places], **by_name, **params)
             if not any(isinstance(x, Tensor) or has_tensors(x) for x in (*args, *params.values())):
                 answer = plainly(*args, **params)
                 return np.asarray(answer) if isinstance(answer, np.generic) else answer

@@ -108,8 +108,10 @@ def kind_of(error: Exception) -> type[Exception]:
 
 
 def is_real(x: Any) -> bool:
-    """Whether it is a real number."""
-    return isinstance(x, int | float | np.integer | np.floating) and not isinstance(x, bool)
+    """Whether it is a real number, and no int of more digits than a float can hold."""
+    if isinstance(x, int):
+        return not isinstance(x, bool) and abs(x) < 2**1023
+    return isinstance(x, float | np.integer | np.floating)
 
 
 def is_whole(x: Any, least: int) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import sys
 from collections.abc import Callable, Mapping
@@ -12,6 +11,7 @@ import numpy as np
 
 from . import ops
 from .convert import kind_of
+from .counterpart import parameters, takes_any_number
 from .keywords import WITH_KEYWORDS
 from .op import NUMPY, serving
 from .ops.indexing import ARRAY
@@ -67,6 +67,8 @@ NUMPY.update(
         np.bincount: _bincount,
     }
 )
+if hasattr(np, "astype"):  # not in NumPy 2.0
+    NUMPY[np.astype] = ops.astype
 
 
 def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
@@ -112,10 +114,8 @@ def _translated(function: Any, ours: Any, args: Any, kwargs: Any) -> Any:
 
     NumPy's third argument of np.sum(x, axis, dtype) is not our third; and its operands have names, as in np.sum(a=x).
     """
-    names = _parameters(function)
-    if names is None:
-        return ours(*args, **kwargs)
-    if _takes_any_number(function):
+    names = parameters(function) or {}
+    if not names or takes_any_number(function):
         operands, given = list(args), dict(kwargs)
     else:
         given = dict(zip(names, args, strict=False)) | kwargs
@@ -124,10 +124,10 @@ def _translated(function: Any, ours: Any, args: Any, kwargs: Any) -> Any:
         operands = [given.pop(name) for name in list(names)[:arity] if name in given]
     chosen = {name: x for name, x in given.items() if name not in names or not _is_default(x, names[name])}
     chosen |= {FORMER[name]: chosen.pop(name) for name in FORMER.keys() & chosen.keys()}
-    if not (unknown := chosen.keys() - (_parameters(ours) or {})):
+    if not (unknown := chosen.keys() - (parameters(ours) or {})):
         return ours(*operands, **chosen)
-    name, more = _spelled(function), WITH_KEYWORDS.get(function)
-    served = unknown & (_parameters(more) or {}).keys() if more is not None else set()
+    name, more = _spelled(function), WITH_KEYWORDS.get(ours)
+    served = unknown & (parameters(more) or {}).keys() if more is not None else set()
     operands = _of_dtype(name, operands, {key: chosen.pop(key) for key in unknown - served})
     if not served:
         return ours(*operands, **chosen)
@@ -159,21 +159,6 @@ def _converted(x: Any, dtype: np.dtype[Any]) -> Any:
 
 def _is_default(value: Any, default: Any) -> bool:
     return value is default or (isinstance(value, str | bool) and value == default)
-
-
-@functools.cache
-def _parameters(function: Any) -> dict[str, Any] | None:
-    """The parameters of a function with their defaults; None if it does not tell, as one that is written in C."""
-    try:
-        return {p.name: p.default for p in inspect.signature(function).parameters.values()}
-    except ValueError:
-        return None
-
-
-@functools.cache
-def _takes_any_number(function: Any) -> bool:
-    """Whether its operands are arguments of its own, as those of np.einsum and np.meshgrid."""
-    return any(p.kind is p.VAR_POSITIONAL for p in inspect.signature(function).parameters.values())
 
 
 def _spelled(function: Callable[..., Any]) -> str:

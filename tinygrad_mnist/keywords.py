@@ -1,6 +1,7 @@
-"""Keyword arguments that NumPy's functions take and the table's do not: `where=`, `initial=`, and a few more.
+"""Keyword arguments that NumPy's functions take and the table's rows do not: `where=`, `initial=`, and a few more.
 
-Each function here is NumPy's with those arguments, made of the table's. `interop.py` calls it only where one is given.
+Each function here is NumPy's with those arguments, made of the table's. `interop.py` calls it only where one is given:
+to NumPy's function, to the table's, or to a method of a Tensor.
 """
 
 from __future__ import annotations
@@ -13,16 +14,20 @@ import numpy as np
 
 from . import ops
 from .convert import described
+from .op import NUMPY
 from .ops.reductions import degrees_off
 from .tensor import Tensor, values
 
 WITH_KEYWORDS: dict[Callable[..., Any], Callable[..., Any]] = {}
-"""For functions of NumPy what serves them when they are given arguments that the table's function does not take."""
+"""For functions of the table what serves when NumPy's are given arguments that they do not take.
+
+Not for NumPy's functions, as a user's own row may serve one of those.
+"""
 
 
 def _serves(*numpy: Any) -> Callable[[Any], Any]:
     def enter(function: Any) -> Any:
-        WITH_KEYWORDS.update(dict.fromkeys(numpy, function))
+        WITH_KEYWORDS.update((NUMPY[served], function) for served in numpy)
         return function
 
     return enter
@@ -58,8 +63,8 @@ def _extremum(extremum: Callable[..., Any], of_two: Callable[..., Any]) -> Calla
     return with_keywords
 
 
-_max = _serves(np.max, np.amax)(_extremum(ops.max, ops.maximum))
-_min = _serves(np.min, np.amin)(_extremum(ops.min, ops.minimum))
+_max = _serves(np.max)(_extremum(ops.max, ops.maximum))
+_min = _serves(np.min)(_extremum(ops.min, ops.minimum))
 
 
 def _count(a: Any, axis: Any, keepdims: bool, where: Any) -> Any:
@@ -129,3 +134,63 @@ def _take(a: Any, indices: Any, axis: int | None = None, mode: str = "raise") ->
     if mode not in ("clip", "wrap"):
         raise ValueError(f"expected mode 'raise', 'clip' or 'wrap', got {mode!r}")
     return ops.take(a, np.clip(indices, 0, size - 1) if mode == "clip" else indices % size, axis)
+
+
+def _astype(x: Any, dtype: Any, copy: bool = True) -> Any:
+    return ops.astype(x, dtype=dtype)  # `copy` False allows the array itself, and asks for nothing
+
+
+WITH_KEYWORDS[ops.astype] = _astype
+
+
+def _mirrored(a: Any, hermitian: bool) -> Any:
+    """Symmetric matrices, of which NumPy reads the lower triangle alone."""
+    return ops.tril(a) + ops.swapaxes(ops.tril(a, -1), -1, -2) if hermitian else a
+
+
+@_serves(np.linalg.pinv)
+def _pinv(a: Any, rcond: Any = None, hermitian: bool = False, *, rtol: Any = None) -> Any:
+    return ops.pinv(_mirrored(a, hermitian), rcond, rtol=rtol)
+
+
+@_serves(np.linalg.svd)
+def _svd(a: Any, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False) -> Any:
+    return ops.svd(_mirrored(a, hermitian), full_matrices, compute_uv)
+
+
+def _chosen(a: Any, q: Any, axis: Any, method: str, keepdims: bool, weights: Any, quantile: Any) -> Any:
+    """The elements at weighted quantiles: NumPy is asked which of the elements in order they are."""
+    if isinstance(weights, Tensor):
+        raise TypeError("weights= say which elements are taken, and have no gradient; pass weights.numpy()")
+    x, along = (ops.reshape(a, -1), 0) if axis is None else (a, axis)
+    if not isinstance(along, int | np.integer):
+        raise TypeError(f"expected one axis, or none, beside weights=, got {axis!r}")
+    along, array, weights = int(along), values(x), np.asarray(weights)
+    if np.isnan(array).any():
+        raise ValueError("expected no NaN beside weights=, whose place in the order is unknown")
+    order = np.argsort(array, along, kind="stable")
+    beside = weights.ravel() if axis is None else weights
+    exact = array.dtype if array.dtype.kind == "f" and array.dtype.itemsize > 2 else np.float64  # NumPy's for q too
+    ranks = np.argsort(order, along, kind="stable").astype(exact)
+    places = quantile(ranks, values(q), along, weights=beside, method=method, keepdims=True).astype(np.intp)
+    ordered = ops.take_along_axis(x, order, along)
+    found = [ops.take_along_axis(ordered, place, along) for place in places.reshape(-1, *places.shape[np.ndim(q) :])]
+    shape = np.shape(quantile(array, values(q), along, weights=beside, method=method))
+    if keepdims:
+        shape = (*np.shape(q), *([1] * a.ndim if axis is None else places.shape[np.ndim(q) :]))
+    return ops.reshape(ops.stack(found), shape)
+
+
+def _weighted(quantile: Callable[..., Any]) -> Callable[..., Any]:
+    def with_weights(
+        a: Any, q: Any, axis: Any = None, keepdims: bool = False, method: str = "linear", weights: Any = None
+    ) -> Any:
+        if method != "inverted_cdf":
+            raise ValueError(f"expected method='inverted_cdf' beside weights=, the only one of NumPy's, got {method!r}")
+        return _chosen(a, q, axis, method, keepdims, weights, quantile)
+
+    return with_weights
+
+
+for _quantile in (np.quantile, np.percentile):
+    _serves(_quantile)(_weighted(_quantile))

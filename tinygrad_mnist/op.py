@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from .convert import in_one_line, kept, kind_of, numbers, operand
+from .counterpart import counterpart
 from .mode import changed, mode
 from .tensor import ATTRIBUTES, NO_PARAMS, Tensor, has_tensors, last_change, leaf, tick
 
@@ -142,8 +143,8 @@ def _copied(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(leaf(x.copy()) if isinstance(x, _ndarray) else x for x in inputs)
 
 
-def _arranged(op: Op, inputs: tuple[Any, ...], params: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The operands and all parameters of a call, where parameters may have been given by position too."""
+def _apply_with(op: Op, inputs: tuple[Any, ...], params: dict[str, Any]) -> Any:
+    """Apply an op whose parameters may have been given by position too."""
     name, arity, defaults = op.name, op.arity, op.defaults
     if arity is not None and len(inputs) != arity:
         if not arity < len(inputs) <= arity + len(defaults):
@@ -152,17 +153,20 @@ def _arranged(op: Op, inputs: tuple[Any, ...], params: dict[str, Any]) -> tuple[
         if positional.keys() & params.keys():
             raise TypeError(f"{name}: {', '.join(positional.keys() & params.keys())} is given twice")
         params, inputs = positional | params, inputs[:arity]
+    unknown = params.keys() - defaults.keys()  # as in sum(t, where=mask), which NumPy's function leads to interop.py
+    if unknown and (numpys := counterpart([f for f, ours in NUMPY.items() if ours is op.function], unknown)):
+        return numpys(*inputs, **params)
     complete = {**defaults, **params}
-    if len(complete) > len(defaults) or missing(complete):
+    if unknown or missing(complete):
         raise TypeError(f"{name}: takes the parameters ({_listed(defaults)}), got ({_listed(params)})")
     for key, value in params.items():
         if isinstance(value, Tensor) or has_tensors(value):
             raise TypeError(f"{name}: {key} is a parameter, to which no gradient flows; pass a number, or t.item()")
-    return inputs, {key: kept(value) for key, value in complete.items()}
+    return apply(op, inputs, {key: kept(value) for key, value in complete.items()})
 
 
 def _listed(params: Mapping[str, Any]) -> str:
-    return ", ".join(k if k in missing(params) else f"{k}={v!r}" for k, v in params.items())
+    return ", ".join(k if k in missing(params) else f"{k}={in_one_line(v)}" for k, v in params.items())
 
 
 def missing(params: Mapping[str, Any]) -> list[str]:
@@ -290,12 +294,11 @@ def _define(
 
 
 def _function_of(op: Op, module: str) -> Any:
-    arity, defaults = op.arity, op.defaults
-    complete = not missing(defaults)
+    arity, defaults, complete = op.arity, op.defaults, not missing(op.defaults)
 
     def function(*inputs: Any, **params: Any) -> Any:
         if params or len(inputs) != arity or not complete:
-            return apply(op, *_arranged(op, inputs, params))
+            return _apply_with(op, inputs, params)
         return apply(op, inputs, defaults)
 
     function.__name__ = function.__qualname__ = op.name

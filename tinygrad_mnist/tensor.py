@@ -61,10 +61,9 @@ def _comparable(function: Callable[..., Any]) -> Callable[..., Any]:
 def _spread(function: Callable[..., Any]) -> Callable[..., Any]:
     """Let a method that takes a tuple take its items as well: x.reshape(2, 3) as x.reshape((2, 3))."""
 
-    def spread(self: Tensor, *items: Any) -> Any:
-        if len(items) == 1 and not isinstance(items[0], int):
-            return function(self, items[0])
-        return function(self, items or None)  # x.transpose() is all axes reversed
+    def spread(self: Tensor, *items: Any, **params: Any) -> Any:
+        whole = not items or (len(items) == 1 and not isinstance(items[0], int))
+        return function(self, *(items if whole else [items]), **params)
 
     spread.__doc__ = function.__doc__
     return spread

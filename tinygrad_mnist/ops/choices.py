@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_mnist.composed import composed
 from tinygrad_mnist.op import NONZERO, OpFunction, binary, publish, ternary, unary
 from tinygrad_mnist.tensor import Operand, Tensor
 
@@ -105,6 +106,7 @@ invert = unary("invert", np.invert, None, sign="¬", doc="not x, elementwise; no
 # fmt: on
 
 
+@composed(None, np.clip)
 def clip(
     x: Operand,
     a_min: Operand | None = None,
@@ -125,9 +127,6 @@ def clip(
     if dtype.kind in "iu":
         lowest, highest = np.iinfo(dtype).min, np.iinfo(dtype).max
     return _clip(x, lowest if a_min is None else a_min, highest if a_max is None else a_max)
-
-
-publish(clip, np.clip)
 
 
 def select(condlist: Sequence[Any], choicelist: Sequence[Operand], default: Operand = 0) -> Any:

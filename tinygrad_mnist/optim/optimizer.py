@@ -13,7 +13,7 @@ from tinygrad_mnist.mode import changed, mode
 from tinygrad_mnist.tensor import Array, Tensor, last_change, tick
 
 from .group import Group, in_order, names, no_parameters
-from .state import State, States
+from .state import State, States, saved_parts
 
 _SIGNATURE = (
     "direction(self, gradient, state, options) returns the direction alone, an array of the parameter's shape, and "
@@ -208,9 +208,14 @@ class Optimizer:
 
         That of parameters which are frozen (`requires_grad = False`) by now too: it waits until they train again.
         """
-        if not isinstance(state, Mapping) or "groups" not in state:
-            raise TypeError(f"{self._kind}: expected what state_dict() returned, got {in_one_line(state)}")
-        groups, members = state["groups"], self._members()
+        former = isinstance(state, Mapping) and "state" not in state and "velocity" in state
+        groups, kept = saved_parts(
+            self._kind, state, groups=list | tuple, **{"velocity" if former else "state": Mapping}
+        )
+        members = self._members()
+        kept = self._of_velocities(kept) if former else kept
+        if not all(isinstance(x, Mapping) for x in (*groups, *kept.values())):
+            raise ValueError(f"{self._kind}: expected groups and state that hold dicts, as state_dict() returns them")
         if [set(g) for g in groups] != [set(g) - {"params"} for g in self._groups]:
             raise ValueError(
                 f"{self._kind}: the saved groups have the options {groups}; they belong to another optimizer"
@@ -225,8 +230,12 @@ class Optimizer:
                 f"{self._kind}: the saved parameters have the shapes {saved}, these {shapes}; name the same"
             )
         restored = States()
-        for i, arrays in (state["state"] if "state" in state else self._of_velocities(state["velocity"])).items():
-            p = members[int(i)] if 0 <= int(i) < len(members) else None
+        for i, arrays in kept.items():
+            if not str(i).isdecimal():
+                raise ValueError(
+                    f"{self._kind}: expected the positions of parameters in the state, got {in_one_line(i)}"
+                )
+            p = members[int(i)] if int(i) < len(members) else None
             for name, array in arrays.items():
                 unfit = p is None or (self.keeps_velocity and name == "velocity" and np.shape(array) != p.shape)
                 if unfit or type(array) is not np.ndarray or array.dtype.kind not in "biuf":

@@ -20,8 +20,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from tinygrad_mnist.convert import in_one_line, is_real, is_whole
+from tinygrad_mnist.mode import changed
 
 from .optimizer import Optimizer
+from .state import saved_parts
 
 
 class Schedule:
@@ -112,6 +114,7 @@ class Schedule:
             vars(self).clear()
             vars(self).update(before)
             raise
+        changed("goes on with a schedule", self)  # whether or not a rate moves: a compiled step would not go on
         for group, rate in zip(groups, rates, strict=True):
             if apply and group["lr"] != rate:
                 group["lr"] = rate
@@ -147,9 +150,8 @@ class Schedule:
         self._load(state, apply=True)
 
     def _load(self, state: Mapping[str, Any], apply: bool) -> None:
-        if not isinstance(state, Mapping) or not {"epoch", "first"} <= state.keys():
-            raise TypeError(f"{self._kind}: expected what state_dict() returned, got {in_one_line(state)}")
-        epoch, first, count = state["epoch"], list(state["first"]), len(self.optimizer._groups)
+        epoch, first = saved_parts(self._kind, state, epoch=object, first=list | tuple)
+        count = len(self.optimizer._groups)
         if len(first) != count:
             raise ValueError(f"{self._kind}: the saved schedule has {len(first)} groups, expected {count}")
         if not is_whole(epoch, 0) or not all(map(is_rate, first)):

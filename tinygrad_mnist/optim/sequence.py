@@ -10,6 +10,7 @@ from tinygrad_mnist.convert import in_one_line, is_whole
 
 from .optimizer import Optimizer
 from .schedule import Schedule
+from .state import saved_parts
 
 
 class SequentialLR(Schedule):
@@ -90,7 +91,8 @@ class SequentialLR(Schedule):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what `state_dict()` returned, and set the rates in the optimizer; or after a ValueError nothing."""
-        saved, before = list(state["schedulers"]), [dict(vars(part)) for part in self.schedulers]
+        (saved,) = saved_parts(self._kind, state, schedulers=list | tuple)
+        before = [dict(vars(part)) for part in self.schedulers]
         if len(saved) != len(self.schedulers):
             raise ValueError(
                 f"{self._kind}: the saved schedule has {len(saved)} parts, expected {len(self.schedulers)}"

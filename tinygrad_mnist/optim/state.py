@@ -70,6 +70,23 @@ class State(dict[str, Array]):
         return State, (self.dtype,), None, None, iter(self.items())
 
 
+def saved_parts(owner: str, state: Any, /, **kinds: Any) -> list[Any]:
+    """What a saved state has by these names, each of its kind; else an error in one line, before anything is changed.
+
+    Raises:
+        TypeError: it is no mapping.
+        ValueError: a part is missing, or of another kind.
+    """
+    expected = f"{owner}: expected what state_dict() returned, with {' and '.join(kinds)}"
+    if not isinstance(state, Mapping):
+        raise TypeError(f"{expected}, got {in_one_line(state)}")
+    for name, kind in kinds.items():
+        if name not in state or not isinstance(state[name], kind):
+            got = f"{name} {in_one_line(state[name])}" if name in state else f"only {in_one_line(list(state))}"
+            raise ValueError(f"{expected}, got {got}")
+    return [state[name] for name in kinds]
+
+
 class States(dict[Tensor, State]):
     """The state of each parameter, empty at first."""
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_mnist.mode import Observer, mode
+from tinygrad_mnist.nn import Module
 from tinygrad_mnist.tensor import Array, Tensor
 
 from .binding import MISS, Binding
@@ -18,7 +19,20 @@ from .chance import drawn_from, go_back, state
 from .formula import Slot
 from .guards import array_of
 from .program import Buffer, identical, layout
+from .reading import Reads
 from .trees import leaves, taken_apart
+
+
+class _Setting(Observer):
+    """Notes what a step sets of what it is a function of: a replay would not, so it did not when it was recorded."""
+
+    def __init__(self, reads: Reads) -> None:
+        self.reads, self.what = reads, ""
+
+    def changing(self, what: str, owner: Any) -> None:
+        """An attribute, an option or the like is set; not of a Module that is none of the step's, as one it makes."""
+        if not isinstance(owner, Module) or (id(owner) in self.reads.modules and not self.reads.made(owner)):
+            self.what = self.what or what
 
 
 class Audit:
@@ -51,11 +65,15 @@ class Audit:
             stays, after = self.replayed, self.after
         failure = failure or self._replay(replay)
         gradients = [(b.source, b.source._grad) for b in self.recorder.sources if isinstance(b.source, Tensor)]
-        mode.observer = Observer()  # compiled steps inside run their own step
+        mode.observer = setting = _Setting(self.recorder.reads)  # with one, compiled steps inside run their own step
         try:
             result = step()
         finally:
             mode.observer = None
+        if setting.what:
+            self._differs(f"the step {setting.what}")
+        elif moved := self.recorder.reads.moved():
+            self._differs(f"the step changes {moved}")
         if failure is not None:
             self._differs(f"the replay raised {type(failure).__name__}, and the step did not")
         elif self.replayed is not MISS:
