@@ -772,6 +772,66 @@ def test_after_three_differences_the_step_runs_eagerly_and_says_so(caplog: pytes
     assert compiled.source.startswith("# <lambda>: runs eagerly")
 
 
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [
+        ("lr", "it sets 'lr' of an optimizer"),
+        ("requires_grad", "it sets requires_grad"),
+        ("list", "it changes a list or a dict of a Module"),
+        ("attribute", "it changes the attribute 'active' of a Sequential"),
+        ("schedule", "it steps a StepLR"),
+    ],
+)
+def test_what_a_step_sets_now_and_then_is_a_difference(what: str, told: str, caplog: pytest.LogCaptureFixture) -> None:
+    """The replays in between do not set it, and so none of them is what the step would have been."""
+    network: Any = nn.Sequential(nn.Linear(3, 2, rng=np.random.default_rng(0)), tg.sigmoid)
+    network.active = True
+    optimizer = optim.SGD(network.parameters(), lr=0.5)
+    schedule = optim.StepLR(optimizer, 100, 0.5)
+    bias = network.layers[0].bias
+    acts: dict[str, Callable[[], Any]] = {
+        "lr": lambda: optimizer.groups[0].update(lr=0.1),
+        "requires_grad": lambda: setattr(bias, "requires_grad", False),
+        "list": lambda: network.layers.append(tg.relu),
+        "attribute": lambda: setattr(network, "active", False),
+        "schedule": schedule.step,
+    }
+    runs = itertools.count(1)
+
+    def step(x: Any) -> Any:
+        cost = network(x).sum() if network.active else network(x).mean()
+        optimizer.zero_grad()
+        cost.backward()
+        optimizer.step()
+        if next(runs) == 4:  # at the third audit
+            acts[what]()
+        return cost
+
+    compiled: Compiled = compile(step)
+    for _ in range(12):
+        compiled(X)
+    assert [r.getMessage() for r in caplog.records] == [
+        f"compile: at call 8 of step {told}; since call 5 results may be wrong. The step's own are kept, and it is "
+        "recorded anew; pass what changes as an array"
+    ]
+    assert compiled.audits == 5
+    assert compiled.replays == 5
+
+
+def test_what_a_step_makes_for_itself_is_no_difference(caplog: pytest.LogCaptureFixture) -> None:
+    def step(x: Any) -> Any:
+        scale: Any = nn.Sequential(tg.sigmoid)
+        scale.eval()
+        scale.factor = 2.0
+        return scale(x) * scale.factor
+
+    compiled: Compiled = compile(step, audit=1)
+    for _ in range(6):
+        compiled(X)
+    assert compiled.audits == 5
+    assert not caplog.records
+
+
 @pytest.mark.parametrize("audit", [0, -1, 2.5, True, "4", None])
 def test_an_interval_is_a_whole_number(audit: Any) -> None:
     with pytest.raises(ValueError, match="compile: expected a whole number audit >= 1, of calls, got"):

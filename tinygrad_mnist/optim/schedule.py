@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from tinygrad_mnist.convert import in_one_line, is_real
+from tinygrad_mnist.mode import changed
 
 from .optimizer import Optimizer
 
@@ -112,6 +113,7 @@ class Schedule:
             vars(self).clear()
             vars(self).update(before)
             raise
+        changed(f"steps a {self._kind}", self.optimizer)  # also where that leaves the rates as they are
         for group, rate in zip(groups, rates, strict=True):
             if apply and group["lr"] != rate:
                 group["lr"] = rate
