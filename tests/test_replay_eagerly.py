@@ -227,6 +227,14 @@ def test_a_step_that_handles_floating_point_errors_itself_runs_eagerly(said: pyt
     assert "use np.errstate around its calls" in said.messages[0]
 
 
+def test_a_long_line_is_told_by_its_beginning(said: pytest.LogCaptureFixture) -> None:
+    # fmt: off
+    compile(lambda x: x * x.sum().item() + 0 * (x + x + x + x + x + x + x + x + x + x + x + x + x + x + x + x + x + x + x + x))(np.ones(2, F))  # noqa: E501
+    # fmt: on
+    assert "compile(lambda x: x * x.sum().item() + 0 * " in said.messages[0]
+    assert " ...); return the Tensor" in said.messages[0]
+
+
 def test_who_watches_inside_a_step_makes_it_run_eagerly(said: pytest.LogCaptureFixture) -> None:
     def step(x: Any) -> Any:
         with visualize.detect_anomaly():

@@ -172,7 +172,8 @@ def near_file(path: str | os.PathLike[str]) -> str:
     """Which file may have been meant by one that is not there, as the end of a message."""
     try:
         missing = Path(path)
-        return did_you_mean(missing.name, os.listdir(missing.parent), lambda name: str(missing.parent / name))
+        there = set(os.listdir(missing.parent)) - {missing.name}  # which may be there, and not be what is wanted
+        return did_you_mean(missing.name, sorted(there), lambda name: str(missing.parent / name))
     except (OSError, ValueError):
         return ""
 

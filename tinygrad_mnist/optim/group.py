@@ -12,6 +12,8 @@ from tinygrad_mnist.convert import described, in_one_line
 from tinygrad_mnist.mode import changed
 from tinygrad_mnist.tensor import Tensor
 
+_LARGEST = float(np.finfo(np.float64).max)
+
 
 class Group(dict[str, Any]):
     """A group's parameters, a tuple, and its options: a dict that checks whatever is set, and loses and gains no key.
@@ -76,7 +78,8 @@ class Group(dict[str, Any]):
     def _number(self, name: str, value: Any, limit: float, least: float = 0) -> float:
         number = value.item() if isinstance(value, np.generic) else value
         real = isinstance(number, int | float) and not isinstance(number, bool)
-        if not real or not math.isfinite(number) or not least <= number < limit:
+        finite = real and abs(number) <= _LARGEST  # also of whole numbers of any length
+        if not finite or not least <= number < limit:
             remedy = "" if name in ("lr", "weight_decay", *self.kinds) else _own_kind(name, number)
             expected = f"{least} <= {name} < {limit}" if least == 0 else f"{name} to be a finite number"
             raise ValueError(f"{self.optimizer}: expected {expected}, got {in_one_line(number)}{remedy}")

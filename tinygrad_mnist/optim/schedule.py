@@ -48,6 +48,8 @@ class Schedule:
     keeps: ClassVar[tuple[str, ...]] = ()
     """Attributes which change from step to step and belong to the state, beside the epoch and the settings."""
 
+    _saved_without_settings: ClassVar[bool] = False  # by a former version
+
     def __init__(self, optimizer: Optimizer, **settings: Any) -> None:
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"{self._kind}: expected an optimizer, got {in_one_line(optimizer)}")
@@ -149,6 +151,8 @@ class Schedule:
         self._load(state, apply=True)
 
     def _load(self, state: Mapping[str, Any], apply: bool) -> None:
+        if lacking := {"epoch", "first"} - set(state):
+            raise ValueError(f"{self._kind}: the saved schedule has no {' and no '.join(sorted(lacking))}")
         epoch, first, count = state["epoch"], list(state["first"]), len(self.optimizer._groups)
         if len(first) != count:
             raise ValueError(f"{self._kind}: the saved schedule has {len(first)} groups, expected {count}")
@@ -160,6 +164,8 @@ class Schedule:
             raise ValueError(
                 f"{self._kind}: the saved schedule has {', '.join(sorted(unknown))}; it is of another kind"
             )
+        if self.settings and not (set(self.settings) & set(state) or self._saved_without_settings):
+            raise ValueError(f"{self._kind}: the saved schedule has no {self.settings[0]}; it is of another kind")
         given = {name: state.get(name, getattr(self, name)) for name in self.settings}
         settings = given | self.checked(given)
         kept = {name: self._kept(name, state[name]) for name in self.keeps if name in state}
@@ -216,6 +222,7 @@ class StepLR(Schedule):
 
     step_size: int
     gamma: float
+    _saved_without_settings = True
 
     def __init__(self, optimizer: Optimizer, step_size: int | np.integer[Any], gamma: float = 0.1) -> None:
         super().__init__(optimizer, step_size=step_size, gamma=gamma)

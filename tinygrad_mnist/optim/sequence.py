@@ -87,6 +87,8 @@ class SequentialLR(Schedule):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what `state_dict()` returned, and set the rates in the optimizer; or after a ValueError nothing."""
+        if "schedulers" not in state:
+            raise ValueError(f"{self._kind}: the saved schedule has no schedulers; it is of another kind")
         saved, before = list(state["schedulers"]), [dict(vars(part)) for part in self.schedulers]
         if len(saved) != len(self.schedulers):
             raise ValueError(
