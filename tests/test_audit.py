@@ -772,6 +772,66 @@ def test_after_three_differences_the_step_runs_eagerly_and_says_so(caplog: pytes
     assert compiled.source.startswith("# <lambda>: runs eagerly")
 
 
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [
+        ("lr", "it sets 'lr' of an optimizer"),
+        ("requires_grad", "it sets requires_grad"),
+        ("list", "it changes a list or a dict of a Module"),
+        ("attribute", "it changes the attribute 'active' of a Sequential"),
+        ("schedule", "it steps a StepLR"),
+    ],
+)
+def test_what_a_step_sets_now_and_then_is_a_difference(what: str, told: str, caplog: pytest.LogCaptureFixture) -> None:
+    """The replays in between do not set it, and so none of them is what the step would have been."""
+    network: Any = nn.Sequential(nn.Linear(3, 2, rng=np.random.default_rng(0)), tg.sigmoid)
+    network.active = True
+    optimizer = optim.SGD(network.parameters(), lr=0.5)
+    schedule = optim.StepLR(optimizer, 100, 0.5)
+    bias = network.layers[0].bias
+    acts: dict[str, Callable[[], Any]] = {
+        "lr": lambda: optimizer.groups[0].update(lr=0.1),
+        "requires_grad": lambda: setattr(bias, "requires_grad", False),
+        "list": lambda: network.layers.append(tg.relu),
+        "attribute": lambda: setattr(network, "active", False),
+        "schedule": schedule.step,
+    }
+    runs = itertools.count(1)
+
+    def step(x: Any) -> Any:
+        cost = network(x).sum() if network.active else network(x).mean()
+        optimizer.zero_grad()
+        cost.backward()
+        optimizer.step()
+        if next(runs) == 4:  # at the third audit
+            acts[what]()
+        return cost
+
+    compiled: Compiled = compile(step)
+    for _ in range(12):
+        compiled(X)
+    assert [r.getMessage() for r in caplog.records] == [
+        f"compile: at call 8 of step {told}; since call 5 results may be wrong. The step's own are kept, and it is "
+        "recorded anew; pass what changes as an array"
+    ]
+    assert compiled.audits == 5
+    assert compiled.replays == 5
+
+
+def test_what_a_step_makes_for_itself_is_no_difference(caplog: pytest.LogCaptureFixture) -> None:
+    def step(x: Any) -> Any:
+        scale: Any = nn.Sequential(tg.sigmoid)
+        scale.eval()
+        scale.factor = 2.0
+        return scale(x) * scale.factor
+
+    compiled: Compiled = compile(step, audit=1)
+    for _ in range(6):
+        compiled(X)
+    assert compiled.audits == 5
+    assert not caplog.records
+
+
 @pytest.mark.parametrize("audit", [0, -1, 2.5, True, "4", None])
 def test_an_interval_is_a_whole_number(audit: Any) -> None:
     with pytest.raises(ValueError, match="compile: expected a whole number audit >= 1, of calls, got"):
@@ -847,62 +907,6 @@ def test_others_wait_for_the_lock_through_an_audit() -> None:
     assert compiled.audits == 61
 
 
-# --- what a step sets ---
-
-
-def counting(change: Callable[[Any, Any], None], at: int) -> Any:
-    """A step that sets something at one of its own runs, which is none of those that are recorded."""
-    network = nn.Sequential(nn.Linear(3, 2, rng=np.random.default_rng(0)))
-    network.settings = {"scale": 1.0}
-    optimizer = optim.SGD(network.parameters(), lr=0.1)
-    runs = itertools.count(1)
-
-    def step(x: Any) -> Any:
-        loss = (network(x) * network.settings["scale"]).sum()  # type: ignore[attr-defined]
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        if next(runs) == at:
-            change(network, optimizer)
-        return loss
-
-    return step
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (lambda network, optimizer: optimizer.groups[0].update(lr=0.5), "sets 'lr' of an optimizer"),
-        (lambda network, optimizer: setattr(network, "training", False), "sets the attribute 'training'"),
-        (lambda network, optimizer: network.settings.update(scale=2.0), "changes a list or a dict of a Module"),
-        (lambda network, optimizer: setattr(network.layers[0].bias, "requires_grad", False), "sets requires_grad"),
-    ],
-)
-def test_what_a_step_sets_at_an_audit_is_told(change: Any, words: str, caplog: pytest.LogCaptureFixture) -> None:
-    compiled: Compiled = compile(counting(change, at=3))  # recorded, audited at calls 2 and 4
-    for _ in range(6):
-        compiled(X)
-    (message,) = [r.getMessage() for r in caplog.records]
-    assert f"at call 4 of step the step {words}" in message
-    assert "since call 3" in message
-    assert compiled.replays == 1  # call 3; 4 differs, 5 is recorded, 6 is audited
-
-
-def test_a_module_that_a_step_makes_is_its_own(caplog: pytest.LogCaptureFixture) -> None:
-    class Double(nn.Module):
-        def __init__(self) -> None:
-            self.factor = 2.0
-
-        def forward(self, x: Any) -> Any:
-            return x * self.factor
-
-    compiled: Compiled = compile(lambda x: Double()(x))
-    for _ in range(6):
-        compiled(X)
-    assert not caplog.records
-    assert (compiled.audits, compiled.replays) == (2, 3)
-
-
 def test_a_schedule_in_a_step_makes_it_run_eagerly(said: pytest.LogCaptureFixture) -> None:
     def course(wrap: Callable[..., Any]) -> Any:
         step, left, _, optimizer = training()
@@ -917,4 +921,4 @@ def test_a_schedule_in_a_step_makes_it_run_eagerly(said: pytest.LogCaptureFixtur
         return [(flat([*run(*map(Tensor, batch(k)))]), left(), optimizer.groups[0]["lr"]) for k in range(12)]
 
     assert course(compile) == course(lambda step: step)
-    assert "goes on with a schedule" in said.messages[0]
+    assert "steps a StepLR" in said.messages[0]

@@ -190,6 +190,17 @@ def test_a_data_set_with_another_part_is_looked_at_too():
         dataclasses.replace(dataset(), validation=Split(images(1), np.array([9])))
 
 
+@pytest.mark.parametrize(("shape", "expected"), [((9,), (3, 3)), ((6,), (1, 6)), ((2, 3), (2, 3)), ((1, 2, 2), (2, 2))])
+def test_classes_and_shape_may_be_left_out(shape, expected):
+    split = Split(np.zeros((3, *shape), "f"), np.array([0, 4, 1]))
+    more = Split(np.zeros((1, *shape), "f"), np.array([6]))
+    data = Dataset(split, split[:0], more)
+    assert (data.n_classes, data.image_shape) == (7, expected)
+    assert Dataset(split, split).n_classes == 5
+    with refused(ValueError, "validation: labels[0] is 6"):
+        dataclasses.replace(Dataset(split, split), validation=more)
+
+
 def test_images_may_have_channels():
     split = Split(np.zeros((3, 1, 2, 2), "f"), np.arange(3))
     assert len(dataset(train=split).head(2).train) == 2

@@ -476,6 +476,7 @@ def test_a_number_of_too_many_digits_is_refused():
     [
         (lambda p: SGD([p], -0.1), r"SGD: expected 0 <= lr < inf, got -0\.1"),
         (lambda p: SGD([p], float("nan")), "expected 0 <= lr < inf, got nan"),
+        (lambda p: SGD([p], 10**400), "expected 0 <= lr < inf, got 1000000"),
         (lambda p: SGD([p], float("inf")), "expected 0 <= lr < inf, got inf"),
         (lambda p: SGD([p], TEXT), "expected 0 <= lr < inf, got '0.1'"),
         (lambda p: SGD([p], 0.1, -1), "SGD: expected 0 <= weight_decay < inf, got -1"),

@@ -180,7 +180,7 @@ def test_what_a_step_does_to_its_batch_is_done_to_it(kind: Any, held: Any, said:
     assert "changes a list or a dict that is its argument" in said.messages[0]
 
 
-@pytest.mark.parametrize("what", ["attribute", "list", "optimizer", "requires_grad", "schedule"])
+@pytest.mark.parametrize("what", ["attribute", "list", "optimizer", "requires_grad", "schedule", "slow schedule"])
 def test_a_step_that_sets_what_it_is_a_function_of_runs_eagerly_and_says_so(
     what: str, said: pytest.LogCaptureFixture
 ) -> None:
@@ -188,13 +188,14 @@ def test_a_step_that_sets_what_it_is_a_function_of_runs_eagerly_and_says_so(
         model: Any = network()
         model.count, model.history = 0, []
         optimizer: Any = optim.SGD(model.parameters(), lr=0.5)
-        schedule = optim.StepLR(optimizer, 1, 0.9)
+        schedule, slow = optim.StepLR(optimizer, 1, 0.9), optim.StepLR(optimizer, 3, 0.9)
         acts: dict[str, Callable[[], Any]] = {
             "attribute": lambda: setattr(model, "count", model.count + 1),
             "list": lambda: model.history.append(1),
             "optimizer": lambda: setattr(optimizer, "note", 1),
             "requires_grad": lambda: setattr(model.parameters()[0], "requires_grad", True),
             "schedule": schedule.step,
+            "slow schedule": slow.step,  # which leaves the rate as it is while the step is recorded
         }
         inner = training_step(model, optimizer)
 
@@ -224,6 +225,14 @@ def test_a_step_that_handles_floating_point_errors_itself_runs_eagerly(said: pyt
         assert np.isinf(compiled(np.ones(2, F))._array).all()
     assert compiled.replays == 0
     assert "use np.errstate around its calls" in said.messages[0]
+
+
+def test_a_long_line_is_told_by_its_beginning(said: pytest.LogCaptureFixture) -> None:
+    # fmt: off
+    compile(lambda x: x * x.sum().item() + 0 * (x + x + x + x + x + x + x + x + x + x + x + x + x + x + x + x + x + x + x + x))(np.ones(2, F))  # noqa: E501
+    # fmt: on
+    assert "compile(lambda x: x * x.sum().item() + 0 * " in said.messages[0]
+    assert " ...); return the Tensor" in said.messages[0]
 
 
 def test_who_watches_inside_a_step_makes_it_run_eagerly(said: pytest.LogCaptureFixture) -> None:

@@ -190,7 +190,7 @@ def near_file(path: str | os.PathLike[str]) -> str:
     """Which file may have been meant by one that is not there, as the end of a message."""
     try:
         missing = Path(path)
-        names = () if missing.exists() else os.listdir(missing.parent)
+        names = [] if missing.exists() else sorted(os.listdir(missing.parent))  # which may be there, and no directory
         return did_you_mean(missing.name, names, lambda name: str(missing.parent / name))
     except (OSError, ValueError):
         return ""

@@ -80,22 +80,33 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """What `mnist.load` returns, or one of your own. ValueError: its parts do not fit each other."""
+    """What `mnist.load` returns, or one of your own. ValueError: its parts do not fit each other.
+
+    >>> split = Split(np.zeros((6, 9), np.float32), [0, 1, 2, 0, 1, 2])
+    >>> data = Dataset(split[:4], split[4:])
+    >>> data.n_classes, data.image_shape
+    (3, (3, 3))
+    """
 
     train: Split
     validation: Split  # empty where there are fewer than six training images
-    test: Split | None  # None where there are no test files
-    n_classes: int  # the largest label of all files, plus one
-    image_shape: tuple[int, int]  # rows, columns
-    source: Path  # the directory that it was read from
+    test: Split | None = None  # None where there are no test files
+    n_classes: int = None  # type: ignore[assignment]  # left out: the largest label of all splits, plus one
+    image_shape: tuple[int, int] = None  # type: ignore[assignment]  # rows, columns; left out: squares, or one row
+    source: Path = Path("data of one's own")  # the directory that it was read from
 
     def __post_init__(self) -> None:
+        n_classes: Any = self.n_classes
+        image_shape: Any = self.image_shape
+        if n_classes is None:
+            largest = [int(split.labels.max()) for _, split in self._splits() if len(split)]
+            object.__setattr__(self, "n_classes", 1 + max(largest, default=0))
+        if image_shape is None:
+            object.__setattr__(self, "image_shape", _rows_and_columns(self.train.images.shape[1:]))
         check_count("n_classes", self.n_classes)
         if not isinstance(self.image_shape, Sequence):
             raise TypeError(f"image_shape: expected (rows, columns), got {self.image_shape!r}")
         for name, split in self._splits():
-            if not isinstance(split, Split):
-                raise TypeError(f"{name}: expected a Split, got {type(split).__name__}; use Split(images, labels)")
             if math.prod(split.images.shape[1:]) != math.prod(self.image_shape):
                 raise ValueError(
                     f"{name}: images: expected {' x '.join(map(str, self.image_shape))} pixels, as image_shape says, "
@@ -111,7 +122,11 @@ class Dataset:
 
     def _splits(self) -> list[tuple[str, Split]]:
         test = [] if self.test is None else [("test", self.test)]
-        return [("train", self.train), ("validation", self.validation), *test]
+        splits = [("train", self.train), ("validation", self.validation), *test]
+        for name, split in splits:
+            if not isinstance(split, Split):
+                raise TypeError(f"{name}: expected a Split, got {type(split).__name__}; use Split(images, labels)")
+        return splits
 
     def head(self, n: int) -> Dataset:
         """Return the data set with only its first `n` training images, 1 <= n <= len(train); copies nothing.
@@ -172,6 +187,14 @@ def sorted_by_class(labels: Labels) -> bool:
     alike = np.count_nonzero(labels[1:] == labels[:-1])
     chance = (counts * (counts - 1)).sum() / max(n, 1)
     return alike > chance and bool(alike - chance >= 4 * math.sqrt(chance * (1 - chance / n)))
+
+
+def _rows_and_columns(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Of images whose shape is known, or of rows of pixels."""
+    if len(shape) == 2:
+        return shape[0], shape[1]
+    side = math.isqrt(pixels := math.prod(shape))
+    return (side, side) if side * side == pixels else (1, pixels)
 
 
 def check_count(what: str, value: object) -> None:

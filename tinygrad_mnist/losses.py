@@ -17,6 +17,17 @@ from .op import binary, unary
 from .ops import log, log_softmax, maximum, softmax, softplus, sum, where
 from .tensor import Array, Operand, Tensor, has_tensors
 
+__all__ = [
+    "binary_cross_entropy_with_logits",
+    "cross_entropy",
+    "cross_entropy_cost",
+    "mse_loss",
+    "nll_loss",
+    "one_hot",
+    "quadratic_cost",
+    "softmax_cross_entropy",
+]
+
 
 def _half_mean_square(a: Array, y: Array) -> Any:
     difference = a - y

@@ -38,6 +38,19 @@ from .replay import compile
 from .tensor import Array, Tensor, leaf, values
 from .threads import one_thread
 
+__all__ = [
+    "SAMPLE",
+    "Checkpoint",
+    "CheckpointError",
+    "DivergedError",
+    "Epoch",
+    "accuracy",
+    "evaluate",
+    "fit",
+    "load",
+    "save",
+]
+
 SAMPLE = 10_000
 """On how many training examples, the first ones, the training accuracy and the saturation are measured."""
 

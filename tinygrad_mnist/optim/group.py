@@ -75,7 +75,7 @@ class Group(dict[str, Any]):
 
     def _number(self, name: str, value: Any, limit: float, least: float = 0) -> float:
         number = value.item() if isinstance(value, np.generic) else value
-        real = isinstance(number, int | float) and is_real(number)
+        real = isinstance(number, int | float) and is_real(number)  # no whole number that no float can hold
         if not real or not math.isfinite(number) or not least <= number < limit:
             remedy = "" if name in ("lr", "weight_decay", *self.kinds) else _own_kind(name, number)
             expected = f"{least} <= {name} < {limit}" if least == 0 else f"{name} to be a finite number"

@@ -49,6 +49,8 @@ class Schedule:
     keeps: ClassVar[tuple[str, ...]] = ()
     """Attributes which change from step to step and belong to the state, beside the epoch and the settings."""
 
+    _saved_without_settings: ClassVar[bool] = False  # by a former version
+
     def __init__(self, optimizer: Optimizer, **settings: Any) -> None:
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"{self._kind}: expected an optimizer, got {in_one_line(optimizer)}")
@@ -114,7 +116,7 @@ class Schedule:
             vars(self).clear()
             vars(self).update(before)
             raise
-        changed("goes on with a schedule", self)  # whether or not a rate moves: a compiled step would not go on
+        changed(f"steps a {self._kind}", self.optimizer)  # also where that leaves the rates as they are
         for group, rate in zip(groups, rates, strict=True):
             if apply and group["lr"] != rate:
                 group["lr"] = rate
@@ -162,6 +164,8 @@ class Schedule:
             raise ValueError(
                 f"{self._kind}: the saved schedule has {', '.join(sorted(unknown))}; it is of another kind"
             )
+        if self.settings and not (set(self.settings) & set(state) or self._saved_without_settings):
+            raise ValueError(f"{self._kind}: the saved schedule has no {self.settings[0]}; it is of another kind")
         given = {name: state.get(name, getattr(self, name)) for name in self.settings}
         settings = given | self.checked(given)
         kept = {name: self._kept(name, state[name]) for name in self.keeps if name in state}
@@ -218,6 +222,7 @@ class StepLR(Schedule):
 
     step_size: int
     gamma: float
+    _saved_without_settings = True
 
     def __init__(self, optimizer: Optimizer, step_size: int | np.integer[Any], gamma: float = 0.1) -> None:
         super().__init__(optimizer, step_size=step_size, gamma=gamma)

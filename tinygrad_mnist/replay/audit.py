@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from tinygrad_mnist.mode import Observer, mode
-from tinygrad_mnist.nn import Module
 from tinygrad_mnist.tensor import Array, Tensor
 
 from .binding import MISS, Binding
@@ -19,20 +18,8 @@ from .chance import drawn_from, go_back, state
 from .formula import Slot
 from .guards import array_of
 from .program import Buffer, identical, layout
-from .reading import Reads
+from .recording import Recorder
 from .trees import leaves, taken_apart
-
-
-class _Setting(Observer):
-    """Notes what a step sets of what it is a function of: a replay would not, so it did not when it was recorded."""
-
-    def __init__(self, reads: Reads) -> None:
-        self.reads, self.what = reads, ""
-
-    def changing(self, what: str, owner: Any) -> None:
-        """An attribute, an option or the like is set; not of a Module that is none of the step's, as one it makes."""
-        if not isinstance(owner, Module) or (id(owner) in self.reads.modules and not self.reads.made(owner)):
-            self.what = self.what or what
 
 
 class Audit:
@@ -65,21 +52,19 @@ class Audit:
             stays, after = self.replayed, self.after
         failure = failure or self._replay(replay)
         gradients = [(b.source, b.source._grad) for b in self.recorder.sources if isinstance(b.source, Tensor)]
-        mode.observer = setting = _Setting(self.recorder.reads)  # with one, compiled steps inside run their own step
+        settings = mode.observer = _Settings(self.recorder)  # for which compiled steps inside run their own step, too
         try:
             result = step()
         finally:
             mode.observer = None
-        if setting.what:
-            self._differs(f"the step {setting.what}")
-        elif moved := self.recorder.reads.moved():
-            self._differs(f"the step changes {moved}")
         if failure is not None:
             self._differs(f"the replay raised {type(failure).__name__}, and the step did not")
         elif self.replayed is not MISS:
             self._compare(result)
         if any(t._grad is not was and t not in self.recorder.emptied for t, was in gradients):
             self._differs("a gradient is left behind")
+        if what := settings.what or self.recorder.reads.moved():
+            self._differs(f"it {what}" if settings.what else f"it changes {what}")
         self._adopt()
         if stays is MISS or self.replayed is MISS or self.difference:
             return result
@@ -149,6 +134,29 @@ class Audit:
                 dict.__setitem__(b.source.optimizer.state[b.source.key], b.source.name, own)
         for t in self.recorder.emptied:
             t._grad = None
+
+
+class _Settings(Observer):
+    """Sees whether a step sets what its program depends on, as one does now and then that counts its calls.
+
+    Args:
+        recorder: of the program. What the step has made itself, and what it did not come to then, is nothing to it.
+
+    Attributes:
+        what: the first that is set, in words. (Attributes of Modules are compared afterwards.)
+    """
+
+    def __init__(self, recorder: Recorder) -> None:
+        optimizers = {**recorder.optimizers, **recorder.looked_at}
+        groups = (group for optimizer in optimizers for group in optimizer._groups)
+        sources = (b.source for b in recorder.sources if isinstance(b.source, Tensor))
+        self.known = set(map(id, (*optimizers, *groups, *sources, *recorder.ops)))
+        self.what = ""
+
+    def changing(self, what: str, owner: Any) -> None:
+        """Something is set."""
+        if id(owner) in self.known:
+            self.what = self.what or what
 
 
 def _skeleton(value: Any) -> Any:

@@ -68,8 +68,9 @@ def compile(step: Callable[..., Any] | None = None, *, audit: int = 1000, backen
     - Random numbers are new at each call if an op draws them, from a generator that is one of its parameters or that
       its forward function refers to by name.
     - A step that reads values (`.item()`, `bool(t)`, `.data`, NumPy's functions of the values), draws random numbers by
-      itself, leaves gradients behind or lets them add up, or sets attributes, options or `requires_grad` runs eagerly,
-      as if it were not compiled. That is logged once, as a warning of the logger `tinygrad_mnist`.
+      itself, leaves gradients behind or lets them add up, or sets attributes, options or `requires_grad` (a schedule's
+      step does) runs eagerly, as if it were not compiled. That is logged once, as a warning of the logger
+      `tinygrad_mnist`. If it does so now and then, it is an audit that finds it.
 
     Args:
         step: the step. Left out: `@compile(audit=100)` decorates.

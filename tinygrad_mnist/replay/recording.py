@@ -391,6 +391,7 @@ class Recorder(Observer):
         while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
             frame = frame.f_back
         code = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
+        code = code if len(code) <= 120 else f"{code[:116]} ..."
         return f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}  {code}".rstrip()
 
     def finish(self, value: Any) -> tuple[Any, Any]:
