@@ -7,6 +7,7 @@ away. Of a function of your own nothing is known: say `arrays(values=Domain(-4, 
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -34,6 +35,11 @@ def grid(*domains: Domain) -> list[list[float]]:
     >>> [numbers[:5] for numbers in grid(REALS, REALS)]
     [[0.0, 1.0, -1.0, 2.0, -2.0], [0.25, -0.25, 0.75, -0.75, 1.25]]
     """
+    return [list(numbers) for numbers in _grid(domains)]
+
+
+@functools.cache
+def _grid(domains: tuple[Domain, ...]) -> tuple[tuple[float, ...], ...]:
     parts = 2 ** (len(domains) - 1).bit_length()
     bounds, steps = [], []
     for low, high, _ in domains:
@@ -57,10 +63,32 @@ def grid(*domains: Domain) -> list[list[float]]:
         numbers = [x for x in numbers if low <= x <= high and all(abs(x - point) >= gap for point in domain.away)]
         if not numbers:
             raise ValueError(f"grid: no numbers are left in {domain}")
-        dealt.append(sorted(numbers, key=lambda x: (x.as_integer_ratio()[1], abs(x), x < 0)))
-    return dealt
+        dealt.append(tuple(sorted(numbers, key=lambda x: (x.as_integer_ratio()[1], abs(x), x < 0))))
+    return tuple(dealt)
 
 
+# Strategies that are drawn from again and again are kept: hypothesis looks through each new one before its first draw,
+# which was a third of the time that operands took.
+
+
+@functools.lru_cache(maxsize=1024, typed=True)
+def _one_of(*values: str | int) -> SearchStrategy[Any]:
+    return st.sampled_from(values)
+
+
+@functools.lru_cache(maxsize=1024)
+def _elements(kind: np.dtype[Any], numbers: tuple[float, ...]) -> SearchStrategy[Any]:
+    if kind.kind == "f":
+        return st.sampled_from((*numbers[:3] * (len(numbers) // 8), *numbers))  # often 0, 1 and -1
+    return st.booleans() if kind.kind == "b" else st.integers(0 if kind.kind == "u" else -4, 4)
+
+
+@functools.lru_cache(maxsize=1024)
+def _filled(kind: np.dtype[Any], shape: Shape, elements: SearchStrategy[Any]) -> SearchStrategy[Array]:
+    return hnp.arrays(kind, shape, elements=elements, fill=st.nothing())
+
+
+@functools.cache
 @st.composite
 def shapes(draw: st.DrawFn, min_dims: int = 0, max_dims: int = 3, min_side: int = 0, max_side: int = 3) -> Shape:
     """Shapes, 0-d and empty ones among them; most have several axes and sides longer than 1."""
@@ -71,9 +99,10 @@ def shapes(draw: st.DrawFn, min_dims: int = 0, max_dims: int = 3, min_side: int 
         )
     dims = [n for n in range(min_dims, max_dims + 1) for _ in range(min(n + 1, 3))]
     sides = [n for n in (*range(1, max_side + 1), *[*range(2, max_side + 1)] * 3, 0) if n >= min_side]
-    return tuple(draw(st.sampled_from(sides)) for _ in range(draw(st.sampled_from(dims))))
+    return tuple(draw(_one_of(*sides)) for _ in range(draw(_one_of(*dims))))
 
 
+@functools.cache
 @st.composite
 def broadcastable_shapes(draw: st.DrawFn, n: int, whole: Shape | None = None) -> list[Shape]:
     """As many shapes that broadcast together, to the shape that may be given as `whole`."""
@@ -82,7 +111,7 @@ def broadcastable_shapes(draw: st.DrawFn, n: int, whole: Shape | None = None) ->
     some = [chosen for k in range(n) for chosen in itertools.combinations(sizes, k)]  # but not all of them
     some += some[1:]
     for axis in range(len(whole)):
-        for size in draw(st.sampled_from(some)):
+        for size in some[draw(_one_of(*range(len(some))))]:
             size[axis] = 1
     for size in sizes if n > 1 else ():
         while size[:1] == [1] and draw(st.booleans()):
@@ -92,6 +121,9 @@ def broadcastable_shapes(draw: st.DrawFn, n: int, whole: Shape | None = None) ->
 
 LAYOUTS = ("plain", "read-only", "transposed", "reversed", "strided")
 """Ways in which the same values can lie in memory."""
+
+
+_LAYOUT = _one_of(*LAYOUTS, "broadcast")
 
 
 def laid_out(array: Array, layout: str) -> Array:
@@ -141,7 +173,7 @@ def arrays(
         raise TypeError(f"arrays: expected a shape such as (3,), or a strategy of shapes, got {shape!r}")
     size = shape if isinstance(shape, tuple) else draw(shapes() if shape is None else shape)
     kind = np.dtype(draw(dtype) if isinstance(dtype, SearchStrategy) else dtype)
-    layout = draw(st.sampled_from(LAYOUTS if distinct else (*LAYOUTS, "broadcast")))
+    layout = draw(_one_of(*LAYOUTS) if distinct else _LAYOUT)
     if distinct:
         n = math.prod(size)
         if values is not REALS and kind.kind == "f":
@@ -154,14 +186,17 @@ def arrays(
             return laid_out(np.array(draw(st.permutations(numbers))[:n], kind).reshape(size), layout)
         order = np.array(draw(st.permutations(range(n))), kind).reshape(size)
         return laid_out(np.asarray((order - n // 2) / kind.type(8) if kind.kind == "f" else order), layout)
-    if kind.kind == "f":
-        numbers = grid(values)[0] if isinstance(values, Domain) else list(values)
-        elements = st.sampled_from(numbers[:3] * (len(numbers) // 8) + numbers)  # often 0, 1 and -1
+    if isinstance(values, Domain):
+        elements = _elements(kind, _grid((values,))[0])
     else:
-        elements = st.booleans() if kind.kind == "b" else st.integers(0 if kind.kind == "u" else -4, 4)
+        elements = _elements.__wrapped__(kind, tuple(values))  # kept it would give 0.0 for -0.0
+    return _array(draw, size, kind, elements, layout)
+
+
+def _array(draw: st.DrawFn, size: Shape, kind: np.dtype[Any], elements: SearchStrategy[Any], layout: str) -> Array:
     repeated = [layout == "broadcast" and draw(st.booleans()) for _ in size]
     smaller = tuple(min(n, 1) if again else n for n, again in zip(size, repeated, strict=True))
-    array = draw(hnp.arrays(kind, smaller, elements=elements, fill=st.nothing()))
+    array = draw(_filled(kind, smaller, elements))
     return np.broadcast_to(array, size) if layout == "broadcast" else laid_out(array, layout)
 
 
@@ -172,9 +207,11 @@ def broadcastable(draw: st.DrawFn, *domains: Domain, dtype: DTypeLike = np.float
         raise TypeError(f"broadcastable: expected a Domain for each array, such as REALS, got {domains!r}")
     sizes = draw(broadcastable_shapes(len(domains)))
     turn = draw(st.integers(0, len(domains) - 1))  # so that each operand can be 0
-    numbers = grid(*domains[turn:], *domains[:turn])
+    numbers = _grid((*domains[turn:], *domains[:turn]))
     numbers = numbers[-turn:] + numbers[:-turn] if turn else numbers
-    return tuple(draw(arrays(size, dtype, values=own)) for size, own in zip(sizes, numbers, strict=True))
+    kind = np.dtype(dtype)
+    pairs = zip(sizes, numbers, strict=True)
+    return tuple(_array(draw, size, kind, _elements(kind, own), draw(_LAYOUT)) for size, own in pairs)
 
 
 @st.composite
