@@ -27,6 +27,10 @@ from zoo.training import network_class
 
 os.environ.pop("COLUMNS", None)  # make sets it: what is tested is as without a terminal
 
+# Containers set it; then every worker, and each of the hundred processes that tests start, compiles all modules anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 pytest.register_assert_rewrite("tests.helpers")  # so that its assertions show what they compared
 
 from .helpers import ROOT, environment, write_data  # noqa: E402

@@ -93,7 +93,9 @@ def test_compares_every_entry_of_small_inputs_and_some_slopes_of_large_ones():
 @pytest.mark.parametrize("name", DIFFERENTIABLE)
 def test_complex_steps_are_taken_exactly_where_the_op_is_analytic(name):
     """So that an op cannot be listed in ANALYTIC for nothing, or in vain."""
-    for case in [case for case in cases(name, EXAMPLES) if any(case.args[i].size for i in case.places)][:5]:
+    usable = [case for case in cases(name, EXAMPLES // 3) if any(case.args[i].size for i in case.places)]
+    assert usable
+    for case in usable:
         method, _ = check_gradients(case, *(case.args[i] for i in case.places))
         assert method == ("complex step" if name in ANALYTIC else "central differences")
 
@@ -438,7 +440,6 @@ def scaled(factor):
     return lambda x: tg.exp(x / 2) + (factor - 1) * tg.exp(x / 2).detach()
 
 
-@settings(max_examples=30)
 @given(arrays().filter(lambda x: x.size), st.sampled_from([0.5, 0.999, 1 + 1e-6, -1.0, 2.0]))
 def test_a_factor_is_found_everywhere_and_told(x, factor):
     f = scaled(1 / factor)

@@ -327,7 +327,7 @@ def test_a_parameter_that_is_never_used_keeps_nothing_and_goes_on(tmp_path, good
 @pytest.mark.usefixtures("file")
 @pytest.mark.parametrize("seed", range(3))
 def test_spoilt_checkpoints_are_a_line_and_a_status(good, seed):
-    spoilt.checkpoints(15, good[1], seed=f"quick {seed}")
+    spoilt.checkpoints(8, good[1], seed=f"quick {seed}")
 
 
 @pytest.mark.usefixtures("file")

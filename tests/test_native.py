@@ -621,6 +621,7 @@ def forget() -> None:
     """Let native.py know no more than a new process."""
     native.tried.cache_clear()
     native._load.cache_clear()
+    native._tidy.cache_clear()
 
 
 def script(path: Path, text: str) -> str:
@@ -755,6 +756,16 @@ def test_what_nobody_uses_is_removed_from_the_cache(elsewhere: Path) -> None:
     now = {path.name for path in directory.iterdir()}
     assert used < now
     assert now & {"new.so", "tmpnew", "old.so", "tmpold"} == {"new.so", "tmpnew"}
+
+
+def test_a_process_looks_once_for_what_nobody_uses(elsewhere: Path) -> None:
+    """To look at each of some thousand files takes as long as to compile one."""
+    native.load("int two(void) { return 2; }\n")
+    old = native.cache_directory() / "old.so"
+    old.touch()
+    os.utime(old, (0, 0))
+    native.load("int three(void) { return 3; }\n")
+    assert old.exists()
 
 
 @pytest.mark.parametrize("cache", ["relative", "", "a file"])

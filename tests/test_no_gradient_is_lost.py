@@ -412,6 +412,10 @@ def _is_right(trial: Trial, t: Tensor, result: Any) -> bool:
     except ValueError:
         return False
     h = 1e-6
+    d = np.random.default_rng(1).uniform(0.5, 1.5, t.shape)  # one slope tells, save where some of them are undefined
+    slope = (plain(np.asarray(trial.x + h * d)) - plain(np.asarray(trial.x - h * d))) / (2 * h)
+    if np.isclose((given * d).sum(), slope, rtol=1e-5, atol=1e-7):
+        return True
     steps = h * np.eye(t.size).reshape(t.size, *t.shape)
     slopes = np.array([(plain(np.asarray(trial.x + d)) - plain(np.asarray(trial.x - d))) / (2 * h) for d in steps])
     return bool(np.allclose(given.ravel()[~np.isnan(slopes)], slopes[~np.isnan(slopes)], rtol=1e-5, atol=1e-7))

@@ -242,13 +242,15 @@ def test_zero_grad_covers_every_group():
 
 
 @given(
-    start=arrays(np.float64, (4, 3), elements=st.floats(-10, 10)),
-    gradients=arrays(np.float64, (5, 4, 3), elements=st.floats(-10, 10)),
+    seed=st.integers(0, 999),
     order=st.permutations(range(4)),
     kind=st.sampled_from(KINDS),
     names=st.lists(st.text(max_size=5), min_size=4, max_size=4),
 )
-def test_steps_do_not_depend_on_the_order_or_the_names_of_parameters(start, gradients, order, kind, names):
+def test_steps_do_not_depend_on_the_order_or_the_names_of_parameters(seed, order, kind, names):
+    numbers = np.random.default_rng(seed).uniform(-10, 10, (6, 4, 3))
+    start, gradients = numbers[0], numbers[1:]
+
     def run(order, names):
         parameters = [Tensor(row.copy(), requires_grad=True, name=name) for row, name in zip(start, names, strict=True)]
         optimizer = kind([parameters[i] for i in order], 0.25, 0.125)

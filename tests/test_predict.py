@@ -128,8 +128,11 @@ FORMATS = {
 }
 
 
-@pytest.mark.parametrize("suffix", FORMATS)
-@pytest.mark.parametrize("invert", [False, True], ids=["white on black", "black on white"])
+@pytest.mark.parametrize(
+    ("suffix", "invert"),
+    [("png", False), ("jpg", True), ("jpeg", True)],
+    ids=["png, white on black", "jpg, black on white", "jpeg, black on white"],
+)
 def test_drawings_are_recognized_like_the_digits_they_were_made_of(training, data, tmp_path, suffix, invert):
     rng = np.random.default_rng(1)
     right = []

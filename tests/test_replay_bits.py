@@ -12,11 +12,11 @@ from hypothesis import given, settings
 import tinygrad_mnist as tg
 from tinygrad_mnist import OPS, Tensor, grad, losses, mnist, nn, optim
 from tinygrad_mnist.replay import compile
-from tinygrad_mnist.testing import Composition, compositions, operands
+from tinygrad_mnist.testing import Composition, compositions
 from zoo.base import COSTS
 from zoo.training import network_class
 
-from .helpers import batch, bits, compiles, network, training_step
+from .helpers import batch, bits, cases, compiles, network, training_step
 
 EXAMPLES = settings().max_examples  # a property: 15, or in CI 50
 
@@ -64,25 +64,20 @@ def shuffled(x: Any) -> Any:
 
 @pytest.mark.parametrize("name", sorted(OPS))
 def test_every_op_gives_the_same_bits(name: str) -> None:
-    @settings(max_examples=EXAMPLES // 3)
-    @given(operands(name))
-    def check(case: Any) -> None:
+    for case in cases(name, EXAMPLES // 3):
+        if any(isinstance(value, np.random.Generator) for value in case.params.values()):
+            continue  # draws anew each time: see the tests of random numbers
         tensors = [i for i, x in enumerate(case.args) if isinstance(x, np.ndarray)]
 
-        def function(*given: Any) -> Any:
+        def function(*given: Any, case: Any = case, tensors: Any = tensors) -> Any:
             args = list(case.args)
             for i, t in zip(tensors, given, strict=True):
                 args[i] = t
             return case.apply(*args)
 
-        if any(isinstance(value, np.random.Generator) for value in case.params.values()):
-            return  # draws anew each time: see the tests of random numbers
-
         arrays = [case.args[i] for i in tensors]
         if arrays:
             check_same_bits(function, arrays, [shuffled(x) for x in arrays])
-
-    check()
 
 
 @given(compositions())

@@ -19,6 +19,7 @@ import tinygrad_mnist.nn
 from tinygrad_mnist import OPS, Domain, Tensor, ops, testing
 from tinygrad_mnist.gradcheck import GradientError
 from tinygrad_mnist.ops import NONZERO, POSITIVE, REALS
+from tinygrad_mnist.replay import c_forms
 from tinygrad_mnist.testing import (
     LAYOUTS,
     Case,
@@ -462,6 +463,21 @@ def test_a_wrong_form_in_c_is_found(table: None, form: str, message: str) -> Non
     assert "\n" not in str(caught.value)
 
 
+def test_a_form_in_c_that_is_refused_is_tried_once(table: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not for each of the hundred examples among which hypothesis looks for the smallest: that took 80 s."""
+    tried: list[str] = []
+
+    def noted(c: str, operands: Any) -> Any:
+        tried.append(c)
+        return computed_in_c(c, operands)
+
+    computed_in_c = c_forms.computed_in_c
+    monkeypatch.setattr(c_forms, "computed_in_c", noted)
+    with pytest.raises(GradientError, match="is not compiled"):
+        check_op(tg.unary("triple", lambda x: 3 * x, lambda g, out, x: 3 * g, c="no C"))
+    assert tried == ["no C"]
+
+
 def test_a_form_in_c_of_an_op_with_parameters_is_left_to_numpy(table: None) -> None:
     leaky = tg.unary(
         "leaky",
@@ -519,7 +535,7 @@ A_SHAPE = "a shape, a tuple such as (2, 3), got "
         (lambda: drawn(wrongly.arrays(st.just(3))), f"arrays: expected {A_SHAPE}3"),
         (lambda: wrongly.axes(3), f"axes: expected {A_SHAPE}3"),
         (lambda: drawn(wrongly.indices([2])), f"indices: expected {A_SHAPE}[2]"),
-        (lambda: drawn(wrongly.broadcastable_shapes(2, 3)), f"broadcastable_shapes: expected {A_SHAPE}3"),
+        (lambda: drawn(wrongly.broadcastable_shapes(2, [3])), f"broadcastable_shapes: expected {A_SHAPE}[3]"),
         (lambda: drawn(wrongly.broadcastable_shapes(0)), "broadcastable_shapes: expected a whole number of at least 1"),
         (
             lambda: drawn(wrongly.shapes("a")),
@@ -557,7 +573,7 @@ def test_a_slow_machine_is_no_mistake_of_an_op(monkeypatch):
     seen = []
 
     def noted(**options):
-        seen.append(options)
+        seen.extend([options] if options else [])  # without any they are read
         return settings(**options)
 
     monkeypatch.setattr(testing.checks, "settings", noted)

@@ -7,10 +7,11 @@ away. Of a function of your own nothing is known: say `arrays(values=Domain(-4, 
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from hypothesis import strategies as st
@@ -23,6 +24,7 @@ from tinygrad_mnist.ops import REALS, Domain
 from tinygrad_mnist.tensor import Array, read_only
 
 Shape = tuple[int, ...]
+Made = TypeVar("Made")
 
 
 def as_shape(name: str, shape: Any) -> Shape:
@@ -37,6 +39,26 @@ def as_shape(name: str, shape: Any) -> Shape:
     return shape
 
 
+def _kept(function: Callable[..., Made]) -> Any:
+    """What a function has made is kept; but for arguments that cannot be looked up, as a wrong one may be.
+
+    Strategies that are drawn from again and again are kept, as hypothesis looks through each new one before its first
+    draw: that was a third of the time that operands took.
+    """
+    remembered = functools.lru_cache(maxsize=1024, typed=True)(function)
+
+    @functools.wraps(function)
+    def made(*args: Any, **kwargs: Any) -> Made:
+        can_be_looked_up = True
+        try:
+            hash((args, *kwargs.values()))
+        except TypeError:
+            can_be_looked_up = False
+        return (remembered if can_be_looked_up else function)(*args, **kwargs)
+
+    return made
+
+
 def grid(*domains: Domain) -> list[list[float]]:
     """For each domain numbers in it, the simplest first: some dozens of equal distance, multiples of a power of 1/2.
 
@@ -47,6 +69,11 @@ def grid(*domains: Domain) -> list[list[float]]:
     >>> [numbers[:5] for numbers in grid(REALS, REALS)]
     [[0.0, 1.0, -1.0, 2.0, -2.0], [0.25, -0.25, 0.75, -0.75, 1.25]]
     """
+    return [list(numbers) for numbers in _grid(domains)]
+
+
+@_kept
+def _grid(domains: tuple[Domain, ...]) -> tuple[tuple[float, ...], ...]:
     parts = 2 ** (len(domains) - 1).bit_length()
     bounds, steps = [], []
     for domain in domains:
@@ -75,10 +102,28 @@ def grid(*domains: Domain) -> list[list[float]]:
         numbers = [x for x in numbers if low <= x <= high and all(abs(x - point) >= gap for point in domain.away)]
         if not numbers:
             raise ValueError(f"grid: no numbers are left in {domain}")
-        dealt.append(sorted(numbers, key=lambda x: (x.as_integer_ratio()[1], abs(x), x < 0)))
-    return dealt
+        dealt.append(tuple(sorted(numbers, key=lambda x: (x.as_integer_ratio()[1], abs(x), x < 0))))
+    return tuple(dealt)
 
 
+@_kept
+def _one_of(*values: str | int) -> SearchStrategy[Any]:
+    return st.sampled_from(values)
+
+
+@_kept
+def _elements(kind: np.dtype[Any], numbers: tuple[float, ...]) -> SearchStrategy[Any]:
+    if kind.kind == "f":
+        return st.sampled_from((*numbers[:3] * (len(numbers) // 8), *numbers))  # often 0, 1 and -1
+    return st.booleans() if kind.kind == "b" else st.integers(0 if kind.kind == "u" else -4, 4)
+
+
+@_kept
+def _filled(kind: np.dtype[Any], shape: Shape, elements: SearchStrategy[Any]) -> SearchStrategy[Array]:
+    return hnp.arrays(kind, shape, elements=elements, fill=st.nothing())
+
+
+@_kept
 @st.composite
 def shapes(draw: st.DrawFn, min_dims: int = 0, max_dims: int = 3, min_side: int = 0, max_side: int = 3) -> Shape:
     """Shapes, 0-d and empty ones among them; most have several axes and sides longer than 1."""
@@ -91,9 +136,10 @@ def shapes(draw: st.DrawFn, min_dims: int = 0, max_dims: int = 3, min_side: int 
         )
     dims = [n for n in range(min_dims, max_dims + 1) for _ in range(min(n + 1, 3))]
     sides = [n for n in (*range(1, max_side + 1), *[*range(2, max_side + 1)] * 3, 0) if n >= min_side]
-    return tuple(draw(st.sampled_from(sides)) for _ in range(draw(st.sampled_from(dims))))
+    return tuple(draw(_one_of(*sides)) for _ in range(draw(_one_of(*dims))))
 
 
+@_kept
 @st.composite
 def broadcastable_shapes(draw: st.DrawFn, n: int, whole: Shape | None = None) -> list[Shape]:
     """As many shapes that broadcast together, to the shape that may be given as `whole`."""
@@ -106,7 +152,7 @@ def broadcastable_shapes(draw: st.DrawFn, n: int, whole: Shape | None = None) ->
     some = [chosen for k in range(n) for chosen in itertools.combinations(sizes, k)]  # but not all of them
     some += some[1:]
     for axis in range(len(whole)):
-        for size in draw(st.sampled_from(some)):
+        for size in some[draw(_one_of(*range(len(some))))]:
             size[axis] = 1
     for size in sizes if n > 1 else ():
         while size[:1] == [1] and draw(st.booleans()):
@@ -116,6 +162,9 @@ def broadcastable_shapes(draw: st.DrawFn, n: int, whole: Shape | None = None) ->
 
 LAYOUTS = ("plain", "read-only", "transposed", "reversed", "strided")
 """Ways in which the same values can lie in memory."""
+
+
+_LAYOUT = _one_of(*LAYOUTS, "broadcast")
 
 
 def laid_out(array: Array, layout: str) -> Array:
@@ -170,7 +219,7 @@ def arrays(
     )
     kind = _dtype(draw(dtype) if isinstance(dtype, SearchStrategy) else dtype)
     numbers = _numbers(values)
-    layout = draw(st.sampled_from(LAYOUTS if distinct else (*LAYOUTS, "broadcast")))
+    layout = draw(_one_of(*LAYOUTS) if distinct else _LAYOUT)
     if distinct:
         n = math.prod(size)
         if values is not REALS and kind.kind == "f":
@@ -183,13 +232,15 @@ def arrays(
             return laid_out(np.array(draw(st.permutations(numbers))[:n], kind).reshape(size), layout)
         order = np.array(draw(st.permutations(range(n))), kind).reshape(size)
         return laid_out(np.asarray((order - n // 2) / kind.type(8) if kind.kind == "f" else order), layout)
-    if kind.kind == "f":
-        elements = st.sampled_from(numbers[:3] * (len(numbers) // 8) + numbers)  # often 0, 1 and -1
-    else:
-        elements = st.booleans() if kind.kind == "b" else st.integers(0 if kind.kind == "u" else -4, 4)
+    # Numbers of a list are not kept: those of [-0.0] would be those of [0.0].
+    elements = (_elements if isinstance(values, Domain) else _elements.__wrapped__)(kind, tuple(numbers))
+    return _array(draw, size, kind, elements, layout)
+
+
+def _array(draw: st.DrawFn, size: Shape, kind: np.dtype[Any], elements: SearchStrategy[Any], layout: str) -> Array:
     repeated = [layout == "broadcast" and draw(st.booleans()) for _ in size]
     smaller = tuple(min(n, 1) if again else n for n, again in zip(size, repeated, strict=True))
-    array = draw(hnp.arrays(kind, smaller, elements=elements, fill=st.nothing()))
+    array = draw(_filled(kind, smaller, elements))
     return np.broadcast_to(array, size) if layout == "broadcast" else laid_out(array, layout)
 
 
@@ -224,9 +275,11 @@ def broadcastable(draw: st.DrawFn, *domains: Domain, dtype: DTypeLike = np.float
         raise TypeError(f"broadcastable: expected a Domain for each array, such as REALS, got {domains!r}")
     sizes = draw(broadcastable_shapes(len(domains)))
     turn = draw(st.integers(0, len(domains) - 1))  # so that each operand can be 0
-    numbers = grid(*domains[turn:], *domains[:turn])
+    numbers = _grid((*domains[turn:], *domains[:turn]))
     numbers = numbers[-turn:] + numbers[:-turn] if turn else numbers
-    return tuple(draw(arrays(size, dtype, values=own)) for size, own in zip(sizes, numbers, strict=True))
+    kind = np.dtype(dtype)
+    pairs = zip(sizes, numbers, strict=True)
+    return tuple(_array(draw, size, kind, _elements(kind, own), draw(_LAYOUT)) for size, own in pairs)
 
 
 @st.composite
