@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import tinygrad_mnist as tg
-from tinygrad_mnist import OPS, Tensor, mnist, nn, optim, train
+from tinygrad_mnist import OPS, Tensor, mnist, nn, optim, train, visualize
 from tinygrad_mnist.losses import softmax_cross_entropy
 
 wrongly: Any = tg  # with what a type checker would refuse
@@ -59,6 +59,17 @@ SIZES = "expected sizes that are whole numbers of at least 1, got "
          "op 'u': takes a name, a function, doc, sign, view, domain, numpy, hint, c; got 'u', None"),
         (lambda: wrongly.unary([], np.exp, None), "op []: takes a name, a function, doc"),
         (lambda: wrongly.unary("u", np.exp, None, c=3), "op 'u': takes a name, a function, doc"),
+        (lambda: wrongly.sigmoid(None), "sigmoid: Cannot cast scalar from dtype('O') to dtype('float64')"),
+        (lambda: wrongly.softmax(None), "softmax: "),
+        (lambda: wrongly.ops.sum(None), "sum: expected Tensors, numbers, or arrays or lists of numbers, got None"),
+        (lambda: wrongly.ops.max({"a": 1}), "max: expected Tensors, numbers, or arrays or lists of"),
+        (lambda: wrongly.exp([[1], [1, 2]]), "exp: setting an array element with a sequence"),
+        (lambda: wrongly.hypot(None, None), "hypot: 'NoneType' object has no attribute 'hypot' (given None, None)"),
+        (lambda: wrongly.tril(None), "tril: "),
+        (lambda: wrongly.trapezoid(None), "trapezoid: "),
+        (lambda: wrongly.concatenate(None), "concatenate: expected a list of arrays or Tensors, got None"),
+        (lambda: wrongly.stack(None), "stack: expected a list of arrays or Tensors, got None"),
+        (lambda: wrongly.eigvalsh(Tensor(np.eye(2)), 3), "eigvalsh: "),
         # layers
         (lambda: nn.Linear(True, 2, rng=rng()), f"weights: {SIZES}(True, 2)"),
         (lambda: wrongly.nn.Linear(3, 2, init=[], rng=rng()), "init: expected one of normal, scaled, xavier, he, got"),
@@ -110,6 +121,18 @@ SIZES = "expected sizes that are whole numbers of at least 1, got "
         (lambda: restore(None), "restore: expected the model, a Module, got None; make it anew, as it was"),
         (lambda: restore(layer(), "adam"), "restore: optimizer: expected a Optimizer, got 'adam'; make it anew"),
         (lambda: restore(rng=3), "restore: rng: expected a Generator, got 3; make it anew, as it was"),
+        # pictures
+        (lambda: visualize.graph(), "graph: expected one or more Tensors, as in graph(loss), got none"),
+        (lambda: wrongly.visualize.graph(Tensor([1.0]), None), "as in graph(loss), got Tensor([1.], dtype=float32)"),
+        (lambda: wrongly.visualize.graph(Tensor([1.0]), model=3), "graph: model: expected a Module, got 3"),
+        (lambda: wrongly.visualize.graph(Tensor([1.0]), shapes="x"), "graph: shapes: expected True or False, got 'x'"),
+        (lambda: wrongly.visualize.save(visualize.graph(Tensor([1.0])), None), "save: expected the name of a file"),
+        (lambda: list(wrongly.visualize.live(None)), "live: expected a training, as live(train.fit(...)), got None"),
+        (lambda: list(wrongly.visualize.live("text")), "live: expected Epochs, as live(train.fit(...)) gets, got 't'"),
+        (lambda: wrongly.visualize.digit(None), "digit: pixels: expected an array of numbers, got None"),
+        (lambda: visualize.digit([[1], [1, 2]]), "digit: pixels: expected an array of numbers, got [[1], [1, 2]]"),
+        (lambda: wrongly.visualize.digit([1, 2], 2), "digit: expected the shape (height, width), got 2"),
+        (lambda: visualize.digit([1], (1, 1), activations=["a"]), "digit: activations: expected an array of numbers"),
         # data
         (lambda: wrongly.mnist.load([]), "load: expected the path of a directory, got []; mnist.load() needs none"),
         (lambda: wrongly.mnist.Split(ROWS, np.array([0, 1]))[np.ones(2)], "Split: arrays used as indices must"),

@@ -130,10 +130,9 @@ def bar_size(file: object = None) -> tuple[int, None]:
 def filled(text: str, width: int) -> str:
     r"""Text written in lines of up to 120 characters in lines of this width; short ones stay, and commands whole.
 
-    >>> print(filled("One sentence that is long.\nA new one.\n\n    python -m zoo   all four", 12))
+    >>> print(filled("One sentence that is long.\nA new one.\n\n    python -m zoo   all four", 14))
     One sentence
-    that is
-    long.
+    that is long.
     A new one.
     <BLANKLINE>
         python -m zoo

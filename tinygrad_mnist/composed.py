@@ -38,12 +38,12 @@ def composed(*numpy: Any) -> Callable[[Function], Function]:
                 places = len(args) if counted else len(required)
                 by_name = dict(zip(list(known)[places:], args[places:], strict=False))
                 return numpys(*args[:places], **by_name, **params)
-            if not any(isinstance(x, Tensor) or has_tensors(x) for x in (*args, *params.values())):
+            try:
+                if any(isinstance(x, Tensor) or has_tensors(x) for x in (*args, *params.values())):
+                    return function(*args, **params)
                 answer = plainly(*args, **params)
                 return np.asarray(answer) if isinstance(answer, np.generic) else answer
-            try:
-                return function(*args, **params)
-            except (TypeError, ValueError, IndexError) as error:
+            except (AttributeError, TypeError, ValueError, IndexError) as error:
                 if str(error).startswith(function.__name__):
                     raise
                 raise kind_of(error)(f"{function.__name__}: {error}").with_traceback(error.__traceback__) from None

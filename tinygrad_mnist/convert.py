@@ -85,6 +85,27 @@ def numbers(op: str, data: Any) -> Array:
     return array
 
 
+def computed(op: str, data: Any, inputs: Iterable[Any]) -> Array:
+    """What a forward function returned for inputs of which none is a Tensor, as an array, of which NumPy makes many.
+
+    Raises:
+        TypeError: it is one of objects, as of None, which a layer returns that lacks its return.
+    """
+    array = np.asarray(data)
+    if array.dtype.kind == "O" and not any(isinstance(x, np.ndarray) for x in inputs):
+        given = ", ".join(map(in_one_line, inputs))
+        raise TypeError(f"{op}: expected Tensors, numbers, or arrays or lists of numbers, got {given}")
+    return array
+
+
+def shape_of(x: Any) -> tuple[int, ...]:
+    """The shape of an operand; () of what has none, as lists of lists of several lengths."""
+    try:
+        return np.shape(x)
+    except ValueError:
+        return ()
+
+
 def kept(value: Any) -> Any:
     """A parameter as nobody can change it before the backward pass: numbers plain, lists as tuples, arrays copied."""
     if isinstance(value, np.generic):
@@ -104,6 +125,8 @@ def read_only(array: Any) -> Array:
 def kind_of(error: Exception) -> type[Exception]:
     """The kind of error that says the same in other words."""
     kinds: tuple[type[Exception], ...] = (np.linalg.LinAlgError, TypeError, ValueError, IndexError)
+    if isinstance(error, AttributeError):  # of an operand that is none, as None has no method dot
+        return TypeError
     return next((kind for kind in kinds if isinstance(error, kind)), type(error))
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .convert import in_one_line, is_whole
 from .display import Text
 from .tensor import Array, Tensor
 
@@ -34,13 +36,16 @@ def digit(
 
     Raises:
         ValueError: an unknown style, or the number of pixels does not fit the shape.
+        TypeError: pixels or activations are no numbers.
 
     >>> print(digit([0, 0, 1, 1, 0, 0, 0, 1], (2, 4), style="ascii", activations=[0.25, 0.75], label=0))
       =@  0 #####                0.25 < is
           1 ###############      0.75 < says
     """
-    image = np.asarray(pixels.numpy() if isinstance(pixels, Tensor) else pixels)
-    activations = activations.numpy() if isinstance(activations, Tensor) else activations
+    image = _numbers("pixels", pixels)
+    activations = None if activations is None else _numbers("activations", activations)
+    if not isinstance(shape, tuple | list) or len(shape) != 2 or not all(is_whole(n, 1) for n in shape):
+        raise ValueError(f"digit: expected the shape (height, width), got {in_one_line(shape)}")
     if image.size != shape[0] * shape[1]:
         raise ValueError(
             f"digit: {image.size} pixels do not make an image of shape {shape}; pass shape=(height, width)"
@@ -61,6 +66,16 @@ def digit(
     rows += [blank] * (lines - len(rows))
     beside += [""] * (lines - len(beside))
     return Text("\n".join(f"{row}  {text}" if text else row for row, text in zip(rows, beside, strict=True)))
+
+
+def _numbers(name: str, given: Any) -> Array:
+    try:
+        array = np.asarray(given.numpy() if isinstance(given, Tensor) else given)
+    except ValueError:  # of lists of several lengths
+        array = np.asarray(None)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"digit: {name}: expected an array of numbers, got {in_one_line(given)}")
+    return array
 
 
 def _best_style() -> str:

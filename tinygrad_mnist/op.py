@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from .convert import in_one_line, kept, kind_of, numbers, operand
+from .convert import computed, in_one_line, kept, kind_of, numbers, operand, shape_of
 from .counterpart import counterpart
 from .mode import changed, mode
 from .tensor import ATTRIBUTES, NO_PARAMS, Tensor, has_tensors, last_change, leaf, tick
@@ -118,10 +118,10 @@ def apply(op: Op, inputs: tuple[Any, ...], params: Mapping[str, Any] = NO_PARAMS
         arrays = [x._array if isinstance(x, Tensor) else x for x in inputs]
     try:
         data = op.forward(*arrays, **params)
-    except (TypeError, ValueError, IndexError) as error:
+    except (AttributeError, TypeError, ValueError, IndexError) as error:
         raise _explained(op, inputs, error).with_traceback(error.__traceback__) from None
     if not tensors:
-        return np.asarray(data)
+        return computed(op.name, data, inputs)
     result = leaf(data if type(data) is _ndarray else numbers(op.name, data))
     if tracked and op.differentiable and mode.grad_enabled:
         if result._array.dtype.kind == "f":
@@ -176,7 +176,7 @@ def missing(params: Mapping[str, Any]) -> list[str]:
 
 def _explained(op: Op, inputs: Sequence[Any], error: Exception) -> Exception:
     """NumPy's error again, in the words of the op, with the shapes and where possible the remedy."""
-    shapes = [np.shape(x) for x in inputs]
+    shapes = [shape_of(x) for x in inputs]
     hint = op.hint(*shapes) if op.hint is not None else ""
     if op.domain is not None and len(shapes) > 1:
         try:

@@ -34,7 +34,7 @@ _ARRAYS = (np.ndarray, Tensor, np.inexact)  # made once: writing them with | bel
 
 def floating(x: Any) -> Any:
     """x, with integers as float64: unsigned ones cannot be negated."""
-    return x if isinstance(x, _ARRAYS) and x.dtype.kind in "fc" else np.asarray(x, np.float64)
+    return x if isinstance(x, _ARRAYS) and x.dtype.kind in "fc" else np.asarray(x).astype(float, casting="same_kind")
 
 
 @functools.cache

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from tinygrad_mnist.composed import together
+from tinygrad_mnist.convert import in_one_line
 from tinygrad_mnist.op import OpFunction, publish, unary, variadic
 from tinygrad_mnist.tensor import Array, Operand
 
@@ -67,6 +68,7 @@ pad = unary("pad", _pad,
 
 def concatenate(arrays: Sequence[Operand], axis: int | None = 0) -> Any:
     """Join arrays along an axis they have; with None, flat."""
+    arrays = _listed("concatenate", arrays)
     if axis is None:
         arrays, axis = [reshape(x, -1) for x in together(*arrays, caller="concatenate")], 0
     return _joined(_concatenate, arrays, axis)
@@ -74,19 +76,24 @@ def concatenate(arrays: Sequence[Operand], axis: int | None = 0) -> Any:
 
 def stack(arrays: Sequence[Operand], axis: int = 0) -> Any:
     """Join arrays of one shape along a new axis."""
-    return _joined(_stack, arrays, axis)
+    return _joined(_stack, _listed("stack", arrays), axis)
+
+
+def _listed(name: str, arrays: Any) -> list[Any]:
+    if isinstance(arrays, str | bytes | Mapping) or not isinstance(arrays, Iterable):
+        raise TypeError(f"{name}: expected a list of arrays or Tensors, got {in_one_line(arrays)}")
+    return list(arrays)
 
 
 _MANY = 32
 
 
-def _joined(join: OpFunction, arrays: Sequence[Operand], axis: int) -> Any:
+def _joined(join: OpFunction, given: list[Any], axis: int) -> Any:
     """Many arrays are joined in groups, and the groups likewise: a node of n inputs costs n² in its backward pass.
 
     (Each of its n rules is called with all of them, and each part of the gradient is put into a whole one when it is
     differentiated again.)
     """
-    given = list(arrays)
     made = together(*given, caller=join.__name__)
     arrays = [a if a.dtype.kind in "biufc" else x for x, a in zip(given, made, strict=True)]  # the op names the others
     if len(arrays) <= _MANY:

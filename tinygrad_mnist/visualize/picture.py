@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_mnist.backward import grad
+from tinygrad_mnist.convert import in_one_line
 from tinygrad_mnist.mode import Observer
 from tinygrad_mnist.nn import Module
 from tinygrad_mnist.op import Op
@@ -82,7 +83,14 @@ def graph(
         RuntimeError: the graph has been freed.
     """
     if not outputs or not all(isinstance(t, Tensor) for t in outputs):
-        raise TypeError("graph: expected one or more Tensors, as in graph(loss)")
+        given = ", ".join(map(in_one_line, outputs)) or "none"
+        raise TypeError(f"graph: expected one or more Tensors, as in graph(loss), got {given}")
+    if not isinstance(model, Module | None):
+        raise TypeError(f"graph: model: expected a Module, got {in_one_line(model)}")
+    flags: dict[str, Any] = {"gradients": gradients, "backward": backward, "values": values, "shapes": shapes}
+    for name, flag in flags.items():
+        if not isinstance(flag, bool | np.bool):
+            raise TypeError(f"graph: {name}: expected True or False, got {in_one_line(flag)}")
     if (gradients or backward) and (len(outputs) > 1 or outputs[0].size != 1 or not outputs[0].requires_grad):
         raise ValueError("graph: gradients need one output, a number that requires them, such as a loss or a .sum()")
     tensors = collect(outputs)

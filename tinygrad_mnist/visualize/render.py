@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tinygrad_mnist.convert import in_one_line
 from tinygrad_mnist.files import whole
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ def save(picture: Digraph, path: str | os.PathLike[str]) -> Path:
     """
     if not hasattr(picture, "source"):
         raise TypeError(f"save: expected a picture, as graph(t) makes one, got a {type(picture).__name__}")
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"save: expected the name of a file after the picture, got {in_one_line(path)}")
     path = Path(path)
     kind = path.suffix.lower()[1:]
     if kind not in ("svg", "png", "pdf", "dot", "gv"):

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tinygrad_mnist.checkpoint import Epoch
+from tinygrad_mnist.convert import in_one_line
 from tinygrad_mnist.display import in_notebook
 
 
@@ -21,9 +22,13 @@ def live(epochs: Iterable[Epoch]) -> Iterator[Epoch]:
     >>> done = list(live([Epoch(1, 0.5, 0.75, 0.5, None, 3.0, None, 0.1)]))
     epoch 1  cost 0.5000  training 75.00 %  validation 50.00 %
     """
+    if not isinstance(epochs, Iterable):
+        raise TypeError(f"live: expected a training, as live(train.fit(...)), got {in_one_line(epochs)}")
     shown = History()
     handle: Any = None
     for epoch in epochs:
+        if not isinstance(epoch, Epoch):
+            raise TypeError(f"live: expected Epochs, as live(train.fit(...)) gets, got {in_one_line(epoch)}")
         shown.append(epoch)
         if not in_notebook():
             print(_line(epoch), flush=True)
