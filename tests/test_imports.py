@@ -8,6 +8,7 @@ whose name is only known when running, such as the figure that a command names.
 from __future__ import annotations
 
 import ast
+import functools
 import itertools
 import textwrap
 from collections.abc import Collection, Mapping
@@ -169,7 +170,16 @@ def through(room: str, circles: Collection[Circle]) -> list[str]:
 
 
 MODULES = modules_in(ROOT, PACKAGES)
-IMPORTS = imports_of(MODULES)
+
+
+@functools.cache  # read by the worker that runs these tests alone, and once
+def imports() -> list[Import]:
+    return imports_of(MODULES)
+
+
+@functools.cache
+def circles(for_types: bool = False) -> list[Circle]:
+    return circles_in(imports(), for_types)
 
 
 def rooms(to_mend: Collection[str]) -> list[object]:
@@ -179,13 +189,13 @@ def rooms(to_mend: Collection[str]) -> list[object]:
 
 @pytest.mark.parametrize("room", rooms(CIRCLES_TO_MEND))
 def test_no_imports_run_in_a_circle(room: str) -> None:
-    found = through(room, circles_in(IMPORTS))
+    found = through(room, circles())
     assert not found, "\n" + "\n".join(found)
 
 
 @pytest.mark.parametrize("room", rooms(CIRCLES_FOR_TYPE_CHECKERS_TO_MEND))
 def test_no_imports_for_type_checkers_close_a_circle(room: str) -> None:
-    found = through(room, circles_in(IMPORTS, for_types=True))
+    found = through(room, circles(for_types=True))
     assert not found, "\n" + "\n".join(found)
 
 
@@ -337,5 +347,5 @@ def test_names_of_two_things_are_found(tmp_path: Path) -> None:
 def test_all_modules_are_read() -> None:
     assert {"tinygrad_mnist", "tinygrad_mnist.tensor", "tinygrad_mnist.replay.program", "graphs.speed"} <= set(MODULES)
     assert {room_of(name) for name in MODULES} == set(ROOMS)
-    pairs = {(one.importer, one.imported) for one in IMPORTS}
+    pairs = {(one.importer, one.imported) for one in imports()}
     assert {("tinygrad_mnist", "tinygrad_mnist.tensor"), ("zoo.pictures", "tinygrad_mnist.visualize")} <= pairs

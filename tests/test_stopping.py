@@ -194,8 +194,9 @@ def test_a_checkpoint_that_contradicts_itself_is_refused(
 
 @pytest.mark.parametrize(("name", "value"), [("patience", 0), ("patience", "3"), ("patience", True), ("keep_best", 1)])
 def test_settings_of_a_file_are_checked(
-    small: mnist.Dataset, tmp_path: Path, capsys: Any, name: str, value: Any
+    small: mnist.Dataset, digits: Path, tmp_path: Path, capsys: Any, monkeypatch: Any, name: str, value: Any
 ) -> None:
+    monkeypatch.setenv("TINYGRAD_MNIST_DATA", str(digits))
     training = Training(KIND(**{**SETTINGS, "epochs": 0}), small)
     settings = {**train.load(_saved(training, tmp_path)).settings, name: value}
     train.save(tmp_path / "m.npz", training.model, training.optimizer, rng=training.rng, history=training.history,
