@@ -38,7 +38,8 @@ from tinygrad_mnist.visualize.pages.arrays import DETAILS, described
 from tinygrad_mnist.visualize.pages.layout import HEIGHT, WIDTH, layout
 from tinygrad_mnist.visualize.pages.making import MOST_BYTES, SCRIPTS
 from zoo import pictures
-from zoo.custom import Adam, Convolutional
+from zoo.custom import Adam, Custom
+from zoo.training import Training
 
 from .helpers import named, refused
 
@@ -131,7 +132,7 @@ def test_values_and_gradients_are_those_that_python_computes():
         assert numbers(data, item(data, t.name)["value"]) == t.data
     for t, g in zip(leaves, grad(y, leaves, retain_graph=True), strict=True):
         assert numbers(data, item(data, t.name)["gradient"]) == g.data
-        assert float(item(data, t.name)["norm"]) == abs(g.item())
+        assert float(item(data, t.name)["rms"]) == abs(g.item())
         assert t.grad is None
 
 
@@ -192,7 +193,7 @@ def test_large_arrays_have_a_picture_and_the_part_around_the_largest():
     assert about["image"]["note"] == "30 columns, 28×28"
     part = about["part"]
     assert part["values"].split()[(300 - part["row"]) * part["columns"] + 20 - part["column"]] == "-2.5"
-    assert (about["min"], about["max"], about["norm"]) == ("-2.5", "0.0", "2.5")
+    assert (about["min"], about["max"], about["rms"]) == ("-2.5", "0.0", repr(2.5 / (784 * 30) ** 0.5))
 
 
 # --- the steps ---
@@ -434,11 +435,12 @@ def test_a_formula_that_mixes_places_is_not_told_with_the_numbers_of_one():
 
 
 def test_the_change_is_compared_with_the_size_of_the_parameter_if_it_has_one():
-    for value, expected in ((2.0, "The change is 0.05 of the parameter's own size"), (0.0, "is to become smaller.")):
+    for value, expected in ((2.0, "The change is 0.05 times the parameter's own size"), (0.0, "is to become smaller.")):
         w = named(value, "w")
         step = titled(told(visualize.page(w + w * 0, optimizer=optim.SGD([w], lr=0.1))), "update of w")
-        assert expected in step["why"][0]
-        assert ("own size" in step["why"][0]) == bool(value)
+        assert step["why"][0] == "The numbers of the formula: η = 0.1, the learning rate (lr)."
+        assert expected in step["why"][1]
+        assert ("own size" in step["why"][1]) == bool(value)
 
 
 def test_plain_sgd_is_not_compared_with_itself():
@@ -593,7 +595,7 @@ def test_every_name_of_the_program_is_explained(rule: Any):
         assert legend["lr_d_layers_0_weight"] == "lr times ∂layers.0.weight, its part of lr_gradients"
     if rule is optim.Nesterov:
         assert legend["velocity_layers_0_bias"] == "the velocity that Nesterov has kept for layers.0.bias"
-    calls = sum("(" in line and not line.lstrip().startswith(("#", "def")) for line in program["lines"])
+    calls = sum(bool(re.match(r" +(\w+ = )?[\w.]+\(", line)) for line in program["lines"])  # not lr_float32[()] = lr
     assert f"became {calls} calls" in program["about"]
 
 
@@ -798,11 +800,12 @@ def test_notebooks_show_it_in_a_frame_of_its_own():
 def test_the_zoos_networks_write_the_page_of_a_step(here: Any, name: str):
     status, output, _ = here(f"zoo.{name}", "--epochs", 0, "--page", "s.html")
     assert status == 0
-    assert "s.html: a step of training on the first digits, to walk through in a browser" in output
+    assert output.endswith("s.html: a step of training on the first digits, to walk through in a browser\n")
     text = Path("s.html").read_text(encoding="utf-8")
     assert 100_000 < len(text.encode()) <= MOST_BYTES
     data = told(document.Page(text))
-    assert data["sources"][0]["lines"][0].startswith("def step(")
+    titles = [source["title"].partition(" in ")[2] for source in data["sources"]]
+    assert titles[:3] == ["BaseNetwork.model", f"N{name[1:]}.optimizer", "step"]  # its own code before the zoo's
     assert all(data["marks"][phase] for phase in ("clear", "backward", "update"))
     assert not data["program"]["problem"]
     status, _, error = here(f"zoo.{name}", "--epochs", 0, "--page", "s.html")
@@ -825,14 +828,15 @@ def test_a_page_with_another_ending_is_wrong_usage(here: Any):
 
 
 def test_the_network_with_convolutions_has_a_page_too(digits: Any, tmp_path: Path):
-    data, rng = mnist.load(digits), np.random.default_rng(0)
-    network = Convolutional(data.image_shape, data.n_classes, rng)
-    optimizer = Adam(network.parameters(), lr=0.002)
-    before = network.state_dict()
-    file = pictures.page(network, optimizer, softmax_cross_entropy, data, 32, tmp_path / "c.html")
+    training = Training(Custom(), mnist.load(digits))
+    before = training.model.state_dict()
+    file = pictures.page(training, tmp_path / "c.html")
     assert file.stat().st_size <= MOST_BYTES
-    assert all(np.array_equal(network.state_dict()[name], array) for name, array in before.items())
+    assert all(np.array_equal(training.model.state_dict()[name], array) for name, array in before.items())
     data = told(document.Page(file.read_text(encoding="utf-8")))
+    titles = [source["title"].partition(" in ")[2] for source in data["sources"]]
+    assert titles[:3] == ["Custom.model", "Custom.optimizer", "step"]
+    assert data["sources"][3]["lines"][0].startswith("def forward(self, x: Tensor)")
     (step,) = (s for s in data["steps"] if s["phase"] == "update" and "output.bias" in s["title"])
     assert "sqrt(" in formula(step)
 

@@ -21,7 +21,7 @@ from tinygrad_mnist.files import claimed, whole
 from tinygrad_mnist.replay import BACKENDS
 from tinygrad_mnist.train import CheckpointError
 
-from .base import COSTS, BaseNetwork
+from .base import BaseNetwork
 from .names import check_name, command_of, make_one_module, network_name, title
 from .options import Run, flag, load_data, parse, parser_of
 from .places import place_of
@@ -71,13 +71,13 @@ def _run(network: type[BaseNetwork], run: Run) -> int:
     if run.graph:
         print(f"{pictures.graph(training, run.graph)}: the computation graph of one step")
     if run.page:
-        cost, digits = COSTS[training.network.cost], training.network.digits_a_step
-        made = pictures.page(training.model, training.optimizer, cost, training.data, digits, run.page)
+        made = pictures.page(training, run.page)
         print(f"{made}: a step of training on the first digits, to walk through in a browser")
     status = _train(training, run)
     if status:
         return status
-    if not training.history and not run.quiet:
+    missing, made = run.checkpoint or run.history or run.plot, run.page or run.graph or run.report
+    if not training.history and not run.quiet and (missing or not (made or run.draw or run.draw_wrong)):
         print("no epoch was asked for: nothing is saved or plotted")
     if run.quiet and training.history:
         print(line(training.result, training.network.epochs))

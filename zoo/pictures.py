@@ -58,26 +58,38 @@ def graph(training: Training, file: Path) -> Path:
     return visualize.save(visualize.graph(loss, model=training.model, backward=True, shapes=True), file)
 
 
-def page(model: Module, optimizer: Optimizer, cost: Any, data: mnist.Dataset, digits: int, file: Path) -> Path:
-    """Write the page of a step of training on the first digits. Nothing is trained by it: the step is of copies."""
-    images, labels = next(mnist.batches(data.train, digits))
+def page(training: Training, file: Path) -> Path:
+    """Write the page of a step of training on the first digits. Nothing is trained by it: the step is of copies.
+
+    It shows how the network's own class makes its model and its optimizer, and the step.
+    """
+    network, data = training.network, training.data
+    images, labels = next(mnist.batches(data.train, network.digits_a_step))
     targets = np.eye(data.n_classes, dtype=images.dtype)[labels]
-    model, optimizer = copy.deepcopy((model, optimizer))
+    model, optimizer = copy.deepcopy((training.model, training.optimizer))
     model.train()
-    return step(model, optimizer, cost, Tensor(images, name="images"), Tensor(targets, name="targets")).save(file)
+    made = []
 
+    def look(loss: Tensor) -> None:
+        loss.name = "C"
+        code = [network.model, network.optimizer]
+        made.append(visualize.page(loss, model=model, optimizer=optimizer, code=code))
 
-def step(model: Module, optimizer: Optimizer, cost: Any, images: Tensor, targets: Tensor) -> visualize.Page:
-    """A step of training, and its page, on which this function is seen."""
     with visualize.trace():
-        outputs = model(images)
-        loss = cost(outputs, targets)
-    loss.name = "C"
-    walk = visualize.page(loss, model=model, optimizer=optimizer)
+        step(
+            model, optimizer, COSTS[network.cost], Tensor(images, name="images"), Tensor(targets, name="targets"), look
+        )
+    return made[0].save(file)
+
+
+def step(model: Module, optimizer: Optimizer, cost: Any, images: Tensor, targets: Tensor, look: Any) -> None:
+    """A step of training, as `train.fit` takes them."""
+    outputs = model(images)
+    loss = cost(outputs, targets)
+    look(loss)  # this page is made here
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
-    return walk
 
 
 def draw(training: Training, some: int, wrong: int) -> None:

@@ -102,7 +102,7 @@ export function card(array, name, options = {}) {
     return made;
   }
   const statistics = make("div", { class: "statistics" });
-  for (const [what, text] of [["min", array.min], ["max", array.max], ["mean", array.mean], ["norm ‖·‖", array.norm]]) {
+  for (const [what, text] of [["min", array.min], ["max", array.max], ["mean", array.mean], ["RMS", array.rms]]) {
     statistics.append(`${what} `, make("b", { title: text, "data-exact": text }, short(text, 3, options.below)), " ");
   }
   made.append(statistics);

@@ -36,7 +36,7 @@ DETAILS = [
 def described(array: Array, detail: Detail) -> dict[str, Any]:
     """What a page tells of an array, as JSON can hold it: numbers as texts, as Python writes them.
 
-    shape, dtype; of an array with elements min, max, mean and norm (in float64); values, all of them; or an image, and
+    shape, dtype; of an array with elements min, max, mean and rms (in float64); values, all of them; or an image, and
     a part, the rows and columns around the element farthest from 0.
     """
     about: dict[str, Any] = {"shape": list(array.shape), "dtype": str(array.dtype)}
@@ -44,8 +44,8 @@ def described(array: Array, detail: Detail) -> dict[str, Any]:
         return about
     wide = _sizes(array)
     with np.errstate(all="ignore"):
-        mean, norm = float(wide.mean()), float(np.linalg.norm(wide.ravel()))
-    about |= {"min": str(array.min()), "max": str(array.max()), "mean": repr(mean), "norm": repr(norm)}
+        mean = float(wide.mean())
+    about |= {"min": str(array.min()), "max": str(array.max()), "mean": repr(mean), "rms": repr(rms(array))}
     if array.size <= detail.numbers:
         about["values"] = written(array)
         return about
@@ -54,6 +54,15 @@ def described(array: Array, detail: Detail) -> dict[str, Any]:
     if image := _image(array, detail):
         about["image"] = image
     return about
+
+
+def rms(array: Array) -> float:
+    """The root mean square √(Σ x² / n) of the n numbers of an array, in float64: the size of a typical one.
+
+    Unlike a norm it can be compared between arrays of different sizes.
+    """
+    with np.errstate(all="ignore"):
+        return float(np.linalg.norm(_sizes(array).ravel())) / max(1, array.size) ** 0.5
 
 
 def _sizes(array: Array) -> Array:

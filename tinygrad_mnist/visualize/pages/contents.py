@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from tinygrad_mnist.visualize.folding import within_limit
 from tinygrad_mnist.visualize.nodes import Node, frames_of, nodes_of
 from tinygrad_mnist.visualize.notation import all_named, collect, names_of, shape_text
 
-from .arrays import Detail, described
+from .arrays import Detail, described, rms
 from .layout import layout
 from .sources import sources
 from .statements import BACKWARD, FORWARD, UPDATE, statements
@@ -34,10 +35,9 @@ def slope_text(op: str, name: str) -> str:
     return f"{name} (1 - {name})" if op == "sigmoid" else f"1 - {name}²"
 
 
-def norm(array: Array) -> float:
-    """The Euclidean norm, in float64."""
-    with np.errstate(all="ignore"):
-        return float(np.linalg.norm(array.astype(np.float64).ravel()))
+def _body(lines: Sequence[str]) -> list[ast.stmt]:
+    """The statements of a function's text; none of no text."""
+    return [statement for function in ast.parse("\n".join(lines)).body for statement in vars(function)["body"]]
 
 
 class Contents:
@@ -50,6 +50,7 @@ class Contents:
         optimizer: Optimizer | None,
         collapse: int | Collection[str] | None,
         limit: int,
+        code: Sequence[Callable[..., Any]] = (),
     ) -> None:
         self.tensors = collect([output])
         given = names_of(self.tensors, model)
@@ -66,8 +67,8 @@ class Contents:
         self.node_of = {t: i for i, node in enumerate(self.nodes) for t in node.stands_for}
         self.walk: Walk = walk(self.tensors, output, self.names, optimizer)
         self.output, self.optimizer = output, optimizer
-        self.rule = type(optimizer).__name__ if optimizer is not None else f"a plain step of length {LR}"
-        self.code = sources(self.tensors, output)
+        self.rule = type(optimizer).__name__ if optimizer is not None else f"plain SGD with η = {LR}"
+        self.code = sources(self.tensors, output, code)
         self.program = statements(self.tensors, output, self.names, optimizer)
         self.title = f"One training step, slowed down: {self.names[output]}"
         self.arrays: list[Array] = []
@@ -104,7 +105,7 @@ class Contents:
         """What compile is, and what it made of this step."""
         ops = sum(t.op is not None for t in self.tensors)
         rules, updates = len(self.walk.parts), len(self.walk.updates)
-        calls = sum("(" in line and not line.strip().startswith(("#", "def ")) for line in self.program.lines)
+        calls = sum(any(isinstance(node, ast.Call) for node in ast.walk(line)) for line in _body(self.program.lines))
         return (
             "compile(step) runs your step once, notes every NumPy call that its forward pass, its backward pass and "
             "its update make, and writes this function of them, which runs in its place from then on, to the same "
@@ -148,7 +149,7 @@ class Contents:
         }
         if t in self.walk.gradients:
             g = self.walk.gradients[t]
-            about |= {"gradient": self.array(g), "norm": repr(norm(g)), "uses": self.walk.uses.get(t, 0)}
+            about |= {"gradient": self.array(g), "rms": repr(rms(g)), "uses": self.walk.uses.get(t, 0)}
         if t.op is not None:
             about["op"] = t.op.name
             if t.op.name in SLOPES and t.size:

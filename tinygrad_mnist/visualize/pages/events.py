@@ -181,6 +181,7 @@ class Events(Contents):
             "From here it goes back, always to the youngest result whose gradient is known. All that was computed from "
             "it is younger still and has been handled: so its gradient is complete before it is passed on. (That is a "
             "topological order, reversed.)",
+            "In the graph each gradient gets a bar and a number as it comes: its RMS, the size of a typical number.",
         ]
         return {
             "phase": "backward",
@@ -200,11 +201,13 @@ class Events(Contents):
             "phase": "backward",
             "title": "The backward pass is done: how large the gradients are",
             "why": [
-                "The norm ‖∂‖ of every gradient, from the output back to the inputs, on a logarithmic scale: where "
-                "bars become short, gradients vanish, and what lies before learns slowly.",
+                "The RMS of every gradient, from the output back to the inputs, on a logarithmic scale: where bars "
+                "become short, gradients vanish, and what lies before learns slowly. (The root mean square, √ of the "
+                "mean of ∂², is the size of a typical number: so arrays of any sizes can be compared, whose norms grow "
+                "with their sizes.)",
                 "Each was computed once, from gradients that were known: one backward pass costs about as much as two "
                 "forward passes, however many parameters there are.",
             ],
             "cards": [],
-            "norms": self.numbers(tracked[::-1]),
+            "sizes": self.numbers(tracked[::-1]),
         }

@@ -88,17 +88,17 @@ function nodeOf(node, items) {
   return { element, main, track, bar, badge, caption, ...node, note };
 }
 
-/** Where a norm stands between the smallest and the largest, on a logarithmic scale, from 0 to 1. */
-export function scaled(norm, norms) {
-  const logs = norms.filter((n) => n > 0 && Number.isFinite(n)).map(Math.log10);
-  if (!(norm > 0) || !logs.length) return 0;
+/** Where a size stands between the smallest and the largest, on a logarithmic scale, from 0 to 1. */
+export function scaled(size, sizes) {
+  const logs = sizes.filter((n) => n > 0 && Number.isFinite(n)).map(Math.log10);
+  if (!(size > 0) || !logs.length) return 0;
   const top = Math.max(...logs), bottom = Math.min(...logs, top - 3);
-  return Math.max(0.03, Math.min(1, (Math.log10(norm) - bottom) / (top - bottom)));
+  return Math.max(0.03, Math.min(1, (Math.log10(size) - bottom) / (top - bottom)));
 }
 
 function paint(container, graph, nodes, arrows, items, state) {
   const { computed, gradients, updated, step, arrays } = state;
-  const norms = items.filter((item) => item.norm !== undefined).map((item) => number(item.norm));
+  const sizes = items.filter((item) => item.rms !== undefined).map((item) => number(item.rms));
   const parts = new Set((step.items || []).map((i) => items[i].node));
   const at = step.item === undefined || step.item === null ? undefined : items[step.item].node;
   nodes.forEach((node, i) => {
@@ -109,9 +109,9 @@ function paint(container, graph, nodes, arrows, items, state) {
     element.classList.toggle("part", i !== at && parts.has(i));
     const gradient = gradients.get(main);
     node.track.setAttribute("visibility", gradient ? "visible" : "hidden");
-    const norm = gradient ? number(arrays[gradient.array].norm) : 0;
-    node.bar.setAttribute("width", gradient ? BAR * scaled(norm, norms) : 0);
-    node.badge.textContent = !gradient ? "" : gradient.part < gradient.uses ? `${gradient.part} of ${gradient.uses}` : short(arrays[gradient.array].norm, 2);
+    const size = gradient ? number(arrays[gradient.array].rms) : 0;
+    node.bar.setAttribute("width", gradient ? BAR * scaled(size, sizes) : 0);
+    node.badge.textContent = !gradient ? "" : gradient.part < gradient.uses ? `${gradient.part} of ${gradient.uses}` : short(arrays[gradient.array].rms, 2);
     const saturated = main === undefined ? undefined : items[main].saturated;
     const marked = !later && saturated > 0 && node.items.length === 1;
     if (node.caption) {

@@ -11,6 +11,9 @@ from tinygrad_mnist.replay.program import Buffer, Number
 from tinygrad_mnist.tensor import Tensor
 from tinygrad_mnist.visualize.notation import printable, shape_text, value_text
 
+SYMBOLS = {"lr": "η", "momentum": "μ"}
+"""What the book's formulas call an optimizer's options."""
+
 
 def legend(text: NumPyText, known: Mapping[Buffer, str]) -> dict[str, str]:
     """For each name in the text that is not NumPy's: what it stands for. Of some buffers that is `known`."""
@@ -29,7 +32,8 @@ def _updates(b: Buffer, text: NumPyText) -> bool:
 
 def _of_values(text: NumPyText) -> Iterator[tuple[str, str]]:
     for number in text.numbers:
-        yield number.name, f"the optimizer's {number.key}, which is read at each call"
+        letter = f", {SYMBOLS[number.key]} in formulas" if number.key in SYMBOLS else ""
+        yield number.name, f"the optimizer's {number.key}{letter}, which is read at each call"
     for key, entry in text.values.items():
         match key:
             case (Number() as number, dtype):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +29,7 @@ def page(
     optimizer: Optimizer | None = None,
     collapse: int | Collection[str] | None = None,
     limit: int = 300,
+    code: Sequence[Callable[..., Any]] = (),
 ) -> Page:
     """One training step as a page for a browser, to walk through: a file without network, which notebooks show too.
 
@@ -41,6 +43,7 @@ def page(
         model: names its parameters, as in `hidden.weight`; after `trace()` not needed.
         optimizer: whose step is shown; by default a plain one, w - 0.1 ∂w.
         collapse, limit: as for `graph`.
+        code: functions that are shown before those that were traced, such as the one that made the model.
 
     Raises:
         ValueError: more nodes than the limit.
@@ -58,7 +61,7 @@ def page(
     if optimizer is not None and not isinstance(optimizer, Optimizer):
         raise TypeError(f"page: optimizer: expected an Optimizer such as SGD, got {in_one_line(optimizer)}")
     with np.errstate(all="ignore"):  # what was warned of when it was computed is computed again
-        contents = Events(output, model, optimizer, collapse, limit)
+        contents = Events(output, model, optimizer, collapse, limit, code)
         steps = contents.steps()
     body = (HERE / "step.html").read_text(encoding="utf-8")
     for detail in DETAILS:

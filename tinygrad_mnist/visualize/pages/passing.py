@@ -13,7 +13,8 @@ from tinygrad_mnist.files import PACKAGE
 from tinygrad_mnist.tensor import Tensor, values
 from tinygrad_mnist.visualize.notation import printable, shape_text
 
-from .contents import SATURATED, SLOPES, Contents, norm, slope_text
+from .arrays import rms
+from .contents import SATURATED, SLOPES, Contents, slope_text
 from .statements import BACKWARD
 from .tables import Cell, at, largest, number, sum_of, table
 from .walk import Part
@@ -68,7 +69,7 @@ def _slope(page: Contents, p: Part) -> Told:
     slope = SLOPES[op](out)
     words = [
         f"What arrives is multiplied by the slope of each neuron, at most {'¼' if op == 'sigmoid' else '1'}: "
-        f"‖∂{name}‖ = {norm(g):.3g} becomes {norm(p.part):.3g}."
+        f"the RMS of ∂{name}, {rms(g):.3g}, becomes {rms(p.part):.3g}."
     ]
     flat = slope < SATURATED
     if flat.any():

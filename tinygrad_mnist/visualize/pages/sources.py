@@ -7,8 +7,9 @@ import inspect
 import linecache
 import os
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from tinygrad_mnist.tensor import Tensor
 from tinygrad_mnist.visualize.tracing import Origin, Place
@@ -42,10 +43,11 @@ class Sources:
     marks: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
 
 
-def sources(tensors: Iterable[Tensor], output: Tensor) -> Sources:
+def sources(tensors: Iterable[Tensor], output: Tensor, first: Sequence[Callable[..., Any]] = ()) -> Sources:
     """Where the Tensors were made, as far as `trace()` watched and the code can be read.
 
-    The outermost function is the one in which the output itself was made; of the others those that it called.
+    The outermost function is the one in which the output itself was made; of the others those that it called. Before
+    them stand the functions in `first`.
     """
     made = {t: t.origin for t in tensors if hasattr(t, "origin")}
     home = _home(made[output]) if output in made else None
@@ -56,6 +58,11 @@ def sources(tensors: Iterable[Tensor], output: Tensor) -> Sources:
         for place in places[t]:
             used.setdefault(_key(place), set()).add(place.line)
     found = Sources()
+    for function in first:
+        code = inspect.unwrap(getattr(function, "__func__", function)).__code__
+        source = _read((code.co_filename, function.__qualname__, code.co_firstlineno), {code.co_firstlineno})
+        if source is not None:
+            found.functions.append(source)
     number: dict[Key, int] = {}
     for key, lines in used.items():
         source = _read(key, lines)

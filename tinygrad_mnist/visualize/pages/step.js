@@ -46,7 +46,7 @@ items.forEach((item, i) => item.lines.forEach(([f, line]) => {
   owners.set(key, [...(owners.get(key) || []), i]);
 }));
 const listed = data.sources.map((source, f) => listing(source.lines, (i) => owners.get(`${f} ${source.first + i}`) || [], source.first, jump));
-sources.append(make("h3", {}, "Your code"));
+sources.append(make("h3", {}, "The code"));
 data.sources.forEach((source, f) => sources.append(make("h4", {}, source.title), listed[f].element));
 if (!listed.length) {
   sources.append(make("h4", {}, "What was computed. (Compute it under visualize.trace() to see your own lines here.)"));
@@ -99,15 +99,15 @@ function formulaOf(segments) {
   });
 }
 
-function normsOf(step) {
-  const norms = step.norms.map((i) => number(items[i].norm));
-  const made = make("div", { class: "norms" });
-  step.norms.forEach((i, n) => {
+function sizesOf(step) {
+  const sizes = step.sizes.map((i) => number(items[i].rms));
+  const made = make("div", { class: "sizes" });
+  step.sizes.forEach((i, n) => {
     const bar = make("div", { class: "bar" });
-    bar.style.width = `${100 * scaled(norms[n], norms)}%`;
+    bar.style.width = `${100 * scaled(sizes[n], sizes)}%`;
     const name = make("span", { class: "name", "data-items": i, title: items[i].name }, items[i].name);
     name.addEventListener("click", () => jump(i));
-    made.append(name, make("div", { class: "track" }, bar), make("span", { class: "mono", "data-exact": items[i].norm, title: items[i].norm }, short(items[i].norm)));
+    made.append(name, make("div", { class: "track" }, bar), make("span", { class: "mono", "data-exact": items[i].rms, title: items[i].rms }, short(items[i].rms)));
   });
   return made;
 }
@@ -121,12 +121,12 @@ function show() {
   element("formula").replaceChildren(...formulaOf(step.formula));
   element("note").textContent = step.note || "";
   element("why").replaceChildren(...step.why.map((text) => make("li", {}, text)));
-  element("waiting").replaceChildren(...(step.waiting && step.waiting.length ? [make("b", {}, "waiting, youngest first:"), ...step.waiting.map(([item, part, uses], i) => make("span", { "data-items": item, class: i ? undefined : "first" }, `${items[item].name} (${part} of ${uses})`))] : []));
+  element("waiting").replaceChildren(...(step.waiting && step.waiting.length ? [make("b", {}, "Still to be passed on, the youngest first:"), ...step.waiting.map(([item, part, uses], i) => make("span", { "data-items": item, class: i ? undefined : "first" }, `∂${items[item].name}, ${part < uses ? `${part} of its ${uses} parts so far` : "complete"}`))] : []));
   const cards = step.cards.map((one) => card(arrays[one.array], one.label, {
     kind: one.kind, items: one.item, below: one.kind === "slope" ? data.saturated : undefined,
   }));
   element("tables").replaceChildren(...(step.tables || []).map(sums));
-  if (step.norms) cards.push(normsOf(step));
+  if (step.sizes) cards.push(sizesOf(step));
   element("cards").replaceChildren(...cards);
   now.scrollTop = 0;
   showGraph(state);

@@ -9,8 +9,10 @@ import numpy as np
 
 from tinygrad_mnist.optim import Momentum
 
-from .contents import Contents, Segments, norm
+from .arrays import rms
+from .contents import Contents, Segments
 from .formulas import CHANGE
+from .legend import SYMBOLS
 from .statements import UPDATE
 from .tables import Cell, at, number, table
 from .walk import LR, STEPS, Update
@@ -24,16 +26,17 @@ def updating(page: Contents, u: Update) -> dict[str, Any]:
     cards += [page.card(f"{name}: {key}, kept for the next step", array) for key, array in u.kept.items()]
     cards += [page.card("the change, which is taken away", u.change, None, "gradient")]
     cards += [page.card(f"{name}, after", u.after, u.p, "result")]
-    size = norm(u.before)
-    ratio = f" The change is {norm(u.change) / size:.2g} of the parameter's own size (norms divided)." if size else ""
+    size = rms(u.before)
+    ratio = f" The change is {rms(u.change) / size:.2g} times the parameter's own size (their RMS)." if size else ""
     why = [*_memory(page, u)] if u.kept else []
+    why += _numbers(page, u)
     why.append(
         f"Against the gradient: what has a positive one is made smaller, and what has a negative one larger, as "
         f"{output} is to become smaller.{ratio}"
     )
     if page.optimizer is None:
         why.append(
-            f"No optimizer was given: this is a plain step with the rate {LR}; page(..., optimizer=) shows yours."
+            f"No optimizer was given: this is plain SGD, the learning rate η = {LR}; page(..., optimizer=) shows yours."
         )
     lines = u.formula.named(name)
     formula: Segments = []
@@ -51,6 +54,16 @@ def updating(page: Contents, u: Update) -> dict[str, Any]:
         "items": page.numbers([u.p]),
         "lines": page.program.at.get((UPDATE, u.p), []),
     }
+
+
+def _numbers(page: Contents, u: Update) -> list[str]:
+    """What the options in the formula are called."""
+    if page.optimizer is None:
+        return []
+    group = next(group for group in page.optimizer.groups if any(p is u.p for p in group["params"]))
+    words = {"lr": "the learning rate (lr)", "momentum": "the momentum"}
+    told = [f"{SYMBOLS[name]} = {group[name]:g}, {word}" for name, word in words.items() if name in group]
+    return [f"The numbers of the formula: {', and '.join(told)}."] if told else []
 
 
 def _memory(page: Contents, u: Update) -> list[str]:
@@ -181,12 +194,12 @@ def _courses(page: Contents) -> dict[str, Any]:
             against += [i + 1] * bool(g * change < 0)
             rows[-1] += [number(g), number(change), f"{float(change) / float(g):.3g}" if g else ""]
     why = [
-        f"The same {STEPS} steps from the same parameters, once by {rule} and once by plain SGD with the same learning "
-        f"rate: {name} goes from {ours.outputs[0].item():.4g} to {ours.outputs[-1].item():.4g}, and to "
+        f"The same {STEPS} steps from the same parameters, once by {rule} and once by plain SGD with the same η: "
+        f"{name} goes from {ours.outputs[0].item():.4g} to {ours.outputs[-1].item():.4g}, and to "
         f"{plain.outputs[-1].item():.4g} with plain SGD.",
     ]
     if ours.outputs[-1].item() > plain.outputs[-1].item():
-        why.append("Longer steps are not always better: on these data, with this learning rate, plain SGD gets lower.")
+        why.append("Longer steps are not always better: on these data, with this η, plain SGD gets lower.")
     if u is not None and u.place is not None:
         words = (
             f"The last three columns are of w = {at(page.names[u.p], u.place)} by {rule}: its step is no fixed "
