@@ -805,7 +805,7 @@ def test_the_zoos_networks_write_the_page_of_a_step(here: Any, name: str):
     assert 100_000 < len(text.encode()) <= MOST_BYTES
     data = told(document.Page(text))
     titles = [source["title"].partition(" in ")[2] for source in data["sources"]]
-    assert titles[:3] == ["BaseNetwork.model", f"N{name[1:]}.optimizer", "step"]  # its own code before the zoo's
+    assert titles[:3] == [f"N{name[1:]}.optimizer", "BaseNetwork.model", "step"]  # its own before the zoo's
     assert all(data["marks"][phase] for phase in ("clear", "backward", "update"))
     assert not data["program"]["problem"]
     status, _, error = here(f"zoo.{name}", "--epochs", 0, "--page", "s.html")

@@ -211,7 +211,7 @@ def test_one_real_step_with_a_digit_of_ones_own(opened: Any, data: mnist.Dataset
     ]
     for (name, *numbers), p in zip(rows, twin.model.parameters(), strict=True):
         change = after[name].astype(float) - before[name]
-        expected = [np.linalg.norm(p.grad.numpy()), np.linalg.norm(change), np.abs(change).max()]
+        expected = [seeing.rms(p.grad.numpy()), np.sqrt(np.mean(change**2)), np.abs(change).max()]
         assert all(is_shown(number, float(value), 4) for number, value in zip(numbers, expected, strict=True))
     assert "1 step of your own" in window.texts("#deviations")[0]
     assert "step 0 + 1 of your own" in window.texts("#status")[0]
@@ -285,7 +285,7 @@ def test_small_gradients_do_not_stretch_the_axis(opened: Any) -> None:
     figure = window.tab.evaluate(
         """async () => { const { curves } = await import('/curves.js');
         const other = { cost: 1, validation: 0, velocity: null, saturated: {} };
-        const point = (step, norm) => ({ ...other, step, norms: { w: norm } });
+        const point = (step, norm) => ({ ...other, step, gradients: { w: norm } });
         const points = [point(0, null), point(1, 0.5), point(2, 3e-9), point(3, 0)];
         return curves({ points, step: 3, records: [], began: 0, total: 1, former: null }).at(-1).outerHTML }"""
     )
@@ -337,20 +337,20 @@ def test_what_a_hidden_neuron_looks_for(opened: Any, data: mnist.Dataset) -> Non
 
 def test_settings_and_the_address(opened: Any, data: mnist.Dataset) -> None:
     subject: Any = ZooSubject(data, Network())
-    window = opened(subject, "#network=network1&momentum=0.25&seed=4")
+    window = opened(subject, "#network=network1&mu=0.25&seed=4")
     assert subject.network == Network1(momentum=0.25, seed=4)
     window.tab.click("#step")
     window.trained(1)
     window.tab.click("#all-settings summary")
-    window.tab.fill("#settings [name=lr]", "0.5")
+    window.tab.fill("#settings [name=eta]", "0.5")
     window.tab.keyboard.press("Enter")
-    window.until("location.hash.includes('lr=0.5')")
+    window.until("location.hash.includes('eta=0.5')")
     assert subject.training.optimizer.groups[0]["lr"] == 0.5
-    assert "lr 0.5 from step 2 on" in window.texts("#deviations")[0]
+    assert "η 0.5 from step 2 on" in window.texts("#deviations")[0]
     window.tab.select_option("#settings [name=cost]", "cross-entropy")
     window.trained(0)
     assert subject.network == Network1(momentum=0.25, seed=4, lr=0.5, cost="cross-entropy")
-    command = "python -m zoo.network1 --cost cross-entropy --seed 4 --momentum 0.25"
+    command = "python -m zoo.network1 --cost cross-entropy --seed 4 --mu 0.25"
     assert window.texts("#command") == [command]  # 0.5 is that cost's own rate
     assert window.preset() == "settings of your own"
     window.tab.select_option("#preset", label="the digit that seed 17 loses")
@@ -360,18 +360,39 @@ def test_settings_and_the_address(opened: Any, data: mnist.Dataset) -> None:
     assert "output for 8" in window.texts("#watch")[0]
     window.tab.click("#step")
     window.trained(1)
-    for rate, said in (("2.5", "lr 2.5"), ("3.0", "lr default")):  # the preset's own, but not from the first step on
-        window.tab.fill("#settings [name=lr]", rate)
+    for rate, said in (("2.5", "η 2.5"), ("3.0", "η 3.0")):  # the preset's own, but not from the first step on
+        window.tab.fill("#settings [name=eta]", rate)
         window.tab.keyboard.press("Enter")
         window.until(f"document.querySelector('#deviations').textContent.includes('{said} from step 2')")
         assert window.preset() == "settings of your own"
     window.tab.select_option("#settings [name=network]", "network3")
-    window.tab.wait_for_selector("#settings [name=lmbda]")
-    window.tab.fill("#settings [name=lmbda]", "-1")
+    window.tab.wait_for_selector("#settings [name=lambda]")
+    window.tab.fill("#settings [name=lambda]", "-1")
     window.tab.keyboard.press("Enter")
     window.until("document.querySelector('#settings-error').textContent.includes('at least 0')")
     assert any("400" in line for line in window.said)
     window.said.clear()
+
+
+def test_the_charts_have_one_axis_and_are_seen_without_scrolling(opened: Any, data: mnist.Dataset) -> None:
+    window = opened(ZooSubject(data, Network1()))
+    window.tab.click("#epoch")
+    window.trained(32)
+    window.tab.click("#restart")  # what was before goes on to the right, in all of them
+    window.trained(0)
+    for _ in range(2):
+        window.tab.click("#step")
+        window.until("document.querySelector('#status').textContent.startsWith('paused')")
+    window.trained(2)
+    ends = window.tab.evaluate(
+        """[...document.querySelectorAll('#plots svg')].map((s) => [s.querySelector('.curve.a').points,
+        s.querySelector('.grid').x2.baseVal.value].map((p) => p.length ? [...p].at(-1).x : p))"""
+    )
+    assert len(ends) == 4
+    assert all(end == pytest.approx(ends[0]) for end in ends)
+    bottom = window.tab.evaluate("document.querySelector('#plots').getBoundingClientRect().bottom")
+    assert bottom <= SIZES["screen"][1]
+    assert window.tab.locator("#plots text", has_text="step 0").count() == 1
 
 
 def test_keys_draw(opened: Any) -> None:
@@ -454,14 +475,48 @@ def test_nothing_stands_out_of_its_window(size: str, scheme: str, opened: Any) -
         assert small == 0
 
 
-def test_a_server_that_ends_is_told_and_ends_cleanly(chromium: Any, digits: Any) -> None:
-    command = [sys.executable, "-m", "zoo.sketch", "--no-browser", "--port", "0"]
+def started(digits: Any, port: str = "0") -> tuple[Any, str]:
+    """The program, and its address."""
+    command = [sys.executable, "-m", "zoo.sketch", "--no-browser", "--port", port]
     process = subprocess.Popen(
         command, cwd=ROOT, env=environment(digits), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
+    assert process.stdout is not None
+    return process, process.stdout.readline().split()[0]
+
+
+def test_a_program_that_is_started_again_gets_the_settings_of_its_page(chromium: Any, digits: Any) -> None:
+    process, address = started(digits)
+    settings = "#network=network1&eta=0.5&seed=4"
     try:
-        assert process.stdout is not None
-        address = process.stdout.readline().split()[0]
+        window = Opened(chromium, f"{address}{settings}&mu=7")
+        assert window.texts("#told")[0].endswith("got '7'; 0.5 is taken")
+        window.draw(TWO)
+        window.tab.click("#step")
+        window.trained(1)
+        assert window.texts("#told") == [""]
+        process.kill()
+        process.communicate(timeout=30)
+        window.tab.wait_for_selector("#gone", state="visible")
+        process, again = started(digits, address.split(":")[-1].rstrip("/"))
+        assert again == address
+        window.until("document.querySelector('#told').textContent.includes('started again')")
+        window.trained(0)
+        assert window.tab.is_hidden("#gone")
+        assert window.tab.evaluate("location.hash") == settings
+        assert window.texts("#command") == ["python -m zoo.network1 --eta 0.5 --seed 4"]
+        assert window.drawing().any()
+        assert all("ERR_" in line for line in window.said)  # of the requests that nobody answers
+        window.said.clear()
+        window.close()
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_server_that_ends_is_told_and_ends_cleanly(chromium: Any, digits: Any) -> None:
+    process, address = started(digits)
+    try:
         window = Opened(chromium, address)
         window.tab.click("#run")
         window.until("document.body.dataset.step !== '0'")

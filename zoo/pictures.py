@@ -72,7 +72,8 @@ def page(training: Training, file: Path) -> Path:
 
     def look(loss: Tensor) -> None:
         loss.name = "C"
-        code = [network.model, network.optimizer]
+        kind = type(network).__name__  # what is its own stands before what it has inherited
+        code = sorted([network.model, network.optimizer], key=lambda made: not made.__qualname__.startswith(f"{kind}."))
         made.append(visualize.page(loss, model=model, optimizer=optimizer, code=code))
 
     with visualize.trace():

@@ -109,11 +109,13 @@ def application(session: Session, hosts: set[str], ending: Callable[[], bool] = 
         return {}
 
     def change(given: dict[str, Any]) -> Any:
-        settings = given.get("settings")
-        if not isinstance(settings, dict) or not all(isinstance(x, str) for x in settings.values()):
-            raise RequestError("expected settings, texts by name")
-        session.change(_text(given, "network"), settings, given.get("anew") is True)
+        network, settings = _settings(given)
+        session.change(network, settings, given.get("anew") is True)
         return {}
+
+    def address(given: dict[str, Any]) -> Any:
+        network, settings = _settings(given)
+        return {"remarks": session.read(network, settings, given.get("typed") is True)}
 
     def look(given: dict[str, Any]) -> Any:
         pixels, about = _digit(session, given)
@@ -147,6 +149,7 @@ def application(session: Session, hosts: set[str], ending: Callable[[], bool] = 
         Route("/rules", rules, methods=["GET"]),
         asked(go, "/go"),
         asked(change, "/change"),
+        asked(address, "/address"),
         asked(look, "/look"),
         asked(learn, "/learn"),
         asked(next_wrong, "/wrong"),
@@ -236,6 +239,13 @@ def _text(given: dict[str, Any], name: str) -> str:
     if not isinstance(value, str):
         raise RequestError(f"{name}: expected a text")
     return value
+
+
+def _settings(given: dict[str, Any]) -> tuple[str, dict[str, str]]:
+    settings = given.get("settings")
+    if not isinstance(settings, dict) or not all(isinstance(x, str) for x in settings.values()):
+        raise RequestError("expected settings, texts by name")
+    return _text(given, "network"), settings
 
 
 def _number(given: dict[str, Any], name: str) -> int:

@@ -9,7 +9,7 @@ from tinygrad_mnist.mode import enable_grad
 from tinygrad_mnist.optim import Optimizer
 from tinygrad_mnist.tensor import Array, Tensor, leaf
 
-from .seeing import SATURATED, Numbers, evaluation, finite, layers_of, slopes, weighted
+from .seeing import SATURATED, Numbers, evaluation, finite, layers_of, rms, slopes, weighted
 from .subjects import Subject
 
 SAMPLE = 1000
@@ -24,7 +24,7 @@ def measured(subject: Subject, step: int) -> tuple[Numbers, Numbers]:
 
     Returns:
         A point of the curves, on the first `SAMPLE` validation digits: `step`; `cost`; `validation`, the share that is
-        right; `norms` of the last step's gradients, by parameter; `velocity`, as `velocity_of` says; `saturated`, the
+        right; `gradients`, the RMS of the last step's, by parameter; `velocity` (see `velocity_of`); `saturated`, the
         share of saturated neurons by layer, on `LOOKED_INTO` digits. And what concerns the classes, as `by_class` says.
     """
     training, data = subject.training, subject.data
@@ -40,7 +40,7 @@ def measured(subject: Subject, step: int) -> tuple[Numbers, Numbers]:
         "step": step,
         "cost": finite(cost),
         "validation": float(np.mean(shown.argmax(1) == labels)),
-        "norms": norms(training.model),
+        "gradients": gradients(training.model),
         "velocity": velocity_of(training.optimizer),
         "saturated": {name: float(np.mean(np.abs(slope) < SATURATED)) for name, (_, slope) in layers.items()},
     }
@@ -130,10 +130,10 @@ def velocity_of(optimizer: Optimizer) -> float | None:
         return finite(v / g)
 
 
-def norms(model: nn.Module) -> dict[str, float | None]:
-    """The norms of the gradients of the last step, by parameter; None before the first."""
+def gradients(model: nn.Module) -> dict[str, float | None]:
+    """The RMS of the gradients of the last step, by parameter; None before the first."""
     with np.errstate(all="ignore"):
         return {
-            name: finite(np.linalg.norm(p.grad.data)) if isinstance(p.grad, Tensor) else None
+            name: finite(rms(p.grad.data)) if isinstance(p.grad, Tensor) else None
             for name, p in model.named_parameters()
         }

@@ -28,6 +28,11 @@ def finite(x: Any) -> float | None:
     return float(x) if math.isfinite(x) else None
 
 
+def rms(array: Array) -> Any:
+    """The root mean square of the numbers of an array: the size of a typical one, however many there are."""
+    return np.sqrt(np.mean(np.square(array, dtype=np.float64)))
+
+
 def listed(array: Array) -> list[float | None]:
     """The numbers of an array, flat, as JSON can hold them."""
     return [finite(x) for x in array.ravel().tolist()]
@@ -169,13 +174,13 @@ def tiles(weights: Array, shape: tuple[int, int]) -> Numbers:
 
 
 def moved(before: Mapping[str, Array], after: Mapping[str, Array]) -> Numbers:
-    """What a step changed: for each parameter how far it moved (the norm), and the weights that moved most."""
+    """What a step changed: for each parameter how far it moved (the RMS), and the weights that moved most."""
     changes = {name: after[name].astype(np.float64) - before[name] for name in before}
     rows = [
         {
             "name": name,
             "shape": list(change.shape),
-            "norm": finite(np.linalg.norm(change)),
+            "rms": finite(rms(change)),
             "largest": finite(np.abs(change).max(initial=0)),
             "moved": int(np.count_nonzero(change)),
             "size": change.size,

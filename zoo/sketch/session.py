@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -20,7 +21,7 @@ from tinygrad_mnist import mnist, train
 from tinygrad_mnist.command import one_line
 from tinygrad_mnist.tensor import Array, leaf
 
-from .measuring import SAMPLE, measured, neuron, norms
+from .measuring import SAMPLE, gradients, measured, neuron
 from .seeing import evaluation, finite, first_weights, look, moved, row, tiles
 from .subjects import Subject
 
@@ -54,6 +55,7 @@ class Session:
         self.version = 0
         self.thread: threading.Thread | None = None
         self.generation = 0
+        self.program = secrets.token_hex(8)  # another one is another program, at the same address
         self.former: dict[str, Any] | None = None  # the training before this one, to compare with
         self._begin()
 
@@ -182,10 +184,10 @@ class Session:
                 self.go("run")
 
     def _settings(self) -> dict[str, str]:
-        """The settings as the page writes them: the network's name, and by their flags what its form has."""
+        """The settings as the page writes them: the network's name, and by their labels what its form has."""
         described = self.subject.described()
         name = {"network": described["address"]["network"]} if described["address"] else {}
-        return {**name, **{field["flag"].removeprefix("--"): field["value"] for field in described["fields"]}}
+        return {**name, **{field["label"]: field["value"] for field in described["fields"]}}
 
     @property
     def running(self) -> bool:
@@ -203,18 +205,22 @@ class Session:
         with self.order:
             self._change(network, given, anew)
 
+    def read(self, network: str, given: dict[str, str], typed: bool) -> list[str]:
+        """Take over what of an address can be had; what is said of the rest, a line each."""
+        with self.order:
+            name, settings, remarks = self.subject.read(network, given, typed)
+            if name is not None:
+                self.change(name, settings)
+        return remarks
+
     def _change(self, network: str, given: dict[str, str], restart: bool) -> None:
         before = self.subject.training
         with self.still():
-            described = self.subject.described()["address"]
+            settings = self._settings()
             anew = self.subject.change(network, given)
-            now = self.subject.described()["address"]
-            if not (anew or restart) and described != now and self.steps:
-                said = [
-                    f"{key} {now.get(key, 'default')}"
-                    for key in {**described, **now}
-                    if described.get(key) != now.get(key)
-                ]
+            now = self._settings()
+            if not (anew or restart) and settings != now and self.steps:
+                said = [f"{key} {now[key]}" for key in now if settings.get(key) != now[key]]
                 self.changes.append(f"{', '.join(said)} from step {self.steps + 1:,} on")
             if not (anew or restart):
                 self.settings = self._settings()
@@ -283,7 +289,7 @@ class Session:
                 "before": before,
                 "after": self._look(pixels, label),
                 **moved(weights, after),
-                "norms": norms(training.model),
+                "gradients": gradients(training.model),
                 "kept": kept,
                 "tiles": None,
             }
@@ -301,6 +307,7 @@ class Session:
             status = "stopped" if self.fault else "running" if self.running else "paused"
             return {
                 "version": self.version,
+                "program": self.program,
                 "run": self.generation,
                 "status": status,
                 "fault": self.fault,
@@ -309,7 +316,7 @@ class Session:
                 "total": self.total,
                 "epoch": len(training.history),
                 "began": self.began,
-                "rate": training.optimizer.groups[0]["lr"],
+                "lr": training.optimizer.groups[0]["lr"],
                 "own_steps": self.own_steps,
                 "changes": self.changes[-6:],
                 "records": [

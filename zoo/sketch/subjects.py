@@ -20,13 +20,17 @@ from tinygrad_mnist.optim import SGD, Optimizer
 from tinygrad_mnist.tensor import Array, Tensor
 from tinygrad_mnist.train import Epoch
 
-from ..base import COSTS, BaseNetwork, options_of
+from ..base import COSTS, BaseNetwork, Option, options_of
+from ..network import Network
 from ..options import flag
 from ..training import NAMES, Training, network_class, network_name, settings_of
 from ..words import shown
 
 ENDLESS = 1_000_000
 """How many epochs a training on the page has: it is ended by whoever looks at it. No step depends on that number."""
+
+SYMBOLS = {"lr": "η", "momentum": "μ", "lmbda": "λ"}
+"""What the book calls settings, and with it the page."""
 
 AT_ONCE = ("lr", "momentum", "lmbda", "weight_decay")
 """Settings that a training takes over between two steps; all others begin it anew."""
@@ -63,15 +67,15 @@ PRESETS = (
     ),
     Preset("network3: weight decay", "network3", {}, "Each step makes the weights a little smaller, by λ."),
     Preset(
-        "momentum, 1: η 0.1 without it", "network1", {"lr": "0.1", "momentum": "0.0"},
+        "momentum, 1: η 0.1 without it", "network1", {"eta": "0.1", "mu": "0.0"},
         "Train an epoch, and choose 2: this run's curves stay, faint, behind the new ones.",
     ),
     Preset(
-        "momentum, 2: η 0.1 with μ 0.9", "network1", {"lr": "0.1", "momentum": "0.9"},
+        "momentum, 2: η 0.1 with μ 0.9", "network1", {"eta": "0.1", "mu": "0.9"},
         "As 1, but for μ: where gradients agree, steps add up to 1 / (1 − μ) = 10 of them.",
     ),
     Preset(
-        "momentum that saturates", "network1", {"momentum": "0.9"},
+        "momentum that saturates", "network1", {"mu": "0.9"},
         "Steps add up to η / (1 − μ) = 30. Watch the saturated outputs, and the gradients.",
     ),
     Preset(
@@ -80,7 +84,7 @@ PRESETS = (
     ),
     Preset(
         "five layers, where gradients vanish", "network", {"hidden": "30 30 30 30", "init": "scaled"},
-        "Take one step, and compare the norms of the gradient, from the last layer to the first. Later they even out.",
+        "Take one step, and compare the sizes of the gradient, from the last layer to the first. Later they even out.",
     ),
 )  # fmt: skip
 
@@ -118,8 +122,19 @@ class Subject(Protocol):
             ValueError: a setting cannot have such a value; nothing has changed then.
         """
 
+    def read(self, network: str, given: Mapping[str, str], typed: bool) -> tuple[str | None, dict[str, str], list[str]]:
+        """What of an address can be had: the network and the settings; and in words what is taken in place of others.
+
+        The network is None where none is to be taken.
+
+        Args:
+            network: a name, which may be none.
+            given: settings, texts by name.
+            typed: whether somebody has just written it, and not the page itself, once.
+        """
+
     def described(self) -> dict[str, Any]:
-        """What the page says of it: `network`, `fields`, `presets`, `address`, `command`."""
+        """What the page says of it: `network`, `fields`, `presets`, `address`, `command`, `rate`."""
 
 
 class ZooSubject:
@@ -131,6 +146,7 @@ class ZooSubject:
         source: where the data was looked for; None for the usual places.
         size: how many of its digits are trained on; None for all.
         training: one to go on with, as from a checkpoint.
+        file: that of the checkpoint.
     """
 
     def __init__(
@@ -140,8 +156,9 @@ class ZooSubject:
         source: Path | None = None,
         size: int | None = None,
         training: Training | None = None,
+        file: Path | None = None,
     ) -> None:
-        self.data, self.network, self.source, self.size = data, network, source, size
+        self.data, self.network, self.source, self.size, self.file = data, network, source, size, file
         self.training = training or self._training(network)
 
     @classmethod
@@ -155,7 +172,7 @@ class ZooSubject:
         data = data.head(min(size, len(data.train)))
         endless = replace(network, epochs=ENDLESS)
         training = Training.resume(checkpoint, endless, data, None if place is None else str(place), "eager")
-        return cls(data, network, place, less, training)
+        return cls(data, network, place, less, training, path)
 
     def _training(self, network: BaseNetwork) -> Training:
         source = None if self.source is None else str(self.source)
@@ -186,8 +203,38 @@ class ZooSubject:
             self.network = wanted
             return False
         self.training = self._training(wanted)
-        self.network = wanted
+        self.network, self.file = wanted, None
         return True
+
+    def read(self, network: str, given: Mapping[str, str], typed: bool) -> tuple[str | None, dict[str, str], list[str]]:
+        """What of an address can be had. A model that the program was given goes before what the page once wrote."""
+        if self.file is not None and not typed:
+            same = {"network": network, **given} == self.described()["address"]
+            said = (
+                f"The program was started with {self.file.name}: the address has other settings, which are not taken."
+            )
+            return None, {}, [] if same else [said]
+        remarks = []
+        try:
+            kind = network_class(network)
+        except ValueError as error:
+            remarks.append(f"{error}; network is taken" if network else "no network is named; network is taken")
+            network, kind = "network", Network
+        taken, defaults = dict[str, str](), self._asked(network, {})
+        for key, text in given.items():
+            try:
+                self._asked(network, {key: text})
+                taken[key] = text
+            except ValueError as error:
+                option = _setting(kind, key)
+                instead = f"{shown(getattr(defaults, option))} is taken" if option in options_of(kind) else "left out"
+                remarks.append(f"{error}; {instead}")
+        try:
+            self._asked(network, taken)
+        except ValueError as error:
+            taken = {}
+            remarks.append(f"{error}; the defaults are taken")
+        return network, taken, remarks
 
     def _asked(self, name: str, given: Mapping[str, str]) -> BaseNetwork:
         """A network with settings given as texts, as on the command line."""
@@ -195,21 +242,22 @@ class ZooSubject:
         options = options_of(kind)
         recipe = given.get("recipe")
         if recipe not in (None, "original"):
-            raise ValueError(f"--recipe: expected original, got {recipe!r:.40}")
-        for key, text in given.items():
+            raise ValueError(f"recipe: expected original, got {recipe!r:.40}")
+        for key, text in ((_setting(kind, key), text) for key, text in given.items()):
             if key == "recipe":
                 continue
             option = options.get(key)
             if option is None or option.limit is None:
-                raise ValueError(f"{name} has no setting {key!r:.40}; it has {', '.join(options)}")
+                known = ", ".join(_called(name, each) for name, each in options.items())
+                raise ValueError(f"{name} has no setting {key!r:.40}; it has {known}")
             try:
                 many = isinstance(option.default, tuple)
                 settings[key] = tuple(map(option.limit, text.split())) if many else option.limit(text)
             except argparse.ArgumentTypeError as error:
-                raise ValueError(f"{flag(key)}: {error}") from None
+                raise ValueError(f"{label(key)}: {error}") from None
         network = kind.original(**settings) if recipe else kind(**settings)
         if (size := sum(network.hidden)) > 2000 or len(network.hidden) > 20:
-            raise ValueError(f"--hidden: {size:,} neurons in {len(network.hidden)} layers are too many for a live page")
+            raise ValueError(f"hidden: {size:,} neurons in {len(network.hidden)} layers are too many for a live page")
         return network
 
     def _take_over(self, network: BaseNetwork) -> None:
@@ -238,10 +286,16 @@ class ZooSubject:
             value = getattr(self.network, key)
             if key == "epochs" or option.limit is None or option.instead_of is not None:
                 continue
-            about = {"name": key, "flag": option.book or flag(key), "value": shown(value), "help": option.help}
+            called = _called(key, option)
+            about = {
+                "name": called,
+                "label": label(key),
+                "value": shown(value),
+                "help": f"{option.help} ({flag(called)})",
+            }
             form.append({**about, "choices": list(option.limit.choices or []), "at_once": key in AT_ONCE})
             if value != getattr(defaults, key):
-                address[key] = shown(value)
+                address[called] = shown(value)
         given = [x for key, text in list(address.items())[1:] for x in (flag(key), *text.split())]
         if self.source is not None:
             given += ["--data", str(self.source)]
@@ -253,7 +307,14 @@ class ZooSubject:
             for preset in PRESETS
         ]
         names = [*NAMES, *([name] if name not in NAMES else [])]
-        return {"networks": names, "fields": form, "presets": presets, "address": address, "command": command}
+        return {
+            "networks": names,
+            "fields": form,
+            "presets": presets,
+            "address": address,
+            "command": command,
+            "rate": "η",
+        }
 
 
 class OwnSubject:
@@ -325,6 +386,10 @@ class OwnSubject:
             group.update(wanted)  # which checks all of them first, and for all groups alike
         return False
 
+    def read(self, network: str, given: Mapping[str, str], typed: bool) -> tuple[str | None, dict[str, str], list[str]]:
+        """Nothing: a model of one's own has no address that holds its settings."""
+        return None, {}, []
+
     def _options(self) -> dict[str, float]:
         """The numbers among the optimizer's options."""
         first = self.training.optimizer.groups[0]
@@ -333,11 +398,11 @@ class OwnSubject:
     def described(self) -> dict[str, Any]:
         """The optimizer's options, as a form."""
         form = [
-            {"name": key, "flag": key, "value": f"{value:g}", "help": f"the optimizer's {key}", "choices": []}
+            {"name": key, "label": key, "value": f"{value:g}", "help": f"the optimizer's {key}", "choices": []}
             for key, value in self._options().items()
         ]
         about = [{**each, "at_once": True} for each in form]
-        return {"networks": [], "fields": about, "presets": [], "address": {}, "command": ""}
+        return {"networks": [], "fields": about, "presets": [], "address": {}, "command": "", "rate": "lr"}
 
 
 @dataclass
@@ -369,6 +434,25 @@ class OwnTraining:
         ):
             self.history.append(epoch)
             yield epoch
+
+
+def label(key: str) -> str:
+    """What the page calls a setting: the book's letter, or its words.
+
+    >>> [label(key) for key in ("lr", "lr_step", "batch_size")]
+    ['η', 'η step', 'batch size']
+    """
+    return SYMBOLS.get(key) or key.replace("lr_", "η ").replace("_", " ")
+
+
+def _called(key: str, option: Option) -> str:
+    """A setting as the address and the command line have it: by the book's name, if that has one."""
+    return (option.book or key).removeprefix("--")
+
+
+def _setting(kind: type[BaseNetwork], called: str) -> str:
+    """The setting of this name, or of this name in the book."""
+    return next((key for key, option in options_of(kind).items() if called == _called(key, option)), called)
 
 
 def _differing(one: BaseNetwork, other: BaseNetwork) -> list[str]:

@@ -2,8 +2,8 @@
 
 import { element, percent, text } from "./dom.js";
 
-const NS = "http://www.w3.org/2000/svg", W = 380, LEFT = 40, RIGHT = 96, TOP = 8, BOTTOM = 16;
-let H = 72; // more where the window is higher
+const NS = "http://www.w3.org/2000/svg", W = 380, LEFT = 40, RIGHT = 96, TOP = 8, STEPS = 16;
+let HEIGHT = 0, H = 0, BOTTOM = 0; // the last of the charts, which have one axis of steps, is the higher by its numbers
 
 function svg(name, attributes, label) {
   const made = document.createElementNS(NS, name);
@@ -45,9 +45,11 @@ const power = (exponent) => `1e${exponent}`.replace("-", "−");
 /**
  * A picture of curves [{name, class, points: [[x, y], ...], dots, until}], y over x, to `right`. A curve is labelled
  * with its last value, one that has `until` with its last one up to there. `axis` is [lowest, highest], of which null is
- * found; `log` makes it logarithmic. `empty` says what will appear.
+ * found; `log` makes it logarithmic. `empty` says what will appear. The numbers of steps stand below the one that is `numbered`.
  */
-function plot(title, curves, { log = false, axis = [null, null], format = text, right = 1, empty = "" }) {
+function plot(title, curves, { log = false, axis = [null, null], format = text, right = 1, empty = "", numbered = false }) {
+  BOTTOM = numbered ? STEPS : 5;
+  H = HEIGHT + BOTTOM;
   const known = curves.map((curve) => ({
     ...curve, points: curve.points.filter(([at, y]) => y !== null && y !== undefined && at <= right),
   }));
@@ -65,8 +67,10 @@ function plot(title, curves, { log = false, axis = [null, null], format = text, 
     const label = log ? power(Math.round(Math.log10(value))) : format === percent ? `${Math.round(100 * value)} %` : +value.toPrecision(3);
     picture.append(svg("text", { x: LEFT - 4, y: y(value) + 3.5, class: "tick end" }, label));
   }
-  picture.append(svg("text", { x: LEFT, y: H - 3, class: "tick" }, "step 0"));
-  picture.append(svg("text", { x: W - RIGHT, y: H - 3, class: "tick end" }, right.toLocaleString("en-US")));
+  if (numbered) {
+    picture.append(svg("text", { x: LEFT, y: H - 3, class: "tick" }, "step 0"));
+    picture.append(svg("text", { x: W - RIGHT, y: H - 3, class: "tick end" }, right.toLocaleString("en-US")));
+  }
   const ends = [];
   for (const curve of known) {
     const places = curve.points.map(([a, b]) => `${x(a).toFixed(1)},${y(b).toFixed(1)}`);
@@ -91,14 +95,14 @@ function plot(title, curves, { log = false, axis = [null, null], format = text, 
 export function curves(state) {
   const { points, records, began, total, former } = state, last = state.step, { velocity } = points.at(-1);
   const until = (words) => (last || former ? "" : `start, and see ${words}`); // what there will be to see
-  H = innerHeight < 850 ? 72 : 92;
-  const own = Math.max(1, last), right = Math.max(own, Math.min(former?.points.at(-1).step ?? 0, last + (total || 1)));
+  HEIGHT = innerHeight < 760 ? 46 : innerHeight < 850 ? 56 : 76; // all four are seen at 1280 x 720
+  const right = Math.max(1, last, Math.min(former?.points.at(-1).step ?? 0, last + (total || 1)));
   const before = (of) => (former ? [{ name: "before", class: "before", points: former.points.map((p) => [p.step, of(p)]), until: last }] : []);
   const at = (record) => (record.epoch - began) * (total || 1);
   const epochs = records.filter((record) => record.epoch > began);
   const over = (name) => epochs.map((record) => [at(record), record[name]]);
   const now = (of) => points.map((p) => [p.step, of(p)]);
-  const weights = Object.keys(points[0]?.norms ?? {}).filter((name) => !name.endsWith("bias")).slice(0, 5);
+  const weights = Object.keys(points[0]?.gradients ?? {}).filter((name) => !name.endsWith("bias")).slice(0, 5);
   const short = (name) => name.replace(/^layers\.(\d+)\.weight$/, (_, n) => `layer ${1 + weights.indexOf(name)}`).slice(0, 9);
   const layers = Object.keys(points[0]?.saturated ?? {}).slice(-5);
   return [
@@ -116,9 +120,9 @@ export function curves(state) {
     ], { right, axis: [0, 1], format: percent, empty: until("what it recognizes") }),
     ...(layers.length ? [plot("saturated neurons, slope below 0.01", layers.map((name, i) => (
       { name: name.replace("hidden layer", "hidden"), class: "abcde"[i], points: now((p) => p.saturated[name]) }
-    )), { right: own, axis: [0, 1], format: percent, empty: until("how many hardly learn") })] : []),
-    plot(`norm of the gradient by layer${velocity === null ? "" : `; velocity: ${text(velocity, 1)} of it`}`, weights.map((name, i) => (
-      { name: short(name), class: "abcde"[i], points: now((p) => p.norms[name]) }
-    )), { right: own, log: true, format: (value) => (value ? text(value, value < 0.01 ? 3 : 2) : "0"), empty: until("what layers are to change") }),
+    )), { right, axis: [0, 1], format: percent, empty: until("how many hardly learn") })] : []),
+    plot(`size (RMS) of the gradient by layer${velocity === null ? "" : `; velocity: ${text(velocity, 1)} of it`}`, weights.map((name, i) => (
+      { name: short(name), class: "abcde"[i], points: now((p) => p.gradients[name]) }
+    )), { right, numbered: true, log: true, format: (value) => (value ? text(value, value < 0.01 ? 3 : 2) : "0"), empty: until("what layers are to change") }),
   ];
 }

@@ -98,7 +98,7 @@ function select(which) {
 
 function show(fresh) {
   const first = !state;
-  if (state && (fresh.run !== state.run || fresh.step < state.step)) { change = null; $("moved").replaceChildren(); }
+  if (state && (fresh.program !== state.program || fresh.run !== state.run || fresh.step < state.step)) { change = null; $("moved").replaceChildren(); }
   state = fresh;
   select(kind);
   training.show(state);
@@ -130,9 +130,19 @@ $("show-network").onclick = () => view("network");
 $("show-breaking").onclick = () => { view("breaking"); breaking.open(); };
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { if (state) { select(kind); look(); } });
 training.connect();
-await training.fromAddress();
-let fresh = null;
-listen((state) => { // of several states between two frames the last is shown
+await training.fromAddress(false);
+let fresh = null, program = null;
+
+/** Show the state, of several between two frames the last. A program that was started again gets this page's settings. */
+async function receive(state) {
+  const other = program !== null && state.program !== program;
+  program = state.program;
+  if (other) {
+    await training.fromAddress(false, "The program was started again: the training begins anew.");
+    state = await ask("/state");
+  }
   if (!fresh) requestAnimationFrame(() => { const last = fresh; fresh = null; show(last); });
   fresh = state;
-}, (away) => { $("gone").hidden = !away; document.body.classList.toggle("away", away); });
+}
+
+listen(receive, (away) => { $("gone").hidden = !away; document.body.classList.toggle("away", away); });

@@ -13,24 +13,30 @@ export async function attempt(work, place = "fault") {
 const asText = (address) => new URLSearchParams(address).toString();
 let presets = [];
 
-/** Take the settings in the page's address over, if there are any. */
-export async function fromAddress() {
-  const given = Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
-  const { network, ...settings } = given;
-  if (network) await attempt(() => ask("/change", { network, settings }), "settings-error");
+/** Say something of the training that is no fault: until a button is pressed. */
+export const tell = (...lines) => { $("told").replaceChildren(...lines.map((line) => element("p", {}, line))); };
+
+/** Take the settings in the page's address over, if there are any; `typed` by hand, or written by the page before. */
+export async function fromAddress(typed, ...said) {
+  const { network = "", ...settings } = Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
+  if (!location.hash.slice(1)) return tell(...said);
+  const taken = await attempt(() => ask("/address", { network, settings, typed }), "settings-error");
+  tell(...said, ...(taken?.remarks ?? []));
 }
 
 export function connect() {
-  for (const how of ["step", "epoch", "restart"]) $(how).onclick = () => attempt(() => ask("/go", { how }));
-  $("run").onclick = () => attempt(() => ask("/go", { how: $("run").dataset.how }));
+  const go = (how) => { tell(); return attempt(() => ask("/go", { how })); };
+  for (const how of ["step", "epoch", "restart"]) $(how).onclick = () => go(how);
+  $("run").onclick = () => go($("run").dataset.how);
   $("preset").onchange = () => {
     const chosen = presets[$("preset").value];
     if (!chosen) return;
     const { network, ...settings } = chosen.settings; // what it shows begins with the first weights
+    tell();
     attempt(() => ask("/change", { network, settings, anew: true }), "settings-error");
   };
   $("settings").onsubmit = (event) => { event.preventDefault(); document.activeElement?.blur(); };
-  addEventListener("hashchange", fromAddress);
+  addEventListener("hashchange", () => fromAddress(true));
 }
 
 /** Show the state of the training. */
@@ -43,7 +49,7 @@ export function show(state) {
   $("count").textContent = whole(state.data.train);
   $("sample").textContent = whole(state.data.sample);
   const epoch = state.epoch + (state.in_epoch ? 1 : 0), own = state.own_steps ? ` + ${whole(state.own_steps)} of your own` : "";
-  $("status").textContent = `${state.status} · step ${whole(state.step)}${own} · epoch ${epoch} · η ${state.rate.toPrecision(3).replace(/\.?0+$/, "")}`;
+  $("status").textContent = `${state.status} · step ${whole(state.step)}${own} · epoch ${epoch} · ${state.rate} ${state.lr.toPrecision(3).replace(/\.?0+$/, "")}`;
   if (state.fault) $("fault").textContent = `${state.fault}; start anew`;
   else if ($("fault").textContent.endsWith("; start anew")) $("fault").textContent = "";
   $("lost").textContent = lost(state.lost, state.step + state.own_steps > 0);
@@ -77,8 +83,7 @@ function preset(state) {
   $("watch").textContent = which < 0 ? "" : presets[which].watch;
 }
 
-const SYMBOLS = { eta: "η", mu: "μ", lmbda: "λ", lambda: "λ", lr: "η", momentum: "μ" };
-const setting = ([key, value]) => (key === "network" ? value : `${SYMBOLS[key] ?? key} ${value || "none"}`);
+const setting = ([key, value]) => (key === "network" ? value : `${key} ${value || "none"}`);
 
 /** In what the training before this one was another. */
 function before({ former, settings }) {
@@ -102,11 +107,12 @@ function form(state) {
   const box = $("settings");
   if (box.dataset.names !== names || box.dataset.networks !== state.networks.join()) {
     Object.assign(box.dataset, { names, networks: state.networks.join() });
-    const network = state.networks.length ? [field({ name: "network", flag: "network", help: "which of the zoo's networks", choices: state.networks })] : [];
+    const network = state.networks.length ? [field({ name: "network", label: "network", help: "which of the zoo's networks", choices: state.networks })] : [];
     box.replaceChildren(...network, ...state.fields.map(field));
   }
   $("settings-now").textContent = Object.entries(state.settings)
-    .sort(([one], [other]) => (other in SYMBOLS) - (one in SYMBOLS)).map(setting).join(", ");
+    .sort(([one], [other]) => (other.length === 1) - (one.length === 1)) // the book's letters first
+    .map(setting).join(", ");
   const values = { network: state.address.network, ...Object.fromEntries(state.fields.map((f) => [f.name, f.value])) };
   for (const input of box.elements) if (input !== document.activeElement) input.value = values[input.name];
   box.onchange = (event) => {
@@ -118,11 +124,11 @@ function form(state) {
   };
 }
 
-function field({ name, flag, help, choices, at_once: atOnce }) {
+function field({ name, label, help, choices, at_once: atOnce }) {
   const input = choices.length
     ? element("select", { name }, ...choices.map((choice) => element("option", {}, choice)))
     : element("input", { name, inputmode: "decimal", size: 6 });
-  return element("label", { title: help }, element("span", {}, flag.replace(/^--/, ""), atOnce ? element("b", { title: "acts at the next step" }, " ●") : ""), input);
+  return element("label", { title: help }, element("span", {}, label, atOnce ? element("b", { title: "acts at the next step" }, " ●") : ""), input);
 }
 
 /** What a step of one's own changed. */
@@ -133,8 +139,8 @@ export function moved(result, label) {
   $("moved").replaceChildren(
     element("p", {}, `Cost ${text(before.cost, 4)} → ${text(after.cost, 4)}; the output for ${label} ${text(before.layers.at(-1).activations[label])} → ${text(after.layers.at(-1).activations[label])}; it ${before.answer === after.answer ? "still says" : `says ${before.answer} →`} ${after.answer}. ${whole(some)} of ${whole(all)} weights moved.${result.kept.length ? ` Not by this digit alone: the optimizer keeps ${result.kept.join(" and ")} from the steps before, which acts on.` : ""}`),
     element("details", {}, element("summary", {}, "which weights, and by how much"),
-      element("table", {}, row("", "‖gradient‖", "‖change‖", "largest"),
-        ...result.parameters.map((p) => row(p.name, text(result.norms[p.name], 4), text(p.norm, 4), text(p.largest, 4)))),
+      element("table", {}, row("", "gradient, RMS", "change, RMS", "largest"),
+        ...result.parameters.map((p) => row(p.name, text(result.gradients[p.name], 4), text(p.rms, 4), text(p.largest, 4)))),
       element("table", {}, row("moved most", "was", "is", "by"),
         ...result.most.map((m) => row(`${m.name}[${m.index.join(", ")}]`, text(m.was, 4), text(m.now, 4), signed(m.by))))));
 }
