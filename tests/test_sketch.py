@@ -226,15 +226,17 @@ def test_settings_act_at_once_or_begin_anew(session: Session) -> None:
 def test_what_of_an_address_can_be_had_is_taken_and_the_rest_is_said(
     network: str, given: dict[str, str], taken: Any, said: list[str], session: Session
 ) -> None:
+    subject: Any = session.subject
     remarks = session.read(network, given, typed=False)
-    assert session.subject.network == taken
+    assert subject.network == taken
     assert len(remarks) == len(said)
     assert all(re.fullmatch(each, remark) for each, remark in zip(said, remarks, strict=True))
 
 
 def test_settings_that_are_too_many_together_are_not_taken(session: Session) -> None:
+    subject: Any = session.subject
     remarks = session.read("network", {"hidden": "2000 1", "seed": "3"}, typed=False)
-    assert session.subject.network == Network(seed=3)
+    assert subject.network == Network(seed=3)
     assert remarks == ["hidden: 2,001 neurons in 2 layers are too many for a live page; 30 is taken"]
 
 

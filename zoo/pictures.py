@@ -73,7 +73,8 @@ def page(training: Training, file: Path) -> Path:
     def look(loss: Tensor) -> None:
         loss.name = "C"
         kind = type(network).__name__  # what is its own stands before what it has inherited
-        code = sorted([network.model, network.optimizer], key=lambda made: not made.__qualname__.startswith(f"{kind}."))
+        functions: list[Any] = [network.model, network.optimizer]
+        code = sorted(functions, key=lambda made: not made.__qualname__.startswith(f"{kind}."))
         made.append(visualize.page(loss, model=model, optimizer=optimizer, code=code))
 
     with visualize.trace():
