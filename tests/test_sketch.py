@@ -203,6 +203,14 @@ def test_settings_act_at_once_or_begin_anew(session: Session) -> None:
     assert session.state()["address"] == {"network": "network", "cost": "cross-entropy"}  # with that cost's own rate
 
 
+def test_what_begins_anew_goes_on_only_if_it_was_to_go_on_without_an_end(session: Session) -> None:
+    for how, goes_on in (("epoch", False), ("run", True)):
+        session.go(how)
+        session.go("restart")
+        assert session.running == goes_on
+        session.go("pause")
+
+
 @pytest.mark.parametrize(
     ("network", "given", "taken", "said"),
     [

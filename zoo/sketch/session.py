@@ -175,12 +175,12 @@ class Session:
 
     def _anew(self, begin: Callable[[], None]) -> None:
         with self.order:
-            running = self.running
+            endless = self.running and self.target == math.inf  # not one epoch that was asked for
             self.end()
             if self.steps:  # of which `settings` still tells, whatever the subject was changed to
                 self.former = {"settings": self.settings, "changes": self.changes, "points": self.points}
             self._begin(begin)
-            if running:
+            if endless:
                 self.go("run")
 
     def _settings(self) -> dict[str, str]:

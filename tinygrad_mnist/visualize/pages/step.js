@@ -135,6 +135,7 @@ function show() {
   mark(program.querySelectorAll(".now"), (step.lines || []).map((i) => statements.lines[i]), program);
   element("hint").hidden = place > 0;
   element("place").value = String(place);
+  element("place").setAttribute("aria-valuetext", `${place + 1} of ${steps.length}: ${step.title}`);
   element("count").textContent = `${place + 1} of ${steps.length}`;
   element("back").disabled = element("first").disabled = place === 0;
   element("forth").disabled = place === steps.length - 1;
@@ -215,5 +216,10 @@ function light(target) {
 addEventListener("pointerover", (event) => light(event.target));
 addEventListener("focusin", (event) => light(event.target));
 
-const asked = Number(location.hash.slice(1));
-go(Number.isInteger(asked) && asked > 0 ? asked - 1 : 0);
+/** To the step that the address names. */
+function goToAddress() {
+  const asked = Number(location.hash.slice(1));
+  go(Number.isInteger(asked) && asked > 0 ? asked - 1 : 0);
+}
+addEventListener("hashchange", () => (stop(), goToAddress()));
+goToAddress();

@@ -1,11 +1,13 @@
 // What the page asks of the server, and what the server tells by itself.
 
+export const SILENT = "The program does not answer.";
+
 /** Send JSON; returns the answer, or throws an Error with the server's line. */
 export async function ask(path, given) {
   const options = given === undefined ? {} : {
     method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(given),
   };
-  const answer = await fetch(path, options);
+  const answer = await fetch(path, options).catch(() => { throw new Error(SILENT); });
   const result = await answer.json();
   if (!answer.ok) throw new Error(result.error);
   return result;

@@ -1,8 +1,9 @@
 // Curves over the steps of training, as SVG.
 
-import { element, percent, text } from "./dom.js";
+import { $, element, percent, text } from "./dom.js";
 
-const NS = "http://www.w3.org/2000/svg", W = 380, LEFT = 40, RIGHT = 96, TOP = 8, STEPS = 16;
+const NS = "http://www.w3.org/2000/svg", LEFT = 40, RIGHT = 103, TOP = 8, STEPS = 16;
+let W = 370; // that of the page, so that texts are as large everywhere
 let HEIGHT = 0, H = 0, BOTTOM = 0; // the last of the charts, which have one axis of steps, is the higher by its numbers
 
 function svg(name, attributes, label) {
@@ -23,9 +24,10 @@ function ticks(low, high) {
 
 /** Labels at the ends of curves, apart from each other. */
 function apart(ends) {
+  const line = Math.min(11, (H - 11) / (ends.length - 1)); // closer where there are many
   ends.sort((a, b) => a.y - b.y);
-  ends.forEach((end, i) => { if (i) end.y = Math.max(end.y, ends[i - 1].y + 11); });
-  const over = (ends.at(-1)?.y ?? 0) - (H - BOTTOM);
+  ends.forEach((end, i) => { end.y = Math.max(end.y, i ? ends[i - 1].y + line : 5.5); });
+  const over = (ends.at(-1)?.y ?? 0) - (H - 5.5);
   if (over > 0) ends.forEach((end) => { end.y -= over; });
   return ends;
 }
@@ -55,7 +57,6 @@ function plot(title, curves, { log = false, axis = [null, null], format = text, 
   }));
   const values = known.flatMap((curve) => curve.points.map(([, y]) => y)), scale = log ? Math.log10 : (y) => y;
   const picture = svg("svg", { viewBox: `0 0 ${W} ${H}`, role: "img" });
-  picture.append(svg("title", {}, title));
   let [low, high] = log ? decades(values) : [axis[0] ?? Math.min(...values), axis[1] ?? Math.max(...values)];
   if (!values.length && !log) [low, high] = [axis[0] ?? 0, axis[1] ?? 1];
   if (high - low < 1e-9) high = low + 1;
@@ -84,6 +85,7 @@ function plot(title, curves, { log = false, axis = [null, null], format = text, 
   for (const end of apart(ends)) {
     picture.append(svg("text", { x: W - RIGHT + 5, y: end.y + 3.5, class: `label ${end.curve.class}` }, `${end.curve.name} ${format(end.value)}`));
   }
+  picture.prepend(svg("title", {}, [title, ...ends.map((end) => `${end.curve.name} ${format(end.value)}`)].join(", ")));
   if (empty) {
     picture.append(svg("text", { x: (LEFT + W - RIGHT) / 2, y: (H - BOTTOM + TOP) / 2 + 4, class: "tick empty" }, empty));
   }
@@ -94,7 +96,8 @@ function plot(title, curves, { log = false, axis = [null, null], format = text, 
 /** The curves of a training; those of the former one are behind, for an epoch more than there is of the present one. */
 export function curves(state) {
   const { points, records, began, total, former } = state, last = state.step, { velocity } = points.at(-1);
-  const until = (words) => (last || former ? "" : `start, and see ${words}`); // what there will be to see
+  W = Math.max(260, $("plots").clientWidth || 370);
+  const until = (words) => (last || former ? "" : W < 340 ? words : `start, and see ${words}`); // what there will be to see
   HEIGHT = innerHeight < 760 ? 46 : innerHeight < 850 ? 56 : 76; // all four are seen at 1280 x 720
   const right = Math.max(1, last, Math.min(former?.points.at(-1).step ?? 0, last + (total || 1)));
   const before = (of) => (former ? [{ name: "before", class: "before", points: former.points.map((p) => [p.step, of(p)]), until: last }] : []);

@@ -1,6 +1,6 @@
 // The page: what is drawn, what the network makes of it, and the training, each in a module of its own.
 
-import { ask, latest, listen } from "./api.js";
+import { SILENT, ask, latest, listen } from "./api.js";
 import * as breaking from "./breaking.js";
 import { $, element, text } from "./dom.js";
 import * as network from "./network.js";
@@ -27,7 +27,7 @@ const look = latest(async () => {
     looked = steps(seen);
     network.show(seen, label, tiles, state);
     if (seen.several) tell(SEVERAL);
-    else if ($("note").textContent === SEVERAL) tell(""); // of a drawing that has changed since
+    else if ([SEVERAL, SILENT].includes($("note").textContent)) tell(""); // of what has changed since
   } catch (error) {
     tell(error.message);
   }
@@ -35,6 +35,7 @@ const look = latest(async () => {
 
 function clear() {
   pad.clear();
+  if (!state) return;
   example = label = null;
   chosen();
   tell("");
@@ -56,7 +57,8 @@ const large = latest(async () => {
 
 /** Take a digit of the data in place of a drawing. */
 async function take(number) {
-  const seen = await ask("/look", { example: number, label: null });
+  const seen = await training.attempt(() => ask("/look", { example: number, label: null }));
+  if (!seen) return;
   example = seen.example;
   label = seen.truth;
   pad.show(seen.pixels, ...state.data.shape);
@@ -108,8 +110,10 @@ function show(fresh) {
       button.onclick = () => { label = label === i ? null : i; chosen(); look(); };
       return button;
     }));
-    clear();
-    tell("Mouse, finger, or keys: arrows move the pen, space sets it down.");
+    if (pad.empty) {
+      clear();
+      tell("Mouse, finger, or keys: arrows move the pen, space sets it down.");
+    } else look(); // somebody was quicker than the network
   } else if (steps(state) !== looked) { look(); large(); }
   document.body.dataset.step = state.step;
 }
@@ -117,18 +121,24 @@ function show(fresh) {
 function view(which) {
   for (const each of ["network", "breaking"]) {
     $(each).hidden = each !== which;
-    $(`show-${each}`).setAttribute("aria-selected", each === which);
+    $(`show-${each}`).removeAttribute("aria-current");
   }
+  $(`show-${which}`).setAttribute("aria-current", "page");
 }
 
 $("clear").onclick = clear;
-$("example").onclick = () => take(example === null ? 0 : (example + 1) % state.data.digits);
-$("wrong").onclick = async () => take((await ask("/wrong", { example: example ?? 0 })).example);
+$("example").onclick = () => { if (state) take(example === null ? 0 : (example + 1) % state.data.digits); };
+$("wrong").onclick = async () => {
+  const found = state && await training.attempt(() => ask("/wrong", { example: example ?? 0 }));
+  if (found) take(found.example);
+};
 $("learn").onclick = learn;
 for (const button of $("kinds").querySelectorAll("button")) button.onclick = () => select(button.dataset.kind);
 $("show-network").onclick = () => view("network");
-$("show-breaking").onclick = () => { view("breaking"); breaking.open(); };
+$("show-breaking").onclick = () => { view("breaking"); breaking.open().catch((error) => { $("found").textContent = error.message; }); };
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { if (state) { select(kind); look(); } });
+addEventListener("resize", () => { if (state) training.show(state); });
+if (location.port !== "8765") $("port").textContent = ` --port ${location.port}`; // which is where it is if none is named
 training.connect();
 await training.fromAddress(false);
 let fresh = null, program = null;
@@ -145,4 +155,8 @@ async function receive(state) {
   fresh = state;
 }
 
-listen(receive, (away) => { $("gone").hidden = !away; document.body.classList.toggle("away", away); });
+listen(receive, (away) => {
+  $("gone").hidden = !away;
+  if (!away && $("fault").textContent === SILENT) $("fault").textContent = "";
+  document.body.classList.toggle("away", away);
+});

@@ -11,7 +11,7 @@ const flag = (slope) => (!isFlat(slope) ? "" : slope === 0 ? "⚑ 0" : `⚑ ${te
 export function bars(box, values, marked = {}, format = text, slopes = null) {
   while (box.children.length > values.length) box.lastChild.remove();
   while (box.children.length < values.length) {
-    box.append(element("div", { class: "bar" }, element("span", { class: "number" }),
+    box.append(element("div", { class: "bar", role: "img" }, element("span", { class: "number" }),
       element("span", { class: "track" }, element("i")), element("b"), element("span", { class: "slope" })));
   }
   values.forEach((value, i) => {
@@ -21,6 +21,7 @@ export function bars(box, values, marked = {}, format = text, slopes = null) {
     name.textContent = i;
     slope.textContent = flag(slopes?.[i]).slice(2); // the flag itself is left out where there is no room
     box.children[i].className = `bar ${marked[i] ?? ""}`;
+    box.children[i].setAttribute("aria-label", `${i}: ${number.textContent}${isFlat(slopes?.[i]) ? ", saturated" : ""}`);
   });
 }
 
@@ -99,16 +100,18 @@ function neuron(tile, layer, i) {
   bar.style.width = `${100 * Math.min(1, Math.abs(a ?? 0))}%`;
   number.textContent = a === undefined ? "" : a === null ? text(a) : a.toFixed(2).replace("-", "−");
   mark.textContent = flag(slope);
-  tile.title = a === undefined ? `neuron ${i}` : `neuron ${i}: activation ${text(a)}` + (layer.slopes ? `, slope ${text(slope)}` : "");
+  const said = a === undefined ? `neuron ${i}` : `neuron ${i}: activation ${text(a)}` + (layer.slopes ? `, slope ${text(slope)}${isFlat(slope) ? ", saturated" : ""}` : "");
+  tile.title = said;
+  tile.setAttribute("aria-label", said);
 }
 
 const texts = () => [element("span", { class: "number" }), element("span", { class: "slope" })];
 
 /** Layers without images: a cell for each neuron. */
 function neurons(layer) {
-  const box = element("div", { class: "neurons" });
+  const box = element("div", { class: "neurons", role: "group", "aria-label": layer.name });
   layer.activations.forEach((_, i) => {
-    const cell = element("div", { class: "tile" }, element("span", { class: "track" }, element("i")), ...texts());
+    const cell = element("div", { class: "tile", role: "img" }, element("span", { class: "track" }, element("i")), ...texts());
     neuron(cell, layer, i);
     box.append(cell);
   });

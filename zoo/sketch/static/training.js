@@ -42,6 +42,7 @@ export function connect() {
 /** Show the state of the training. */
 export function show(state) {
   const running = state.status === "running";
+  for (const id of ["status", "verdict"]) $(id).setAttribute("aria-live", running ? "off" : "polite"); // not ten times a second
   $("run").textContent = running ? "pause" : "start";
   $("run").dataset.how = running ? "pause" : "run";
   for (const id of ["step", "epoch"]) $(id).disabled = running || Boolean(state.fault);
@@ -119,7 +120,7 @@ function form(state) {
     const { name, value } = event.target;
     const { network, ...settings } = state.address;
     const given = name === "network" ? {} : state.command ? { ...settings, [name]: value } : { [name]: value };
-    attempt(() => ask("/change", { network: name === "network" ? value : network ?? "", settings: given }), "settings-error");
+    attempt(() => ask("/change", { network: name === "network" ? value : network ?? "", settings: given }), "settings-error").then((taken) => { if (!taken) event.target.value = values[name]; });
     if (event.target.tagName === "SELECT") event.target.blur();
   };
 }
