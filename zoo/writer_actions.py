@@ -73,9 +73,14 @@ def _write(writer: Writer, reader: Reader | None, rng: np.random.Generator, aske
         print(f"{(read == labels).sum()} of {len(labels)} are read as asked, by a network that never saw a written one")
     if asked.picture:
         rows = images.reshape(len(classes), count, -1)
-        title = f"written at temperature {asked.temperature:g}"
+        title = f"written {_chance(asked)}"
         grid(rows, writer.image_shape, [str(label) for label in classes], title, asked.picture)
         print(f"{asked.picture}: {count} of each class")
+
+
+def _chance(asked: argparse.Namespace) -> str:
+    """What decided, besides the writer, what is written."""
+    return f"at temperature {asked.temperature:g}, seed {asked.given.get('seed', 0)}"
 
 
 def _complete(
@@ -102,9 +107,8 @@ def _complete(
     captions += [f"as a {now}, read as {said}" for now, said in zip(classes, read, strict=True)]
     if asked.picture:
         names = [f"test digit {asked.complete}"]
-        grid(
-            images[None], writer.image_shape, names, "the digit, what is seen of it, and how it goes on", asked.picture
-        )
+        title = f"the digit, what is seen of it, and how it goes on {_chance(asked)}"
+        grid(images[None], writer.image_shape, names, title, asked.picture)
         print(f"{asked.picture}: {counted(count, 'completion')}")
     print(in_rows(images, writer.image_shape, captions))
     likely = [f"{at} {shares[at]:.0%}" for at in np.argsort(-shares, kind="stable")[:3].tolist()]
