@@ -241,6 +241,13 @@ def test_what_of_an_address_can_be_had_is_taken_and_the_rest_is_said(
     assert all(re.fullmatch(each, remark) for each, remark in zip(said, remarks, strict=True))
 
 
+def test_of_an_address_full_of_nonsense_not_all_is_told(session: Session) -> None:
+    remarks = session.read("network", {f"key{i}": "x" * 10_000 for i in range(50)}, typed=False)
+    assert len(remarks) == 5
+    assert remarks[-1] == "46 more of the address cannot be taken"
+    assert max(map(len, remarks)) < 200
+
+
 def test_settings_that_are_too_many_together_are_not_taken(session: Session) -> None:
     subject: Any = session.subject
     remarks = session.read("network", {"hidden": "2000 1", "seed": "3"}, typed=False)

@@ -29,6 +29,9 @@ from ..words import shown
 ENDLESS = 1_000_000
 """How many epochs a training on the page has: it is ended by whoever looks at it. No step depends on that number."""
 
+MOST_REMARKS = 4
+"""How much is said of an address, one by one."""
+
 SYMBOLS = {"lr": "η", "momentum": "μ", "lmbda": "λ"}
 """What the book calls settings, and with it the page."""
 
@@ -234,6 +237,8 @@ class ZooSubject:
         except ValueError as error:
             taken = {}
             remarks.append(f"{error}; the defaults are taken")
+        if len(remarks) > MOST_REMARKS:
+            remarks[MOST_REMARKS:] = [f"{len(remarks) - MOST_REMARKS} more of the address cannot be taken"]
         return network, taken, remarks
 
     def _asked(self, name: str, given: Mapping[str, str]) -> BaseNetwork:

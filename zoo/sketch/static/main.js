@@ -148,8 +148,12 @@ async function receive(state) {
   const other = program !== null && state.program !== program;
   program = state.program;
   if (other) {
-    await training.fromAddress(false, "The program was started again: the training begins anew.");
-    state = await ask("/state");
+    const said = "The program was started again: the training begins anew.";
+    if (state.run || state.step || state.own_steps) training.tell(said); // by another window, which has chosen settings
+    else {
+      await training.fromAddress(false, said);
+      state = await ask("/state");
+    }
   }
   if (!fresh) requestAnimationFrame(() => { const last = fresh; fresh = null; show(last); });
   fresh = state;

@@ -26,7 +26,7 @@ export async function fromAddress(typed, ...said) {
 
 export function connect() {
   const go = (how) => { tell(); return attempt(() => ask("/go", { how })); };
-  for (const how of ["step", "epoch", "restart"]) $(how).onclick = () => go(how);
+  for (const how of ["step", "epoch", "restart"]) $(how).onclick = () => { if ($(how).ariaDisabled !== "true") go(how); };
   $("run").onclick = () => go($("run").dataset.how);
   $("preset").onchange = () => {
     const chosen = presets[$("preset").value];
@@ -45,7 +45,7 @@ export function show(state) {
   for (const id of ["status", "verdict"]) $(id).setAttribute("aria-live", running ? "off" : "polite"); // not ten times a second
   $("run").textContent = running ? "pause" : "start";
   $("run").dataset.how = running ? "pause" : "run";
-  for (const id of ["step", "epoch"]) $(id).disabled = running || Boolean(state.fault);
+  for (const id of ["step", "epoch"]) $(id).ariaDisabled = running || Boolean(state.fault); // and keeps the focus
   $("run").disabled = Boolean(state.fault);
   $("count").textContent = whole(state.data.train);
   $("sample").textContent = whole(state.data.sample);
