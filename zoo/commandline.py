@@ -76,8 +76,8 @@ def _run(network: type[BaseNetwork], run: Run) -> int:
     status = _train(training, run)
     if status:
         return status
-    missing, made = (run.checkpoint, run.history, run.plot), (run.page, run.graph, run.report, run.draw, run.draw_wrong)
-    if not training.history and not run.quiet and (any(missing) or not any(made)):
+    lacking, done = (run.checkpoint, run.history, run.plot), (run.page, run.graph, run.report, run.draw, run.draw_wrong)
+    if not training.history and not run.quiet and (any(lacking) or not any(done)):
         print("no epoch was asked for: nothing is saved or plotted")
     if run.quiet and training.history:
         print(line(training.result, training.network.epochs))
