@@ -229,6 +229,13 @@ def test_training_live_two_windows_and_reload(opened: Any, data: mnist.Dataset) 
     two.trained(1)
     one.tab.click("#epoch")
     two.trained(100)
+    assert one.tab.evaluate("document.activeElement.id") == "epoch"  # a button that does nothing just now keeps it
+    assert one.tab.evaluate("document.querySelector('#status').ariaLive") == "polite"
+    names = one.tab.evaluate("[...document.querySelectorAll('#plots title')].map((t) => t.textContent)")
+    assert [re.sub(r", .*", "", name) for name in names] == [
+        "cost C", "accuracy", "saturated neurons", "size (RMS) of the gradient by layer"
+    ]  # fmt: skip
+    assert all(re.search(r"(now|hidden|layer 1) \d", name) for name in names)
     expected = Training(Network(epochs=1), data)
     record: Any = next(expected.fit())
     assert subject.training.model.state_dict()["layers.0.weight"].tobytes() == (
