@@ -376,7 +376,9 @@ def test_settings_and_the_address(opened: Any, data: mnist.Dataset) -> None:
     window.tab.wait_for_selector("#settings [name=lambda]")
     window.tab.fill("#settings [name=lambda]", "-1")
     window.tab.keyboard.press("Enter")
-    window.until("document.querySelector('#settings-error').textContent.includes('at least 0')")
+    window.until("document.querySelector('#settings-error').textContent.endsWith('1.0 stays')")
+    assert "λ: expected a number of at least 0, got '-1'" in window.texts("#settings-error")[0]
+    assert window.tab.input_value("#settings [name=lambda]") == "1.0"
     assert any("400" in line for line in window.said)
     window.said.clear()
 
