@@ -822,6 +822,8 @@ def test_the_zoos_networks_write_the_page_of_a_step(here: Any, name: str):
     assert titles[:3] == [f"N{name[1:]}.optimizer", "BaseNetwork.model", "step"]  # its own before the zoo's
     assert all(data["marks"][phase] for phase in ("clear", "backward", "update"))
     assert not data["program"]["problem"]
+    _, output, _ = here(f"zoo.{name}", "--epochs", 0, "--page", "s.html", "--save", "m.npz", "--overwrite")
+    assert output.endswith("no epoch was asked for: nothing is saved or plotted\n")
     status, _, error = here(f"zoo.{name}", "--epochs", 0, "--page", "s.html")
     assert (status, Path("s.html").read_text(encoding="utf-8")) == (1, text)
     assert "s.html: already exists; name another file, or add --overwrite" in error
