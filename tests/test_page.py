@@ -443,6 +443,20 @@ def test_the_change_is_compared_with_the_size_of_the_parameter_if_it_has_one():
         assert ("own size" in step["why"][1]) == bool(value)
 
 
+@pytest.mark.parametrize(
+    ("rule", "options", "words"),
+    [
+        (optim.SGD, {"lr": 0.5, "weight_decay": 0.01}, "η = 0.5, the learning rate (lr); 0.01, the weight decay"),
+        (optim.Momentum, {"lr": 0.5, "momentum": 0.25}, "η = 0.5, the learning rate (lr); μ = 0.25, the momentum."),
+        (optim.Adam, {"lr": 0.5}, "η = 0.5, the learning rate (lr)."),
+    ],
+)
+def test_the_numbers_of_an_update_are_named(rule: Any, options: dict[str, float], words: str):
+    w = named(2.0, "w")
+    step = titled(told(visualize.page(w * w, optimizer=rule([w], **options))), "update of w")
+    assert any(text.startswith(f"The numbers of the formula: {words}") for text in step["why"])
+
+
 def test_plain_sgd_is_not_compared_with_itself():
     cost, model, optimizer = step_of((6, 4, 3))
     data = told(visualize.page(cost, model=model, optimizer=optimizer))
@@ -808,6 +822,8 @@ def test_the_zoos_networks_write_the_page_of_a_step(here: Any, name: str):
     assert titles[:3] == [f"N{name[1:]}.optimizer", "BaseNetwork.model", "step"]  # its own before the zoo's
     assert all(data["marks"][phase] for phase in ("clear", "backward", "update"))
     assert not data["program"]["problem"]
+    _, output, _ = here(f"zoo.{name}", "--epochs", 0, "--page", "s.html", "--save", "m.npz", "--overwrite")
+    assert output.endswith("no epoch was asked for: nothing is saved or plotted\n")
     status, _, error = here(f"zoo.{name}", "--epochs", 0, "--page", "s.html")
     assert (status, Path("s.html").read_text(encoding="utf-8")) == (1, text)
     assert "s.html: already exists; name another file, or add --overwrite" in error

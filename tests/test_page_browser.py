@@ -120,6 +120,9 @@ def test_keys_buttons_and_the_slider_go_on_and_back(opened: Any) -> None:
     page = opened(visualize.page(a * b + a))
     count = int(page.place.split()[-1])
     assert page.place == f"1 of {count}"
+    page.tab.evaluate(f"location.hash = '#{count - 1}'")
+    page.tab.locator("#count", has_text=f"{count - 1} of {count}").wait_for()
+    page.tab.keyboard.press("Home")
     for press, expected in (("ArrowRight", 2), ("ArrowRight", 3), ("ArrowLeft", 2), ("End", count), ("Home", 1)):
         page.tab.keyboard.press(press)
         assert page.place == f"{expected} of {count}"
@@ -129,6 +132,8 @@ def test_keys_buttons_and_the_slider_go_on_and_back(opened: Any) -> None:
     assert page.place == f"2 of {count}"
     page.tab.click("#phases [data-phase=backward]")
     assert page.tab.text_content("#headline").startswith("backward begins")
+    page.tab.keyboard.press("ArrowRight")
+    assert page.tab.text_content("#waiting") == "Still to be passed on, the youngest first:∂v1, complete"
     page.tab.fill("#place", str(count - 1))
     assert page.place == f"{count} of {count}"
     assert page.tab.is_disabled("#forth")

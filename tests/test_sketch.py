@@ -439,6 +439,9 @@ def test_a_step_of_ones_own_is_the_optimizers_step(session: Session) -> None:
     for row in result["parameters"]:
         change = twin.model.state_dict()[row["name"]].astype(float) - before[row["name"]]
         assert row["rms"] == pytest.approx(np.sqrt(np.mean(change**2)))
+        g = dict(twin.model.named_parameters())[row["name"]].grad
+        assert g is not None
+        assert result["gradients"][row["name"]] == pytest.approx(np.sqrt(np.mean(g.numpy().astype(float) ** 2)))
         assert (row["largest"], row["moved"]) == (np.abs(change).max(), np.count_nonzero(change))
     most = result["most"][0]
     place = tuple(most["index"])

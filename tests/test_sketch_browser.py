@@ -229,6 +229,13 @@ def test_training_live_two_windows_and_reload(opened: Any, data: mnist.Dataset) 
     two.trained(1)
     one.tab.click("#epoch")
     two.trained(100)
+    assert one.tab.evaluate("document.activeElement.id") == "epoch"  # a button that does nothing just now keeps it
+    assert one.tab.evaluate("document.querySelector('#status').ariaLive") == "polite"
+    names = one.tab.evaluate("[...document.querySelectorAll('#plots title')].map((t) => t.textContent)")
+    assert [re.sub(r", .*", "", name) for name in names] == [
+        "cost C", "accuracy", "saturated neurons", "size (RMS) of the gradient by layer"
+    ]  # fmt: skip
+    assert all(re.search(r"(now|hidden|layer 1) \d", name) for name in names)
     expected = Training(Network(epochs=1), data)
     record: Any = next(expected.fit())
     assert subject.training.model.state_dict()["layers.0.weight"].tobytes() == (
@@ -369,7 +376,9 @@ def test_settings_and_the_address(opened: Any, data: mnist.Dataset) -> None:
     window.tab.wait_for_selector("#settings [name=lambda]")
     window.tab.fill("#settings [name=lambda]", "-1")
     window.tab.keyboard.press("Enter")
-    window.until("document.querySelector('#settings-error').textContent.includes('at least 0')")
+    window.until("document.querySelector('#settings-error').textContent.endsWith('1.0 stays')")
+    assert "λ: expected a number of at least 0, got '-1'" in window.texts("#settings-error")[0]
+    assert window.tab.input_value("#settings [name=lambda]") == "1.0"
     assert any("400" in line for line in window.said)
     window.said.clear()
 

@@ -137,8 +137,8 @@ function show() {
   element("place").value = String(place);
   element("place").setAttribute("aria-valuetext", `${place + 1} of ${steps.length}: ${step.title}`);
   element("count").textContent = `${place + 1} of ${steps.length}`;
-  element("back").disabled = element("first").disabled = place === 0;
-  element("forth").disabled = place === steps.length - 1;
+  element("back").ariaDisabled = element("first").ariaDisabled = place === 0; // what is disabled loses the focus
+  element("forth").ariaDisabled = place === steps.length - 1;
   for (const button of element("phases").children) {
     if (button.dataset.phase === step.phase) button.setAttribute("aria-current", "step");
     else button.removeAttribute("aria-current");

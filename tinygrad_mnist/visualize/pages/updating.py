@@ -63,7 +63,9 @@ def _numbers(page: Contents, u: Update) -> list[str]:
     group = next(group for group in page.optimizer.groups if any(p is u.p for p in group["params"]))
     words = {"lr": "the learning rate (lr)", "momentum": "the momentum"}
     told = [f"{SYMBOLS[name]} = {group[name]:g}, {word}" for name, word in words.items() if name in group]
-    return [f"The numbers of the formula: {', and '.join(told)}."] if told else []
+    if decay := group.get("weight_decay"):
+        told.append(f"{decay:g}, the weight decay (the book's λ/n)")
+    return [f"The numbers of the formula: {'; '.join(told)}."] if told else []
 
 
 def _memory(page: Contents, u: Update) -> list[str]:

@@ -7,7 +7,11 @@ import { bars } from "./network.js";
 
 /** Ask, and show what goes wrong in a place of the page. */
 export async function attempt(work, place = "fault") {
-  try { $(place).textContent = ""; return await work(); } catch (error) { $(place).textContent = error.message; return null; }
+  try { $(place).textContent = ""; return await work(); } catch (error) {
+    $(place).textContent = error.message;
+    $(place).scrollIntoView({ block: "nearest" });
+    return null;
+  }
 }
 
 const asText = (address) => new URLSearchParams(address).toString();
@@ -120,7 +124,11 @@ function form(state) {
     const { name, value } = event.target;
     const { network, ...settings } = state.address;
     const given = name === "network" ? {} : state.command ? { ...settings, [name]: value } : { [name]: value };
-    attempt(() => ask("/change", { network: name === "network" ? value : network ?? "", settings: given }), "settings-error").then((taken) => { if (!taken) event.target.value = values[name]; });
+    attempt(() => ask("/change", { network: name === "network" ? value : network ?? "", settings: given }), "settings-error").then((taken) => {
+      if (taken) return;
+      event.target.value = values[name];
+      $("settings-error").textContent += `; ${values[name] || "none"} stays`;
+    });
     if (event.target.tagName === "SELECT") event.target.blur();
   };
 }
