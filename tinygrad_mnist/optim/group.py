@@ -18,11 +18,11 @@ class Group(dict[str, Any]):
 
     Args:
         optimizer: the optimizer, in words.
-        own: whether it is of the user's own, who is then told how an option may have other values.
         taken: the parameters of all its groups, which they share.
         kinds: of options that are no plain numbers: see `Optimizer.kinds`.
         options: every option, with its value.
         params: the parameters.
+        own: whether the optimizer is of the user's own, who is then told how an option may have other values.
 
     Attributes:
         first_lr: the learning rate that the group began with.
@@ -32,11 +32,11 @@ class Group(dict[str, Any]):
     def __init__(
         self,
         optimizer: str,
-        own: bool,
         taken: set[Tensor],
         kinds: Mapping[str, str],
         options: Mapping[str, Any],
         params: Any,
+        own: bool = False,
     ) -> None:
         self.optimizer, self.own, self.taken, self.kinds = optimizer, own, taken, dict(kinds)
         self.scheduled: tuple[float, float] | None = None

@@ -114,7 +114,7 @@ class Optimizer:
             raise TypeError(f"{self._kind}: a group is a dict of {names(defaults)}; got {got}")
         options = {name: given.get(name, default) for name, default in defaults.items()}
         own = not type(self).__module__.startswith(f"{__package__}.")
-        return Group(self._kind, own, self._taken, self.kinds, options, given["params"])
+        return Group(self._kind, self._taken, self.kinds, options, given["params"], own)
 
     def __setattr__(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
