@@ -309,4 +309,4 @@ def test_options_of_ours_do_not() -> None:
         optim.SGD([parameter(1)], lr=True)
     for options, words in (({"betas": (1, 0.9)}, r"betas\[0\] < 1, got 1$"), ({"eps": -1}, "eps < inf, got -1$")):
         with pytest.raises(ValueError, match=f"Adam: expected 0 <= {words}"):
-            optim.Adam([parameter(1)], **options)  # type: ignore[arg-type]
+            optim.Adam([parameter(1)], **options)
