@@ -132,7 +132,8 @@ def test_names_of_a_wheel_stand_in_a_column_of_their_own(shown, monkeypatch):
     _, said = shown("graphs")
     lines = said.out.splitlines()
     assert [line for line in lines if len(line) > 80] == []
-    begins = {re.match(r"(python -m tinygrad_mnist\.graphs\.\w+)? +", line).end() for line in lines}
+    name = re.compile(r"(python -m tinygrad_mnist\.graphs\.\w+)? +")
+    begins = {match and match.end() for match in map(name.match, lines)}
     assert len(begins) == 1
 
 
