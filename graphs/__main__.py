@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 from tinygrad_mnist.command import Parser, guarded
-from tinygrad_mnist.installation import told
 
 from .networks import listed
 
@@ -22,7 +21,7 @@ def main() -> int:
     commands["graphs.pictures"] = "The computation graphs and the page in README"
     commands["graphs.speed"] = "A training step beside NumPy by hand and other frameworks"
     Parser("python -m graphs", __doc__, commands=[*commands]).parse_args()
-    print(told(listed(commands)))
+    print(listed(commands))
     return 0
 
 

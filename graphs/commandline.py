@@ -85,7 +85,7 @@ def _run(name: str, figure: Figure, options: argparse.Namespace) -> int:
     seeds = tuple(dict.fromkeys(options.seeds or figure.seeds))
     published = not changed and {*figure.seeds} <= {*seeds}
     if published and not options.replot:
-        published = len(digits().train) >= DIGITS
+        published = _count(figure) >= DIGITS
     folder: Path = options.output or (HERE if published or (options.replot and not options.quick) else Path())
     if options.output and not options.replot and not folder.exists():
         folder.mkdir(parents=True)
@@ -104,12 +104,12 @@ def _run(name: str, figure: Figure, options: argparse.Namespace) -> int:
                 raise ValueError(f"{file}: not the results of this figure ({error}); run without --replot") from None
         else:
             if "train_size" in changed:
-                changed["train_size"] = min(changed["train_size"], len(digits().train))
+                changed["train_size"] = min(changed["train_size"], _count(figure))
             settings = {label: {**setting, **changed} for label, setting in figure.settings.items()}
             if not options.overwrite:
-                _refuse_to_lose(file, drawing, settings, seeds)
+                _refuse_to_lose(file, drawing, settings, seeds, _count(figure))
             with _swept(name, figure, settings, seeds, options) as (results, seconds):
-                record = record_of(name, results, settings, seeds, seconds, _trial(changed), len(digits().train))
+                record = record_of(name, results, settings, seeds, seconds, _trial(changed), _count(figure))
                 picture(figure, record, drawing)  # first, as what cannot be drawn is not to replace what could
                 text = last_accuracies(record)
                 write(record, file)
@@ -119,10 +119,17 @@ def _run(name: str, figure: Figure, options: argparse.Namespace) -> int:
     return 0
 
 
-def _refuse_to_lose(file: Path, drawing: Path, settings: Mapping[str, Setting], seeds: Sequence[int]) -> None:
+def _count(figure: Figure) -> int:
+    """How many training digits there are; of a figure without any, as many as others are made with."""
+    return len(digits().train) if figure.of_digits else DIGITS
+
+
+def _refuse_to_lose(
+    file: Path, drawing: Path, settings: Mapping[str, Setting], seeds: Sequence[int], count: int
+) -> None:
     """Raise if there are results that these runs would not come to again, or something else."""
     try:
-        more = holds_more(json.loads(file.read_text(encoding="utf-8")), settings, seeds, len(digits().train))
+        more = holds_more(json.loads(file.read_text(encoding="utf-8")), settings, seeds, count)
     except FileNotFoundError:
         more, file = drawing.exists(), drawing
     except (LookupError, TypeError, ValueError, AttributeError, RecursionError):
@@ -145,7 +152,7 @@ def _swept(
     """Give the results and how long they took; once the block is done they need not be kept run by run any more."""
     from tqdm import tqdm
 
-    about = describe(digits())  # without data, one error now instead of one per run
+    about = describe(digits()) if figure.of_digits else None  # without data, one error now instead of one per run
     start = time.perf_counter()
     places = (place for place in (HERE, Path.cwd()) if os.access(place, os.W_OK))
     kept = next(places, Path(tempfile.gettempdir())) / ".runs"

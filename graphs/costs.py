@@ -80,6 +80,7 @@ FIGURE = Figure(
     seeds=(0,),
     size=(13, 5.6),
     shown="There is no chance in it: the seed does not matter.",
+    of_digits=False,
     quick={"epochs": 150},
 )
 

@@ -38,6 +38,7 @@ class Figure:
         size: in inches.
         shown: how many seeds the picture is of, in words; "" for a mean and a band.
         quick: what a trial changes in the settings.
+        of_digits: whether its runs are of digits, which must be there then.
     """
 
     title: str
@@ -49,6 +50,7 @@ class Figure:
     size: tuple[float, float] = (9.0, 5.6)
     shown: str = ""
     quick: Setting = field(default_factory=lambda: {"epochs": 2, "train_size": 1000})
+    of_digits: bool = True
 
 
 def picture(figure: Figure, record: Mapping[str, Any], path: Path) -> None:

@@ -179,6 +179,7 @@ FIGURE = Figure(
     seeds=(0,),
     size=(15, 11),
     shown="There is no chance in it: the seed does not matter.",
+    of_digits=False,
     quick={"momenta": (0.0, 0.5, 0.9)},
 )
 

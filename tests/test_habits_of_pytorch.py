@@ -263,6 +263,24 @@ def test_a_convolution_names_the_channels(given: int, words: str) -> None:
         convolution(np.zeros((1, given, 5, 5), F))
 
 
+@pytest.mark.parametrize(
+    ("layer", "name", "words"),
+    [
+        (nn.MaxPool2d(5), "max_pool2d", "at least 5 x 5, the size of a window, got 4 x 6;"),
+        (nn.AvgPool2d((2, 7)), "windows", "at least 2 x 7, the size of a window, got 4 x 6;"),
+        (nn.Conv2d(3, 2, 9, padding=1, rng=np.random.default_rng(0)), "conv2d", "got 6 x 8 with their padding;"),
+    ],
+)
+def test_windows_that_are_larger_than_the_images_are_named(layer: nn.Module, name: str, words: str) -> None:
+    with refused(ValueError, f"{name}: expected images of at least", words):
+        layer(np.zeros((1, 3, 4, 6), F))
+
+
+def test_windows_need_images() -> None:
+    with refused(ValueError, "max_pool2d: expected images of shape (..., h, w), got shape (3,)"):
+        nn.MaxPool2d(2)(np.zeros(3, F))
+
+
 def test_a_forward_that_takes_more_than_its_rule_is_to_be_wrapped() -> None:
     with refused(TypeError, "rule(g, out, x, decimals, out)", "wrap it: lambda x: forward(x)"):
         unary("straight_through", np.round, lambda g, out, x: g)
@@ -289,3 +307,6 @@ def test_options_of_another_kind_point_to_kinds(options: Any, remedy: str) -> No
 def test_options_of_ours_do_not() -> None:
     with pytest.raises(ValueError, match=r"SGD: expected 0 <= lr < inf, got True$"):
         optim.SGD([parameter(1)], lr=True)
+    for options, words in (({"betas": (1, 0.9)}, r"betas\[0\] < 1, got 1$"), ({"eps": -1}, "eps < inf, got -1$")):
+        with pytest.raises(ValueError, match=f"Adam: expected 0 <= {words}"):
+            optim.Adam([parameter(1)], **options)

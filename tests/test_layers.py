@@ -482,11 +482,21 @@ def test_a_summary_fits_a_terminal_and_a_notebook():
     parse(f"<div>{page}</div>")
 
 
+def test_a_summary_gives_a_tuple_of_arrays_as_it_is():
+    class Both(nn.Module):
+        def forward(self, both):
+            return both[0] + both[1]
+
+    assert "(2, 3)" in str(summary(Both(), (np.ones((2, 3)), np.ones(3))))
+
+
 def test_what_has_no_summary():
     with refused(TypeError, "summary", "nn.Sequential"):
         summary(ops.relu, (1, 2))  # type: ignore[arg-type]
     with refused(TypeError, "summary", "shape"):
         summary(nn.ReLU())
+    with refused(ValueError, "summary: expected a shape", "at least 0, got (-1, 3)"):
+        summary(nn.ReLU(), (-1, 3))
     network = nn.Sequential(nn.Linear(3, 2, rng=rng()))
     with pytest.raises(ValueError, match="linear"):
         summary(network, (1, 2))

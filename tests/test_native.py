@@ -790,6 +790,12 @@ def test_a_compiler_that_cannot_be_read_is_told(elsewhere: Path, monkeypatch: py
         native.compiler()
 
 
+def test_a_compiler_that_writes_nothing_is_told(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", script(elsewhere / "cc", "exit 0"))
+    with pytest.raises(native.NativeError, match=r"cc: ended without an error, and wrote no library\)"):
+        native.compiler()
+
+
 def raiser(error: Exception) -> Callable[..., Any]:
     def raising(*args: Any) -> Any:
         raise error

@@ -214,6 +214,15 @@ def test_a_sequence_begins_with_the_rates_from_before_its_parts_were_made_in_any
     assert course[0] == course[1] == [2.0, 5.0, 8.0, 4.0, 0.0, 0.0]
 
 
+def test_a_sequence_shows_its_parts_with_their_options() -> None:
+    optimizer = optimizer_of(8.0)
+    schedule = SequentialLR(optimizer, [LinearLR(optimizer, 0.25, total_iters=2), CosineLR(optimizer, 3)], [2])
+    assert repr(schedule) == (
+        "SequentialLR(SGD, LinearLR(start_factor=0.25, end_factor=1, total_iters=2), CosineLR(T_max=3, eta_min=0), "
+        "milestones=[2]; epoch 0, lr 2)"
+    )
+
+
 def test_a_rate_set_by_hand_is_the_first_one_of_a_schedule_made_then() -> None:
     optimizer = optimizer_of(8.0)
     LinearLR(optimizer, 0.25)

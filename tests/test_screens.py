@@ -2,6 +2,7 @@
 
 import json
 import pkgutil
+import re
 import runpy
 import sys
 import warnings
@@ -12,6 +13,7 @@ import pytest
 import graphs
 import zoo
 from graphs.commandline import last_accuracies
+from tinygrad_mnist import installation
 from zoo.options import commands
 
 COMMANDS = [
@@ -123,6 +125,16 @@ def test_figures_are_named_where_one_may_have_been_meant(given, meant, shown):
 
 def test_another_word_is_refused(shown):
     assert [shown(module, "foo")[0] for module in ("graphs", "tinygrad_mnist", "zoo")] == [2, 2, 2]
+
+
+def test_names_of_a_wheel_stand_in_a_column_of_their_own(shown, monkeypatch):
+    monkeypatch.setattr(installation, "CHECKOUT", None)
+    _, said = shown("graphs")
+    lines = said.out.splitlines()
+    assert [line for line in lines if len(line) > 80] == []
+    name = re.compile(r"(python -m tinygrad_mnist\.graphs\.\w+)? +")
+    begins = {match and match.end() for match in map(name.match, lines)}
+    assert len(begins) == 1
 
 
 def test_all_figures_are_listed(shown):

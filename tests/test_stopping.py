@@ -255,7 +255,7 @@ def test_custom_stops_early_too(digits: Path, capsys: Any) -> None:
     said = capsys.readouterr().out.splitlines()
     epochs = [row for row in said if row.startswith("epoch")]
     assert len(epochs) < 12
-    assert said[-2].startswith(f"stopped after {len(epochs)} epochs: none of the last 1 was better than epoch ")
+    assert said[-2].startswith(f"stopped after {len(epochs)} epochs: the last was not better than epoch ")
     assert said[-1].startswith("kept the weights of the best epoch, ")
 
 

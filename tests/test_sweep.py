@@ -220,6 +220,21 @@ def test_a_figure_is_run_drawn_and_told(tmp_path, capsys, monkeypatch):
     assert not [*(tmp_path / ".runs").glob("*")]
 
 
+@pytest.mark.parametrize("name", ["costs", "ravine"])
+def test_figures_without_digits_need_no_data(name, monkeypatch, tmp_path):
+    def no_data():
+        raise ValueError("there is no data")
+
+    monkeypatch.setattr(commandline, "digits", no_data)
+    monkeypatch.setattr(commandline, "HERE", tmp_path)
+    monkeypatch.setattr(commandline, "processes", Here)
+    monkeypatch.setattr(commandline, "picture", lambda figure, record, drawing: drawing.touch())
+    monkeypatch.chdir(tmp_path)
+    assert commandline.command(name, ["--epochs", "2", "--jobs", "1"]) == 0
+    assert json.loads((tmp_path / f"{name}.json").read_text())["digits"] == 50_000
+    assert commandline.command("learning", ["--epochs", "1", "--jobs", "1"]) == 1
+
+
 @pytest.mark.parametrize("cost", ["quadratic", "cross-entropy"])
 def test_the_single_neuron_learns_as_in_the_book(cost):
     """Chapter 3's numbers, of the curves that start at 0.98."""

@@ -337,6 +337,7 @@ def test_it_says_what_is_wrong_in_one_line(zoo, digits, quick, tmp_path):
     zoo("zoo.writer", *OPTIONS, "--save", "m.npz", "--quiet")
     for arguments, words in {
         ("--write", "12"): "name some of 0 to 9",
+        ("--write", "1", "--count", "10001"): "--count 10001: expected at most 10,000",
         ("m.npz", "--complete", "200"): "test digits 0 to 199",
         ("m.npz", "--attention", "1", "--patch", "49"): "one of 0 to 48",
         ("missing.npz", "--write", "1"): "missing.npz",

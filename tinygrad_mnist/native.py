@@ -203,6 +203,8 @@ def _compile(text: str, by: Compiler, directory: Path, name: str) -> Path:
         source.write_text(text, encoding="utf-8")
         short = text is PROBE and "ziglang" not in by.command
         _run([*by.command, str(source), "-o", str(made), "-lm"], min(TIMEOUT, PATIENCE) if short else TIMEOUT)
+        if not made.exists():
+            raise NativeError(f"{by.command[0]}: ended without an error, and wrote no library")
         os.chmod(made, 0o700)
         library = directory / f"{name}-{_digest(made.read_bytes())}.so"
         os.replace(made, library)

@@ -18,6 +18,7 @@ from typing import Any
 
 from tinygrad_mnist import mnist
 from tinygrad_mnist.command import Parser, columns
+from tinygrad_mnist.installation import told
 from tinygrad_mnist.replay import BACKENDS
 
 from .base import BaseNetwork, options_of, setting
@@ -141,11 +142,12 @@ def commands() -> dict[str, str]:
 
 def listed(commands: Mapping[str, str]) -> str:
     """Commands, and what they do beside them, in lines that fit the terminal."""
-    width = max(map(len, commands), default=0) + len("python -m ")
+    typed = {told(f"python -m {name}"): about for name, about in commands.items()}
+    width = max(map(len, typed), default=0)
     return "\n".join(
-        textwrap.fill(about, columns() - 2, initial_indent=f"{f'python -m {name}':{width}}  ",
+        textwrap.fill(about, columns() - 2, initial_indent=f"{name:{width}}  ",
                       subsequent_indent=" " * (width + 2), break_on_hyphens=False)
-        for name, about in commands.items()
+        for name, about in typed.items()
     )  # fmt: skip
 
 

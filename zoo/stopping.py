@@ -34,8 +34,9 @@ def why_stopped(history: Sequence[Epoch], patience: int) -> str:
     """What is said of a training that has stopped early."""
     best = best_of(history)
     assert best is not None
+    last = "the last was not" if patience == 1 else f"none of the last {patience} was"
     return (
-        f"stopped after {counted(len(history), 'epoch')}: none of the last {patience} was better than epoch "
+        f"stopped after {counted(len(history), 'epoch')}: {last} better than epoch "
         f"{best.epoch}, with {percent(best.validation)} of the validation images"
     )
 

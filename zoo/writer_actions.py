@@ -18,6 +18,9 @@ from .words import counted
 from .writer_measures import MOST, Reader, report, written
 from .writer_pictures import attention_as_text, draw_attention, grid, in_rows
 
+_MOST_AT_ONCE = 10_000
+"""How many digits of each class are written at once: some minutes of work."""
+
 
 def act(writer: Writer, data: Any, asked: argparse.Namespace) -> None:
     """Do all that was asked for, with a writer; `data` is None where only writing was."""
@@ -38,6 +41,8 @@ def act(writer: Writer, data: Any, asked: argparse.Namespace) -> None:
 
 def refuse_impossible(writer: Writer, data: Any, asked: argparse.Namespace) -> None:
     """Raise now, and not after the training, for what a writer of these images cannot do; `data` as for `act`."""
+    if (asked.count or 0) > _MOST_AT_ONCE:  # all are kept until they are shown: 10^8 took gigabytes, without a word
+        raise ValueError(f"--count {asked.count}: expected at most {_MOST_AT_ONCE:,}; write more with other seeds")
     if wrong := [label for label in asked.write or () if label >= writer.n_classes]:
         raise ValueError(f"--write {wrong[0]}: there is no such class; name some of 0 to {writer.n_classes - 1}")
     if (asked.patch or 0) >= writer.length:

@@ -96,6 +96,7 @@ def summary(model: Module, *inputs: Any) -> Summary:
 
     Raises:
         TypeError: the model is no Module, or there are no inputs.
+        ValueError: a shape has a negative number, or the model cannot be called with the inputs.
 
     >>> from tinygrad_mnist import nn
     >>> rng = np.random.default_rng(0)
@@ -114,7 +115,7 @@ def summary(model: Module, *inputs: Any) -> Summary:
         raise TypeError("summary: expected what the model is called with, such as its shape: summary(model, (1, 784))")
     outputs: dict[int, str] = {}
     with _evaluating(model), _noting(outputs), no_grad():
-        model(*(np.ones(x, np.float32) if isinstance(x, tuple) else x for x in inputs))
+        model(*map(_input, inputs))
     rows: list[Row] = []
     counted: set[int] = set()
     for name, module in named(model, Module):
@@ -125,6 +126,17 @@ def summary(model: Module, *inputs: Any) -> Summary:
     kept = [t for _, t in named(model, Tensor) if t.op is None]
     trained = sum(t.size for t in kept if t.requires_grad)
     return Summary(rows, trained, sum(t.size for t in kept) - trained)
+
+
+def _input(given: Any) -> Any:
+    """What the model is called with: ones where a shape is given."""
+    if not isinstance(given, tuple) or not all(isinstance(n, int | np.integer) for n in given):
+        return given
+    if any(n < 0 for n in given):
+        raise ValueError(
+            f"summary: expected a shape of whole numbers of at least 0, got {given}; a batch of any size is 1"
+        )
+    return np.ones(given, np.float32)
 
 
 def _own(module: Module) -> Iterator[tuple[str, Tensor]]:

@@ -26,12 +26,17 @@ def pair(name: str, value: Any, least: int = 1) -> tuple[int, int]:
 
 def _windows(x: Array, size: Any, stride: Any = 1, padding: Any = 0) -> Array:
     (down, right), (high, wide) = pair("stride", stride), pair("padding", padding, 0)
-    if (high or wide) and np.ndim(x) >= 2:
+    if np.ndim(x) < 2:
+        raise ValueError(f"expected images of shape (..., h, w), got shape {np.shape(x)}")
+    if high or wide:
         x = np.pad(x, [(0, 0)] * (x.ndim - 2) + [(high, high), (wide, wide)])
     rows, columns = pair("size", size)
-    if np.ndim(x) < 2 or x.shape[-2] < rows or x.shape[-1] < columns:
-        what = f"images (..., height, width) of at least {rows} x {columns} pixels"
-        raise ValueError(f"expected {what}, got shape {np.shape(x)}")
+    if rows > x.shape[-2] or columns > x.shape[-1]:
+        padded = " with their padding" if high or wide else ""
+        raise ValueError(
+            f"expected images of at least {rows} x {columns}, the size of a window, got {x.shape[-2]} x {x.shape[-1]}"
+            f"{padded}; choose a smaller size"
+        )
     return sliding_window_view(x, (rows, columns), (-2, -1))[..., ::down, ::right, :, :]
 
 
@@ -52,7 +57,7 @@ def _conv2d(x: Array, kernel: Array, stride: Any = 1, padding: Any = 0) -> Array
     if x.shape[1] != kernel.shape[1]:
         n = x.shape[1]
         raise ValueError(f"the images have {n} channel{'s' * (n != 1)}, the kernels have {kernel.shape[1]}")
-    patches = windows(x, kernel.shape[2:], stride, padding)
+    patches = _windows(x, kernel.shape[2:], stride, padding)
     n, _, rows, columns, *_ = patches.shape
     return (_matrix(kernel) @ _columns(patches)).reshape(n, len(kernel), rows, columns)
 

@@ -22,6 +22,7 @@ class Group(dict[str, Any]):
         kinds: of options that are no plain numbers: see `Optimizer.kinds`.
         options: every option, with its value.
         params: the parameters.
+        own: whether the optimizer is of the user's own, who is then told how an option may have other values.
 
     Attributes:
         first_lr: the learning rate that the group began with.
@@ -29,9 +30,15 @@ class Group(dict[str, Any]):
     """
 
     def __init__(
-        self, optimizer: str, taken: set[Tensor], kinds: Mapping[str, str], options: Mapping[str, Any], params: Any
+        self,
+        optimizer: str,
+        taken: set[Tensor],
+        kinds: Mapping[str, str],
+        options: Mapping[str, Any],
+        params: Any,
+        own: bool = False,
     ) -> None:
-        self.optimizer, self.taken, self.kinds = optimizer, taken, dict(kinds)
+        self.optimizer, self.own, self.taken, self.kinds = optimizer, own, taken, dict(kinds)
         self.scheduled: tuple[float, float] | None = None
         super().__init__(params=(), **options)
         self._take({"params": params, **options})
@@ -77,7 +84,8 @@ class Group(dict[str, Any]):
         number = value.item() if isinstance(value, np.generic) else value
         real = isinstance(number, int | float) and is_real(number)  # no whole number that no float can hold
         if not real or not math.isfinite(number) or not least <= number < limit:
-            remedy = "" if name in ("lr", "weight_decay", *self.kinds) else _own_kind(name, number)
+            plain = self.own and name.partition("[")[0] not in ("lr", "weight_decay", *self.kinds)
+            remedy = _own_kind(name, number) if plain else ""
             expected = f"{least} <= {name} < {limit}" if least == 0 else f"{name} to be a finite number"
             raise ValueError(f"{self.optimizer}: expected {expected}, got {in_one_line(number)}{remedy}")
         return float(number) if isinstance(number, float) else number

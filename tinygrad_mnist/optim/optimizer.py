@@ -114,7 +114,8 @@ class Optimizer:
             got = f"one of {', '.join(map(str, given))}" if isinstance(given, Mapping) else type(given).__name__
             raise TypeError(f"{self._kind}: a group is a dict of {names(defaults)}; got {got}")
         options = {name: given.get(name, default) for name, default in defaults.items()}
-        return Group(self._kind, self._taken, self.kinds, options, given["params"])
+        own = not type(self).__module__.startswith(f"{__package__}.")
+        return Group(self._kind, self._taken, self.kinds, options, given["params"], own)
 
     def __setattr__(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)

@@ -108,4 +108,4 @@ class SequentialLR(Schedule):
             raise
 
     def _words(self) -> list[str]:
-        return [*(f"{part}({', '.join(part._words())})" for part in self.schedulers), *super()._words()]
+        return [*(f"{part._kind}({', '.join(part._words())})" for part in self.schedulers), *super()._words()]
