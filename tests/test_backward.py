@@ -287,6 +287,18 @@ def test_gradient_has_memory_of_its_own(function, create_graph):
     assert_array_equal(gradient, np.ones(y.shape))
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_a_rule_may_return_an_array_where_a_graph_is_made(dtype, table):
+    """Of constants, as np.zeros(x.shape), of the dtype of x or of another."""
+    two = unary("two_test", lambda x: 2 * x, lambda g, out, x: np.full(x.shape, 2, dtype))
+    x = variable([1.0, 3.0])
+    for inside, curvature in ((lambda x: x * x, 4.0), (lambda x: x, 0.0)):
+        slope = grad((two(inside(x)) + x**3).sum(), x, create_graph=True)
+        assert_array_equal(grad(slope.sum(), x).data, 6 * x.data + curvature)
+    (two(x) + x**3).sum().backward(create_graph=True)
+    assert_array_equal(x.grad.data, 2 + 3 * x.data**2)
+
+
 @pytest.mark.parametrize("create_graph", [False, True])
 def test_a_rule_that_returns_its_operand_hands_out_a_copy(table, create_graph):
     """As may the rule of a cost that is the last op, where g is 1."""

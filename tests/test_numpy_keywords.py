@@ -227,6 +227,12 @@ def test_arrays_take_what_has_no_gradient_in_place():
     for lost in (variable(V), [variable(1.0)] * 3):
         with refused(TypeError, "out="):
             np.subtract(g, lost, out=w)
+    m = M.copy()
+    m @= Tensor(np.diag(V))
+    np.multiply(g, 7, out=m, where=Tensor(B))
+    assert_array_equal(m, np.where(B, 7 * V, M @ np.diag(V)))
+    with refused(TypeError, "np.matmul: out= is not taken", "use the result"):
+        m @= variable(np.diag(V))
 
 
 def test_a_function_that_is_not_numpys_is_not_called_so():

@@ -165,7 +165,7 @@ def propagate(
                 except Exception as error:
                     _blame(error, op)
                     raise
-                if type(part) is not _ndarray or part.dtype is not x._array.dtype:
+                if tensors or type(part) is not _ndarray or part.dtype is not x._array.dtype:
                     part = fitted(part, x, op, tensors)
                 elif part.shape != x._array.shape:
                     part = _unbroadcast(part, x._array.shape, op)

@@ -75,8 +75,9 @@ def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **kwa
     """Serve `np.exp(t)`, `array * t` and other ufuncs, or refuse; never return an ndarray that lost its gradient."""
     if method == "__call__":
         if (ours := serving(ufunc)) is not None:
-            if kwargs.keys() == {"out"} and not _would_lose(inputs, kwargs["out"]):
-                return ufunc(*(values(x) if isinstance(x, Tensor) else x for x in inputs), **kwargs)
+            if "out" in kwargs and not _would_lose(inputs, kwargs["out"]):  # A @= t has axes= too
+                others = {key: _arrays(value) for key, value in kwargs.items() if key != "out"}
+                return ufunc(*(values(x) if isinstance(x, Tensor) else x for x in inputs), out=kwargs["out"], **others)
             if kwargs:
                 inputs = _of_dtype(_spelled(ufunc), inputs, kwargs)
             return ours(*inputs)
@@ -139,7 +140,7 @@ def _translated(function: Any, ours: Any, args: Any, kwargs: Any) -> Any:
 
 def _of_dtype(name: str, operands: Any, keywords: Mapping[str, Any]) -> Any:
     """Operands in the dtype in which NumPy would compute, if that is what the keywords ask for; others are refused."""
-    for key, value in keywords.items():
+    for key, value in sorted(keywords.items(), key=lambda item: item[0] != "out"):  # which is what @= is about
         if key != "dtype":
             raise TypeError(f"{name}: {key}= is not taken with Tensors; {KEYWORD_REMEDIES.get(key, LEAVE_OUT)}")
         if np.dtype(value).kind != "f":
