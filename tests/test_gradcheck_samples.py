@@ -17,6 +17,32 @@ from tinygrad_mnist.gradcheck import GradientError, UnmeasurableError, check_gra
 BOTH = pytest.mark.parametrize("check", [check_gradients, check_second_derivatives])
 
 
+# --- functions that are much steeper, or turn much sooner, than steps are wide ---
+
+STEEP: dict[str, Any] = {"exp": (np.exp, np.exp), "sin": (np.sin, np.cos), "square": (np.square, lambda x: 2 * x)}
+
+
+@pytest.mark.parametrize("name", STEEP)
+@pytest.mark.parametrize("scale", [1e-10, 1e-16])
+def test_what_is_right_at_a_tiny_scale_is_accepted(name, scale, table):
+    forward, slope = STEEP[name]
+    op = tg.unary("steep", forward, lambda g, out, x: g * slope(x))
+    for f in (op, forward):  # which have differences, and complex steps
+        check_gradients(lambda x, f=f: f(x / scale), np.array([scale]))
+
+
+def test_what_is_wrong_at_a_tiny_scale_is_found(table):
+    steep = tg.unary("steep", np.exp, lambda g, out, x: 1.1 * g * out)
+    with pytest.raises(GradientError, match="wrong in 1 of 1 entries"):
+        check_gradients(lambda x: steep(x / 1e-6), np.array([1e-6]))
+
+
+def test_narrow_steps_of_floor_are_told_from_a_slope():
+    x, y = np.array([1.25730221e-07]), np.array([-1.32104863e-07])
+    for f in (lambda x, y: x // y, lambda x, y: x % y, lambda x, y: np.floor(x / y) + 0 * y):
+        check_gradients(f, x, y)
+
+
 # --- functions that differentiate themselves ---
 
 

@@ -87,7 +87,7 @@ SIZES = "expected sizes that are whole numbers of at least 1, got "
         (lambda: nn.Embedding(3, 2, rng=rng())(1.5), "embedding: expected integers, each the number of a row"),
         (lambda: nn.GELU()("text"), "Tensor: expected real numbers, got dtype <U4 from str 'text'"),
         (lambda: nn.MaxPool2d(2)(np.ones(3)), "expected images of shape (..., h, w)"),
-        (lambda: nn.AvgPool2d(4)(np.ones((1, 3, 5))), "expected images of at least 4 x 4, the size of a window, got 3 x 5"),
+        (lambda: nn.AvgPool2d(4)(np.ones((1, 3, 5))), "images of at least 4 x 4, the size of a window, got 3 x 5"),
         (lambda: nn.AvgPool2d(2)(None), "windows: expected images of shape (..., h, w), got shape ()"),
         (lambda: wrongly.nn.Module().train(ROWS), "train: expected True or False, got array("),
         (lambda: wrongly.nn.Module().train(None), "training and evaluation, train.fit(model, ...) trains"),

@@ -298,7 +298,8 @@ class Slopes:
 
         def extrapolated(measure: Callable[[float], float], h: float) -> Measured:
             near, far = measure(h), measure(2 * h)
-            return Measured((4 * near - far) / 3, abs(near - far), noise / abs(h) + lost, abs(h))
+            grown = self._growth(at(0), [at(step) for step in (-2 * h, 2 * h)]) / abs(h)
+            return Measured((4 * near - far) / 3, abs(near - far) + grown, noise / abs(h) + lost, abs(h))
 
         first = Measured(central(steps[0]), 0.0, 0.0, steps[0])
         if first.agrees(given, rtol):
@@ -321,6 +322,12 @@ class Slopes:
         gradients = self._backward([v * where for v, where in zip(self.v, changed, strict=True)])
         lost = abs(given - _along(line, gradients))
         return self._rounding(gradients, cap), lost if lost <= self.rounding / h else 0.0
+
+    def _growth(self, here: list[Array], ends: list[list[Array]]) -> float:
+        """What rounding does to L besides, where f is larger than here."""
+        with np.errstate(all="ignore"):
+            more = [np.fmax(0, np.maximum(*map(np.abs, there)) - abs(x)) for x, *there in zip(here, *ends, strict=True)]
+            return ROUNDING * float(sum(np.sum(abs(v) * m) for v, m in zip(self.v, more, strict=True)))
 
     def _moved(self, line: Line, step: complex = 0) -> list[Array]:
         """f(x + step d)."""

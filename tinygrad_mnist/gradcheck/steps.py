@@ -4,6 +4,7 @@ What does not agree at once is measured with narrower and narrower steps. Where 
 there is no kink within a step: of such steps that which leaves least uncertain counts. Where they differ, a kink lies
 within the step, or the end of the domain: if a narrower step has it outside, the slope is that of the side where x
 lies, which wider steps have measured better; if none has, until rounding is all that is measured, x has no derivative.
+Steps along which f turns or grows out of all proportion, as sin(1e9 x) does, measure nothing: narrower ones have to.
 """
 
 from __future__ import annotations
@@ -28,6 +29,11 @@ class Measured(NamedTuple):
     def uncertain(self) -> float:
         """By how much the slope may be another one."""
         return self.spread + self.noise
+
+    @property
+    def tells(self) -> bool:
+        """Whether it says anything: two widths that differ by more than the slope do not."""
+        return bool(self.spread <= abs(self.slope) < np.inf)
 
     def agrees(self, slope: float, rtol: float, uncertain: float = 0.0) -> bool:
         """Whether that is the same slope, as far as can be told."""
@@ -72,20 +78,27 @@ def settled(
     largest = abs(given) if np.isfinite(given) else 0.0
     for h in steps:
         now, beside = central(h), sides(h)
-        largest = np.fmax(largest, np.nanmax(np.abs([now.slope, beside.below.slope, beside.above.slope, 0])))
+        largest = max([largest, *(abs(m.slope) for m in (now, *beside) if m.tells)])
         if now.noise > 0.1 * (kink[-1].gap if kink and np.isfinite(kink[-1].gap) else largest):
             break
+        if not (now.tells or all(side.tells or np.isnan(side.slope) for side in beside)):  # NaN: the domain's end
+            continue
         if beside.meet(rtol):
-            wider = (side for pair in kink for side in pair if side.agrees(now.slope, 0, now.uncertain))
+            wider = (
+                side
+                for pair in kink
+                for side in pair
+                if now.uncertain < pair.gap and side.agrees(now.slope, 0, now.uncertain)
+            )
             now = min([now, *wider], key=lambda m: m.uncertain)
-            if best is not None and now.uncertain >= best.uncertain:
-                break
-            best = now
+            if best is None or now.uncertain < best.uncertain or not now.agrees(best.slope, 0, best.uncertain):
+                best = now
             if best.agrees(given, rtol) and best.spread <= max(best.noise, 1e-6 * largest):
                 break
-        elif best is not None:  # where wider steps have found no kink, it is rounding that differs
+        elif best is not None and beside.gap <= 1e6 * now.noise:  # no kink in a wider step: rounding, underestimated
             break
         else:
+            best = None
             kink.append(beside)
     if best is None and kink:
         return Outcome(kink[-1].above, False, tuple(kink))
