@@ -342,7 +342,13 @@ def test_it_says_what_is_wrong_in_one_line(zoo, digits, quick, tmp_path):
         ("m.npz", "--attention", "1", "--patch", "49"): "one of 0 to 48",
         ("missing.npz", "--write", "1"): "missing.npz",
         (str(NETWORK3), "--write", "1"): "expected a writer",
-        ("--write", "1", "--reader", str(WRITER)): "expected a network of the zoo",
+        (
+            "--write",
+            "1",
+            "--reader",
+            str(WRITER),
+        ): "expected a network of the zoo, found another checkpoint (it holds a "
+        f"writer, which `python -m zoo.writer {WRITER} --write 7` takes)",
         ("--resume", "m.npz", "--lr", "0.5"): "--lr 0.002, not 0.5",
         ("--resume", "m.npz", "--train-size", "500"): "other data",
         ("--size", "30"): "multiple of the 4 heads",

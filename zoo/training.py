@@ -12,6 +12,7 @@ import numpy as np
 
 from tinygrad_mnist import mnist, nn, ops, train
 from tinygrad_mnist.convert import in_one_line
+from tinygrad_mnist.installation import told
 from tinygrad_mnist.optim import Optimizer, Schedule
 from tinygrad_mnist.tensor import Array
 from tinygrad_mnist.train import Checkpoint, CheckpointError, Epoch
@@ -51,6 +52,9 @@ def settings_of(checkpoint: Checkpoint) -> BaseNetwork:
 def _kind_of(checkpoint: Checkpoint) -> type[BaseNetwork]:
     """The class of a checkpoint's network; a CheckpointError that says what to do if it is in a file of one's own."""
     saved = checkpoint.settings
+    if saved["network"] == "writer":
+        command = told(f"python -m zoo.writer {shlex.quote(str(checkpoint.path))}")
+        raise ValueError(f"it holds a writer, which `{command} --write 7` takes")
     try:
         return network_class(saved["network"])
     except ValueError:
