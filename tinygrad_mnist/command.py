@@ -261,13 +261,18 @@ def worded(error: Exception) -> str:
 
 
 def _as_written(error: UnicodeError) -> tuple[bytes, int]:
-    """What cannot be written as it is: bytes of a file's name that Python could not read stay, the rest becomes "?".
+    """What cannot be written: bytes of a file's name stay that a bare locale could not read, the rest becomes "?".
 
-    So a command that is told with the name can be copied in whatever locale.
+    So a command that is told with the name can be copied there. Who reads what is written as UTF-8 can always do so.
     """
     assert isinstance(error, UnicodeEncodeError)
-    codes = map(ord, error.object[error.start : error.end])
-    return bytes(code - 0xDC00 if 0xDC80 <= code <= 0xDCFF else ord("?") for code in codes), error.end
+    codes = [ord(letter) for letter in error.object[error.start : error.end]]
+    written = bytes(code - 0xDC00 if 0xDC80 <= code <= 0xDCFF else ord("?") for code in codes)
+    try:
+        written.decode()
+    except UnicodeDecodeError:
+        written = b"?" * len(codes)
+    return written, error.end
 
 
 SHOWN = "tinygrad_mnist.shown"
