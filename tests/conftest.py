@@ -5,6 +5,7 @@
     pytest --hypothesis-profile=explore
 """
 
+import gc
 import logging
 import os
 import shutil
@@ -41,6 +42,12 @@ settings.register_profile(
     "explore", derandomize=False, deadline=None, max_examples=2000, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("quick")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Ten thousand tests are nothing that the garbage collector has to look through again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

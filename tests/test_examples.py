@@ -34,7 +34,8 @@ def test_each_is_at_most_forty_lines():
 
 
 @EACH
-@pytest.mark.parametrize("backend", ["numpy", pytest.param("c", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["numpy", "c"])
 def test_it_trains_compiled(name, backend):
     if backend == "c":
         needs_compiler()

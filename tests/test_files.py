@@ -82,6 +82,7 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
+@pytest.mark.slow
 @posix
 def test_what_a_killed_process_left_goes_with_the_next_save_of_the_same_file(tmp_path):
     for name in ("a.npz", "a.npz", "b.npz"):

@@ -132,7 +132,7 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("size", [3, 1000])
+@pytest.mark.parametrize("size", [3, pytest.param(1000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", WRONG)
 def test_finds_wrong_gradients(name, size):
     with op("cube", lambda x: x**3, WRONG[name]) as cube:

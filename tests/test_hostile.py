@@ -95,7 +95,7 @@ CLAIMS = {
 }
 
 
-@pytest.mark.parametrize("name", CLAIMS)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * n.startswith("large")) for n in CLAIMS])
 def test_what_settings_claim_is_not_made(file, honest, name):
     changed(file, CLAIMS[name])
     for command in (predicted, resumed):
@@ -325,11 +325,12 @@ def test_a_parameter_that_is_never_used_keeps_nothing_and_goes_on(tmp_path, good
 
 
 @pytest.mark.usefixtures("file")
-@pytest.mark.parametrize("seed", range(3))
-def test_spoilt_checkpoints_are_a_line_and_a_status(good, seed):
-    spoilt.checkpoints(8, good[1], seed=f"quick {seed}")
+@pytest.mark.parametrize(("seed", "many"), [(0, 8), *(pytest.param(n, 15, marks=pytest.mark.slow) for n in (0, 1, 2))])
+def test_spoilt_checkpoints_are_a_line_and_a_status(good, seed, many):
+    spoilt.checkpoints(many, good[1], seed=f"quick {seed}")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("file")
 def test_odd_options_are_a_line_and_a_status(good):
     spoilt.options(30, good[1], seed="quick")

@@ -233,6 +233,7 @@ def test_no_module_is_named_like_what_a_package_exports() -> None:
     assert named_twice(MODULES) == NAMES_TO_MEND
 
 
+@pytest.mark.slow
 def test_no_test_file_imports_another() -> None:
     tests = modules_in(ROOT, ["tests"])
     found = [one for one in imports_of(tests) if one.imported.rpartition(".")[2].startswith("test_")]

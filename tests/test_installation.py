@@ -61,6 +61,7 @@ def test_a_wheel_has_all_modules_under_one_name_once(site, tmp_path):
     assert (done.stdout.strip(), done.stderr) == ("['tinygrad_mnist'] 0", "")
 
 
+@pytest.mark.slow
 def test_its_programs_run_and_name_their_commands(site, tmp_path, digits):
     data = {"TINYGRAD_MNIST_DATA": str(digits)}
     arguments = ("--epochs", 1, "--train-size", 50, "--save", "m.npz")

@@ -90,6 +90,7 @@ def test_the_table_of_all_networks_keeps_a_history_that_is_there(here):
     assert len(json.loads(Path("all.json").read_text())["runs"]) == 4
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_its_own_history_and_no_other(here):
     files = ("--save", "m.npz", "--history", "h.json")
     assert here("zoo.network1", *ONCE, *files)[0] == 0
@@ -124,6 +125,7 @@ def test_a_file_that_another_run_is_writing_is_noticed(here, tmp_path, option):
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
+@pytest.mark.slow
 @posix
 def test_of_two_runs_the_second_notices_and_a_killed_one_does_not_block(here, digits, tmp_path):
     arguments = ("--epochs", 500, "--batch-size", 1, "--save", "m.npz")
@@ -143,7 +145,7 @@ def test_of_two_runs_the_second_notices_and_a_killed_one_does_not_block(here, di
 
 
 @posix
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("name", ["SIGTERM", pytest.param("SIGHUP", marks=pytest.mark.slow)])
 def test_what_ends_a_command_ends_it_as_ctrl_c_does(zoo_process, digits, tmp_path, name):
     arguments = ("--epochs", 500, "--batch-size", 1, "--save", "m.npz", "--history", "h.json")
     process = start("zoo.network2", *arguments, data=digits, cwd=tmp_path)

@@ -131,7 +131,13 @@ LAYERS: dict[str, tuple[Any, Any]] = {
 }
 
 
-@pytest.mark.parametrize(("make", "shape"), LAYERS.values(), ids=LAYERS)
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [
+        pytest.param(*layer, id=name, marks=[pytest.mark.slow] * (name in ("causal", "one sequence")))
+        for name, layer in LAYERS.items()
+    ],
+)
 def test_float32_stays_and_all_derivatives_are_right(make, shape):
     layer, x = make(), rng(3).standard_normal(shape)
     out = layer(Tensor(x.astype(F), requires_grad=True))

@@ -298,6 +298,7 @@ def run(*arguments, cwd, **options):
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=60, **options)
 
 
+@pytest.mark.slow
 def test_it_is_found_from_every_directory(tmp_path):
     done = run("-c", "from tinygrad_mnist import mnist; print(mnist.load().source)", cwd=tmp_path)
     assert (done.stdout.strip(), done.stderr) == (str(DATA), "")

@@ -287,7 +287,7 @@ def test_every_corrupted_rule_is_caught(part, capsys):
     ],
     ids=["mean", "first", "max", "factor", "one axis only"],
 )
-@pytest.mark.parametrize("name", ["add", "mul", "matmul", "where"])
+@pytest.mark.parametrize("name", ["add", "mul", pytest.param("matmul", marks=pytest.mark.slow), "where"])
 def test_broadcasting_undone_in_a_wrong_way_is_caught(name, corrupted, monkeypatch):
     monkeypatch.setattr(sys.modules["tinygrad_mnist.backward"], "_unbroadcast", corrupted)
     assert killer(OPS[name]) is not None

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from .helpers import ROOT
 from .write_list import LIST, functions, listed
 
@@ -69,6 +71,7 @@ def run_with(row: str, directory: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(run, cwd=directory, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_a_row_is_all_that_it_takes(tmp_path):
     done = run_with(ROW, tmp_path)
     assert (done.stdout, done.stderr) == ("all that it takes\n", "")

@@ -89,6 +89,7 @@ def run(mynet, digits, tmp_path, monkeypatch, capsys):
     return command
 
 
+@pytest.mark.slow
 def test_a_network_outside_of_the_zoo_trains_saves_and_goes_on_to_the_same_bits(run, mynet, tmp_path):
     status, out, _ = run("--epochs", 1, "--save", "m.npz")
     assert status == 0

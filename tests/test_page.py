@@ -843,6 +843,7 @@ def test_a_page_with_another_ending_is_wrong_usage(here: Any):
     assert "--page: expected a file name that ends in .html, .htm, got 's.svg'" in error
 
 
+@pytest.mark.slow
 def test_the_network_with_convolutions_has_a_page_too(digits: Any, tmp_path: Path):
     training = Training(Custom(), mnist.load(digits))
     before = training.model.state_dict()

@@ -117,6 +117,7 @@ def test_orientations_transparency_and_depth_do_not_matter(read):
     assert alike(read(clean.convert("RGB").quantize(8), "gif"), expected)
 
 
+@pytest.mark.slow
 def test_pictures_of_mnists_own_size_keep_their_pixels(read):
     test = mnist.load(ROOT / "data").test
     assert test is not None
@@ -247,6 +248,7 @@ def test_two_digits_one_below_the_other_earn_a_warning(read, down):
         read(picture)
 
 
+@pytest.mark.slow
 def test_the_command_says_so_after_its_answer(training, tmp_path, capfd):
     training.save(tmp_path / "m.npz")
     rendered("42", size=400).save(tmp_path / "a.png")

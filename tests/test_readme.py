@@ -25,6 +25,7 @@ QUESTIONS = re.findall(
 COMMANDS = [command for _, answer in QUESTIONS for command in re.findall(r"`python -m (.*?)`", answer)]
 
 
+@pytest.mark.slow
 def test_all_blocks_run_in_reading_order(table, tmp_path, monkeypatch):
     small = mnist.load(ROOT / "data").head(500)
     monkeypatch.setattr(mnist, "load", lambda: small)

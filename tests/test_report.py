@@ -54,6 +54,7 @@ def test_a_report_is_printed_at_the_end_in_80_columns(here, monkeypatch):
     assert "█" in out
 
 
+@pytest.mark.slow
 def test_the_example_saves_goes_on_and_reports_as_its_siblings_do(here, tmp_path):
     common = ("zoo.custom", "--train-size", 100)
     assert here(*common, "--epochs", 1, "--save", "m.npz", "--history", "h.json", "--report")[0] == 0

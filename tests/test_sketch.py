@@ -772,6 +772,7 @@ def test_news_come_whenever_there_are_some_until_the_server_ends(session: Sessio
 # --- Break it ---
 
 
+@pytest.mark.slow
 def test_a_rule_that_is_broken_elsewhere_is_found_and_ours_stays() -> None:
     rules = OPS["sigmoid"].rules
     found = breaking.broken("sigmoid", 0, "sign")

@@ -41,6 +41,7 @@ def test_the_compiled_contestant_is_compiled() -> None:
     assert "def step(" in contestant.compiled.source
 
 
+@pytest.mark.slow
 def test_a_quick_run_writes_its_results_where_it_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--quick", "--only", "eager", "compiled", "--repetitions", "2", "--output", str(tmp_path)]
     assert main(arguments) == 0

@@ -87,6 +87,7 @@ def test_a_training_stops_and_keeps_the_weights_of_its_best_epoch(small: mnist.D
         assert same_bits(plain.model.state_dict(), kept)  # with the bits of one that does not stop
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut", [1, 3])
 def test_a_resumed_run_stops_where_one_that_was_not_stopped_does(
     digits: Path, tmp_path: Path, capsys: Any, cut: int

@@ -131,6 +131,7 @@ def numbers_of_threads():
     return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
 
 
+@pytest.mark.slow
 def test_workers_have_one_blas_thread(monkeypatch):
     for name in ASKED:
         monkeypatch.delenv(name, raising=False)
@@ -155,7 +156,8 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_sweep_ends_at_once_and_keeps_what_was_done(tmp_path, number):
     script = tmp_path / "slow.py"
     script.write_text(SLOW)
@@ -193,10 +195,9 @@ def test_a_cluster_gives_the_same_numbers(tmp_path):
 # --- the figures ---
 
 
-# Each takes one or two seconds. A figure of curves is run and drawn in the next test.
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name == "hidden_weights" else pytest.mark.slow) for name in FIGURES]
-)
+# Each takes one or two seconds.
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FIGURES)
 def test_a_figure_is_drawn_again_from_its_json(name, tmp_path):
     record = (ROOT / "graphs" / f"{name}.json").read_text()
     (tmp_path / f"{name}.json").write_text(record)
@@ -205,6 +206,7 @@ def test_a_figure_is_drawn_again_from_its_json(name, tmp_path):
     assert sorted(file.name for file in tmp_path.iterdir()) == [f"{name}.json", f"{name}.png"]
 
 
+@pytest.mark.slow
 def test_a_figure_is_run_drawn_and_told(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(commandline, "HERE", tmp_path)
     arguments = ["--quick", "--epochs", "1", "--seeds", "3", "5", "--output", str(tmp_path)]
@@ -482,6 +484,7 @@ def sleeps(setting, seed):
     time.sleep(60)
 
 
+@pytest.mark.slow
 def test_workers_end_with_the_process_that_started_them(tmp_path):
     text = (
         "from pathlib import Path\nfrom graphs.sweep import processes, sweep\nfrom tests.test_sweep import sleeps\n"

@@ -776,6 +776,7 @@ def test_what_was_not_saved_cannot_be_restored(tmp_path):
             checkpoint.restore(model, optimizer, **given_too)
 
 
+@pytest.mark.slow
 def test_10_000_real_digits_suffice_for_90_percent():
     data = mnist.load().head(10_000)
     rng = np.random.default_rng(0)

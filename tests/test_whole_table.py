@@ -176,6 +176,7 @@ logaddexp hypot arctan2 square reciprocal sum mean prod cumprod var logsumexp so
 """.split()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", THIRD)
 def test_third_derivatives_are_slopes_of_second_ones(name):
     @few

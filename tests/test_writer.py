@@ -167,6 +167,7 @@ def course(data, settings, backend="numpy"):
     return training, [(record.step, record.cost, record.held_out) for record in records]
 
 
+@pytest.mark.slow
 def test_compiled_it_learns_the_same_bits_as_eagerly(small, quick):
     compiled, records = course(small, TINY)
     eager, same = course(small, TINY, "eager")
@@ -187,6 +188,7 @@ def test_in_c_it_learns_the_same_within_rounding(small, quick):
     np.testing.assert_allclose(records, same, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_cost_falls_within_fifty_steps(small, quick):
     settings = dataclasses.replace(TINY, steps=50, batch_size=10, size=16)
     _, records = course(small, settings)
@@ -302,6 +304,7 @@ def test_after_500_steps_most_of_what_it_writes_is_read_as_asked():
 # --- the command ---
 
 
+@pytest.mark.slow
 def test_the_command_trains_saves_goes_on_and_writes(zoo, quick, tmp_path):
     done = zoo("zoo.writer", *OPTIONS, "--save", "m.npz", "--seed", 3)
     assert "step 20/20" in done.stdout
@@ -314,6 +317,7 @@ def test_the_command_trains_saves_goes_on_and_writes(zoo, quick, tmp_path):
     assert "weights only" in zoo("zoo.writer", "--resume", "m.npz", status=1).stderr
 
 
+@pytest.mark.slow
 def test_interrupted_it_goes_on_to_the_same_bits(zoo, quick, monkeypatch, tmp_path):
     zoo("zoo.writer", *OPTIONS, "--save", "whole.npz", "--quiet")
     batch = WriterTraining.batch
@@ -371,6 +375,7 @@ def test_what_it_cannot_do_is_refused_before_the_training(zoo, quick, what):
     assert zoo("zoo.writer", *OPTIONS, *what, status=1).stdout == ""
 
 
+@pytest.mark.slow
 def test_a_cost_that_is_no_number_ends_it(zoo, quick):
     done = zoo("zoo.writer", *OPTIONS, "--lr", 1e30, "--save", "m.npz", status=1)
     assert "try a learning rate below" in done.stderr
@@ -423,6 +428,7 @@ def test_pictures_are_drawn(zoo, tmp_path, what):
         assert np.asarray(picture.convert("L")).std() > 5
 
 
+@pytest.mark.slow
 def test_it_is_measured(zoo):
     done = zoo("zoo.writer", "--measure", "--count", 20)
     for line in ("held-out cost", "read as asked", "real digits", "argmax p(image|class)", "copies"):

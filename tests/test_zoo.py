@@ -120,6 +120,7 @@ def test_an_unknown_cost_is_named():
         Network(cost="linear")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", NETWORKS)
 @pytest.mark.parametrize("cost", ["cross-entropy", "softmax"])
 def test_the_other_costs_have_a_rate_of_their_own_and_learn(kind, cost, small):
@@ -205,6 +206,7 @@ def test_a_class_is_lost_though_an_image_of_another_is_taken_for_it(small):
     assert training.lost_classes() == [4]
 
 
+@pytest.mark.slow
 def test_a_run_that_loses_a_class_says_so_at_its_end_with_cause_and_remedy(zoo, tmp_path):
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 99, (600, 4, 4)), np.arange(600) % 3
@@ -287,6 +289,7 @@ def test_the_original_recipe_is_an_option(zoo, tmp_path):
     assert settings_of(train.load(tmp_path / "m.npz")) == Network1.original(epochs=1)
 
 
+@pytest.mark.slow
 def test_all_four_make_one_table(zoo, tmp_path):
     done = zoo("zoo", "--epochs", 2, "--hidden", 10, "--seeds", 0, 1, "--history", "all.json")
     *_, settings, label = done.stdout.splitlines()[:-5]
@@ -307,6 +310,7 @@ def test_all_four_make_one_table(zoo, tmp_path):
     assert one.count("an update after every digit") == 4
 
 
+@pytest.mark.slow
 def test_where_there_are_only_ascii_letters_others_are_replaced(digits, tmp_path):
     plain = environment(digits) | {"PYTHONIOENCODING": "ascii"}
     for arguments in (["--help"], ["--epochs", "1", "--recipe", "original", "--draw", "1"]):
@@ -383,6 +387,7 @@ def test_a_graph_that_nothing_can_draw_is_told_by_its_option(here, monkeypatch):
     assert error.endswith("; its DOT text is in g.gv\n")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="elsewhere a display is always there")
 def test_a_plot_needs_no_window(zoo_process, tmp_path, monkeypatch):
     monkeypatch.setenv("MPLBACKEND", "none-that-there-is")
@@ -511,7 +516,7 @@ def test_resume_finds_data_that_was_given_and_the_size(zoo, digits, tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Ctrl-C cannot be sent to one process here")
-@pytest.mark.parametrize("saving", [True, False])
+@pytest.mark.parametrize("saving", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_ctrl_c_says_what_was_saved_and_how_to_go_on(zoo, digits, tmp_path, saving):
     arguments = ("--epochs", 500, "--batch-size", 1, *(("--save", "my model.npz") if saving else ()))
     process = start("zoo.network", *arguments, data=digits, cwd=tmp_path, hearing=True)
@@ -650,6 +655,7 @@ def test_data_that_is_not_there_is_one_line(zoo_process, here, digits):
 # ---- Any data set in the format
 
 
+@pytest.mark.slow
 def test_other_sizes_and_classes_without_test_files(zoo, tmp_path):
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 99, (240, 5, 7)), np.arange(240) % 4
@@ -788,6 +794,7 @@ def with_network4(tmp_path):
     (tmp_path / "zoo" / "network4.py").write_text(NETWORK4, encoding="utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("with_network4")
 def test_a_network_of_ones_own_has_its_option_in_help_words_and_refusals(zoo_process, tmp_path):
     text = " ".join(zoo_process("zoo.network4", "--help").stdout.split())
@@ -898,6 +905,7 @@ def test_a_checkpoint_from_before_models_drew_anything_but_weights_goes_on(here)
     assert same_bits(weights("m.npz"), weights("whole.npz"))
 
 
+@pytest.mark.slow
 def test_the_example_of_ones_own_network_trains(zoo):
     common = ("zoo.custom", "--epochs", 2, "--train-size", 300, "--seed", 3)
     eager, compiled = (zoo(*common, *options).stdout for options in (["--eager"], []))
@@ -1061,6 +1069,7 @@ def test_a_network_without_its_decorator_says_so():
         Undecorated()
 
 
+@pytest.mark.slow
 def test_the_network_in_readme_is_whole(zoo_process, tmp_path):
     """README shows a whole zoo/network4.py: it runs as it stands."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -1075,6 +1084,7 @@ def test_the_network_in_readme_is_whole(zoo_process, tmp_path):
 # ---- What a step is compiled to
 
 
+@pytest.mark.slow
 def test_a_training_in_c_is_resumed_in_c_to_the_same_bits(here, tmp_path, monkeypatch):
     needs_compiler()
 
