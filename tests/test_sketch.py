@@ -28,9 +28,12 @@ from zoo.network3 import Network3
 from zoo.sketch import breaking, measuring, seeing, serving
 from zoo.sketch import session as sketch_session
 from zoo.sketch.__main__ import main
-from zoo.sketch.application import HEADERS, MOST, SIDE, application, news
+from zoo.sketch.answers import SIDE
+from zoo.sketch.application import HEADERS, MOST, application, news
+from zoo.sketch.own import OwnSubject
+from zoo.sketch.presets import PRESETS
 from zoo.sketch.session import Session
-from zoo.sketch.subjects import PRESETS, OwnSubject, ZooSubject
+from zoo.sketch.subjects import ZooSubject
 from zoo.training import Training
 
 from .helpers import refused

@@ -21,8 +21,9 @@ from zoo.images import read_pixels
 from zoo.network import Network
 from zoo.network1 import Network1
 from zoo.sketch import seeing
+from zoo.sketch.own import OwnSubject
 from zoo.sketch.serving import served
-from zoo.sketch.subjects import OwnSubject, ZooSubject
+from zoo.sketch.subjects import ZooSubject
 from zoo.training import Training
 
 from .browser import SIZES, Page

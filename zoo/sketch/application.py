@@ -8,22 +8,16 @@ sent to it is JSON of at most `MOST` bytes.
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
-import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from tinygrad_mnist import files
 from tinygrad_mnist.command import one_line
 from tinygrad_mnist.installation import told
-from tinygrad_mnist.tensor import Array
 
-from ..images import read_pixels
-from .breaking import CHANGES, breakable, broken
+from .answers import Answers, RequestError
 from .session import Session
 
 if TYPE_CHECKING:
@@ -32,9 +26,6 @@ if TYPE_CHECKING:
 
 MOST = 300_000
 """Bytes of a request. A drawing takes 107,000."""
-
-SIDE = 280
-"""Pixels a side of a drawing."""
 
 KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
@@ -51,10 +42,6 @@ HEADERS = {
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Scope]]
 Send = Callable[[Scope], Awaitable[None]]
-
-
-class RequestError(ValueError):
-    """A request that is not what the page sends."""
 
 
 def application(session: Session, hosts: set[str], ending: Callable[[], bool] = lambda: False) -> Guarded:
@@ -75,7 +62,7 @@ def application(session: Session, hosts: set[str], ending: Callable[[], bool] = 
     ]
     texts = {path.name: path.read_text("utf-8") for path in paths if path.suffix in KINDS}
     parts = {name: told(text) if name.endswith(".html") else text for name, text in texts.items()}
-    one_at_a_time = threading.Lock()
+    answers = Answers(session)
 
     def file(name: str) -> Route:
         async def answer(request: Request) -> Response:
@@ -83,7 +70,7 @@ def application(session: Session, hosts: set[str], ending: Callable[[], bool] = 
 
         return Route("/" if name == "index.html" else f"/{name}", answer, methods=["GET"])
 
-    def asked(work: Callable[[dict[str, Any]], Any], path: str) -> Route:
+    def asked(path: str, work: Callable[[dict[str, Any]], Any]) -> Route:
         """A route that answers with what `work` makes of the JSON that was sent."""
 
         async def answer(request: Request) -> Response:
@@ -99,62 +86,17 @@ def application(session: Session, hosts: set[str], ending: Callable[[], bool] = 
         return StreamingResponse(news(session, ending), media_type="text/event-stream")
 
     async def state(request: Request) -> Response:
-        return JSONResponse(await asyncio.to_thread(session.state))
+        return JSONResponse(await asyncio.to_thread(answers.state))
 
     async def rules(request: Request) -> Response:
-        return JSONResponse({"rules": breakable(), "changes": {name: text for name, (text, _) in CHANGES.items()}})
-
-    def go(given: dict[str, Any]) -> Any:
-        session.go(_text(given, "how"))
-        return {}
-
-    def change(given: dict[str, Any]) -> Any:
-        network, settings = _settings(given)
-        session.change(network, settings, given.get("anew") is True)
-        return {}
-
-    def address(given: dict[str, Any]) -> Any:
-        network, settings = _settings(given)
-        return {"remarks": session.read(network, settings, given.get("typed") is True)}
-
-    def look(given: dict[str, Any]) -> Any:
-        pixels, about = _digit(session, given)
-        return {**about, **session.look(pixels, _label(session, given))}
-
-    def learn(given: dict[str, Any]) -> Any:
-        pixels, about = _digit(session, given)
-        label = _label(session, given)
-        if label is None:
-            raise RequestError("say what the digit is")
-        return {**about, **session.learn(pixels, label)}
-
-    def next_wrong(given: dict[str, Any]) -> Any:
-        return {"example": session.wrong_after(_number(given, "example"))}
-
-    def neuron(given: dict[str, Any]) -> Any:
-        return session.neuron(_number(given, "neuron"))
-
-    def break_it(given: dict[str, Any]) -> Any:
-        if not one_at_a_time.acquire(blocking=False):
-            raise RequestError("a rule is being tried already; wait for it")
-        try:
-            return broken(_text(given, "op"), _number(given, "place"), _text(given, "change"))
-        finally:
-            one_at_a_time.release()
+        return JSONResponse(answers.rules())
 
     routes = [
         *map(file, parts),
         Route("/events", events, methods=["GET"]),
         Route("/state", state, methods=["GET"]),
         Route("/rules", rules, methods=["GET"]),
-        asked(go, "/go"),
-        asked(change, "/change"),
-        asked(address, "/address"),
-        asked(look, "/look"),
-        asked(learn, "/learn"),
-        asked(next_wrong, "/wrong"),
-        asked(neuron, "/neuron"),
-        asked(break_it, "/break"),
+        *(asked(path, work) for path, work in answers.by_path.items()),
     ]
     return Guarded(Starlette(routes=routes), hosts)
 
@@ -213,9 +155,6 @@ async def news(session: Session, ending: Callable[[], bool]) -> AsyncIterator[st
         await asyncio.sleep(0.1)
 
 
-# --- What is sent ---
-
-
 async def _sent(request: Request) -> dict[str, Any]:
     """The JSON of a request."""
     if request.headers.get("content-type", "").partition(";")[0] != "application/json":
@@ -232,50 +171,3 @@ async def _sent(request: Request) -> dict[str, Any]:
     if not isinstance(given, dict):
         raise RequestError("expected a JSON object")
     return given
-
-
-def _text(given: dict[str, Any], name: str) -> str:
-    value = given.get(name)
-    if not isinstance(value, str):
-        raise RequestError(f"{name}: expected a text")
-    return value
-
-
-def _settings(given: dict[str, Any]) -> tuple[str, dict[str, str]]:
-    settings = given.get("settings")
-    if not isinstance(settings, dict) or not all(isinstance(x, str) for x in settings.values()):
-        raise RequestError("expected settings, texts by name")
-    return _text(given, "network"), settings
-
-
-def _number(given: dict[str, Any], name: str) -> int:
-    value = given.get(name)
-    if type(value) is not int or not 0 <= value < 2**31:
-        raise RequestError(f"{name}: expected a whole number of at least 0")
-    return value
-
-
-def _label(session: Session, given: dict[str, Any]) -> int | None:
-    if given.get("label") is None:
-        return None
-    label, n_classes = _number(given, "label"), session.subject.data.n_classes
-    if label >= n_classes:
-        raise RequestError(f"label: expected a class from 0 to {n_classes - 1}, got {label}")
-    return label
-
-
-def _digit(session: Session, given: dict[str, Any]) -> tuple[Array, dict[str, Any]]:
-    """The digit of a request: an example of the data, or a drawing, prepared as `zoo.predict` does; and about it."""
-    if given.get("example") is not None:
-        example = _number(given, "example")
-        pixels, label = session.pixels_of(example)
-        return pixels, {"example": example, "truth": label}
-    try:
-        drawn = base64.b64decode(_text(given, "drawing"), validate=True)
-    except ValueError:  # binascii.Error is one, and so is what a letter beyond ASCII raises
-        raise RequestError("drawing: expected base64") from None
-    if len(drawn) != SIDE * SIDE:
-        raise RequestError(f"drawing: expected {SIDE} x {SIDE} bytes, got {len(drawn)}")
-    values = np.frombuffer(drawn, np.uint8).reshape(SIDE, SIDE, 1).astype(np.float64)
-    pixels, several = read_pixels(values, session.subject.data.image_shape)
-    return pixels, {"several": several}

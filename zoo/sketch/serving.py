@@ -17,8 +17,9 @@ from tinygrad_mnist.optim import Optimizer
 from tinygrad_mnist.tensor import Tensor
 
 from .application import application
+from .own import OwnSubject
 from .session import Session
-from .subjects import OwnSubject, Subject
+from .subjects import Subject
 
 PORT = 8765
 """Where the page is, if nobody else is there."""
