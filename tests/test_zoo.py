@@ -632,6 +632,7 @@ def test_a_checkpoint_of_another_program_is_no_network(tmp_path, small):
             "--graph: expected a file name that ends in .svg, .png, .pdf, .gv, .dot, got 'g'",
         ),
         (["zoo", "--seeds"], "--seeds: expected at least one argument"),
+        (["zoo.network", "--eager", "--backend", "c"], "--backend: not allowed with argument --eager"),
     ],
 )
 def test_wrong_usage_exits_with_2(here, arguments, message):

@@ -152,10 +152,11 @@ def listed(commands: Mapping[str, str]) -> str:
 
 
 def add_backend(parser: argparse._ArgumentGroup) -> None:
-    """Add --backend, and --eager."""
-    add_options(parser, Run, ["backend"])
+    """Add --backend, or --eager."""
+    one = parser.add_mutually_exclusive_group()
+    add_options(one, Run, ["backend"])
     eager = "the same as --backend eager"
-    parser.add_argument("--eager", dest="backend", action="store_const", const="eager", default=None, help=eager)
+    one.add_argument("--eager", dest="backend", action="store_const", const="eager", default=None, help=eager)
 
 
 def add_options(parser: argparse._ArgumentGroup, kind: type[Any], names: Container[str], told: bool = True) -> None:
