@@ -101,7 +101,8 @@ _ndarray = np.ndarray  # a global is found sooner than the attribute of a module
 
 def apply(op: Op, inputs: tuple[Any, ...], params: Mapping[str, Any] = NO_PARAMS) -> Any:
     """Compute an op of inputs of which some are Tensors, and make a Tensor of the result; of arrays alone an array."""
-    arrays, tensors, tracked = list[Any](), False, False
+    arrays: list[Any] = []
+    tensors = tracked = False
     plain = True  # besides Tensors there are only Python's numbers
     for x in inputs:
         if isinstance(x, Tensor):
