@@ -1,6 +1,5 @@
 """Where in a user's own code an error arose: what is said behind its one line."""
 
-import dis
 import sys
 import sysconfig
 import traceback
@@ -17,8 +16,6 @@ from .names import HERE
 
 _INSTALLED = tuple({PACKAGE, *(sysconfig.get_path(kind) for kind in ("stdlib", "purelib", "platlib"))})
 
-_RAISE = dis.opmap["RAISE_VARARGS"]
-
 
 def place_of(error: Exception) -> str:
     """The line in a file of one's own, " (network9.py:12)"; else the layer, " (in layers.2, Linear(30, 10))"; or ""."""
@@ -34,34 +31,24 @@ def place_of(error: Exception) -> str:
 
 
 def in_a_line(command: Callable[[], int]) -> Callable[[], int]:
-    """The command, with a TypeError by which ours say that they are used wrongly as a ValueError, told in a line.
+    """The command, where a TypeError of ours, to which a line in a file of one's own has led, is told in a line.
 
-    That is one which a `raise` of ours raises, below a line in a file of one's own. Others are mistakes of Python in
-    that file, where the whole traceback tells most.
+    One that arises in that file itself is a mistake of Python, where the whole traceback tells most.
     """
 
     def run() -> int:
         try:
             return command()
         except TypeError as error:
-            if not _is_said_by_ours(error):
+            files = [Path(frame.f_code.co_filename) for frame, _ in traceback.walk_tb(error.__traceback__)]
+            own = [n for n, path in enumerate(files) if _is_own(str(path))]
+            if not own or not any(
+                Path(PACKAGE) in path.parents or HERE in path.parents for path in files[own[-1] + 1 :]
+            ):
                 raise
             raise ValueError(str(error)).with_traceback(error.__traceback__) from None
 
     return run
-
-
-def _is_said_by_ours(error: Exception) -> bool:
-    own = said = False
-    place = error.__traceback__
-    while place is not None:
-        code = place.tb_frame.f_code
-        if _is_own(code.co_filename):
-            own, said = True, False
-        elif code.co_filename.startswith(PACKAGE) or HERE in Path(code.co_filename).parents:
-            said = said or code.co_code[place.tb_lasti] == _RAISE
-        place = place.tb_next
-    return own and said
 
 
 def _is_own(file: str) -> bool:
