@@ -149,7 +149,8 @@ def _apply_with(op: Op, inputs: tuple[Any, ...], params: dict[str, Any]) -> Any:
     name, arity, defaults = op.name, op.arity, op.defaults
     if arity is not None and len(inputs) != arity:
         if not arity < len(inputs) <= arity + len(defaults):
-            raise TypeError(f"{name}: takes {arity} operands and ({_listed(defaults)}), got {len(inputs)} operands")
+            takes = f"{arity} operand{'s' * (arity != 1)}{f' and ({_listed(defaults)})' if defaults else ''}"
+            raise TypeError(f"{name}: takes {takes}, got {len(inputs)}")
         positional = dict(zip(defaults, inputs[arity:], strict=False))
         if positional.keys() & params.keys():
             raise TypeError(f"{name}: {', '.join(positional.keys() & params.keys())} is given twice")
