@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from .convert import kind_of, weak
-from .counterpart import counterpart, takes_any_number
+from .counterpart import counterpart, parameters, takes_any_number
 from .op import publish
 from .tensor import Tensor, has_tensors
 
@@ -27,15 +27,14 @@ def composed(*numpy: Any) -> Callable[[Function], Function]:
 
     def publish_it(function: Function) -> Function:
         plainly = numpy[0] or function
-        known = inspect.signature(function).parameters
-        required = [name for name, p in known.items() if p.default is p.empty]
-        counted = takes_any_number(function)
 
         @functools.wraps(function)
         def served(*args: Any, **params: Any) -> Any:
-            unknown = params.keys() - known.keys() if params else None
+            known = (parameters(function) or {}) if params else {}
+            unknown = params.keys() - known.keys()
             if unknown and (numpys := counterpart(filter(None, numpy), unknown)):  # which leads to interop.py
-                places = len(args) if counted else len(required)
+                required = sum(default is inspect.Parameter.empty for default in known.values())
+                places = len(args) if takes_any_number(function) else required
                 by_name = dict(zip(list(known)[places:], args[places:], strict=False))
                 return numpys(*args[:places], **by_name, **params)
             try:
