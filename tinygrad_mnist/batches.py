@@ -69,7 +69,7 @@ class Watched:
         return batch
 
     def _checked(self, batch: Any) -> Any:
-        return batch if batch is self.last else _checked(batch, self.n_classes)
+        return batch if batch is self.last else _given(batch, self.n_classes)
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.handed_on)
@@ -87,7 +87,8 @@ class Watched:
             close()
 
 
-def _checked(batch: Any, n_classes: int) -> tuple[Array, Array]:
+def _given(batch: Any, n_classes: int) -> tuple[Array, Array]:
+    """A batch that `progress` has given in place of ours: images (n, pixels) and labels (n,), else a ValueError."""
     try:
         images, labels = batch
         split = Split(images, labels)

@@ -22,13 +22,7 @@ from .subjects import ENDLESS
 class OwnSubject:
     """Any Module, with a cost and an optimizer.
 
-    Args:
-        model: of a batch of images, a Tensor of shape (n, pixels); its outputs have the shape (n, n_classes).
-        data: what to train on.
-        cost: called as cost(outputs, targets).
-        optimizer: of the model's parameters; None for SGD with a learning rate of 0.1.
-        batch_size: digits a step.
-        seed: of the order of the digits.
+    The arguments are those of `sketch.show`, which checks nothing itself.
     """
 
     def __init__(

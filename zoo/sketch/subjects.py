@@ -162,13 +162,14 @@ class ZooSubject:
                 f"The program was started with {self.file.name}: the address has other settings, which are not taken."
             )
             return None, {}, [] if same else [said]
-        remarks = []
+        remarks: list[str] = []
+        taken: dict[str, str] = {}
         try:
             kind = network_class(network)
         except ValueError as error:
             remarks.append(f"{error}; network is taken" if network else "no network is named; network is taken")
             network, kind = "network", Network
-        taken, defaults = dict[str, str](), self._asked(network, {})
+        defaults = self._asked(network, {})
         for key, text in given.items():
             try:
                 self._asked(network, {key: text})
