@@ -23,8 +23,8 @@ DIFFERENTIABLE = [name for name, op in OPS.items() if op.differentiable]
 
 @pytest.mark.parametrize("name", OPS)
 def test_derivatives_of(name):
-    """Elementwise ones with half as many operands: they have many numbers each, and differ in how they broadcast."""
-    check_op(name, EXAMPLES // 2 if OPS[name].domain else EXAMPLES)
+    """Where it is to be quick, elementwise ones with half as many operands: they have many numbers each."""
+    check_op(name, 7 if OPS[name].domain and EXAMPLES == 15 else EXAMPLES)
 
 
 def test_the_table_is_all_there():
